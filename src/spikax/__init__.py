@@ -1,0 +1,44 @@
+"""Generalized linear models for populations of neurons, on JAX."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spikax import (
+        basis,
+        convolve,
+        datasets,
+        glm,
+        links,
+        observation_models,
+        regularizer,
+        solvers,
+    )
+
+    __version__: str
+
+__all__ = (
+    "basis",
+    "convolve",
+    "datasets",
+    "glm",
+    "links",
+    "observation_models",
+    "regularizer",
+    "solvers",
+)
+
+
+def __getattr__(name: str):
+    # Lazy (PEP 562): `import spikax` must not pay for JAX, pynapple and scikit-learn.
+    if name in __all__:
+        return import_module(f"spikax.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("spikax")
+    raise AttributeError(f"module 'spikax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
