@@ -1,0 +1,59 @@
+"""Time series as arrays: the values and epochs of pynapple objects, and the way back."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+
+@runtime_checkable
+class TimeSeries(Protocol):
+    """What this library reads of pynapple's Tsd, TsdFrame and TsdTensor."""
+
+    t: np.ndarray
+    d: Any
+    time_support: Any
+
+
+class Epochs(NamedTuple):
+    """The samples of each epoch: `first` up to, not including, `stop`; both (n_epochs,)."""
+
+    first: np.ndarray
+    stop: np.ndarray
+
+
+def values(x: Any, name: str) -> ArrayLike:
+    """Return `x` as a floating JAX or NumPy array; JAX arrays and tracers stay what they are."""
+    array = x.d if isinstance(x, TimeSeries) else x
+    if not isinstance(array, jax.Array):
+        array = np.asarray(array)
+    if array.dtype.kind == "b" or np.issubdtype(array.dtype, np.integer):
+        return array.astype(float)
+    if not jax.numpy.issubdtype(array.dtype, np.floating):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, but real numbers are needed. "
+            "Convert it to numbers first, e.g. with `.astype(float)`."
+        )
+    return array
+
+
+def epochs(x: Any, n_samples: int) -> Epochs:
+    """Return the samples of each epoch of `x`; an array is one epoch."""
+    if not isinstance(x, TimeSeries):
+        return Epochs(np.array([0]), np.array([n_samples]))
+    support = x.time_support
+    return Epochs(
+        np.searchsorted(x.t, support.start, side="left"),
+        np.searchsorted(x.t, support.end, side="right"),
+    )
+
+
+def like(array: ArrayLike, x: Any) -> Any:
+    """Give `array` the time axis and epochs of `x`, if `x` is a time series."""
+    if not isinstance(x, TimeSeries):
+        return array
+    import pynapple as nap
+
+    kind = {1: nap.Tsd, 2: nap.TsdFrame}.get(np.ndim(array), nap.TsdTensor)
+    return kind(t=x.t, d=np.asarray(array), time_support=x.time_support)
