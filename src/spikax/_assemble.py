@@ -1,0 +1,174 @@
+"""From checked arrays to a standardised, padded problem, and from its solution back.
+
+Columns are centred and scaled once, on the host and in the precision of the input, so that a
+float32 fit loses nothing of a column of mean 1e4 and deviation 0.5. The penalty moves to the
+strength of the scaled coefficients and keeps meaning the user's units.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.links import InverseLink
+from spikax.observation_models import Family
+from spikax.problem import Problem
+from spikax.regularizer import Regularizer
+
+_BLOCK = 16384
+
+
+@dataclass(frozen=True)
+class Units:
+    """Standardised features are `(x - center) / scale`; constant ones have an infinite scale."""
+
+    center: np.ndarray  # (n_features,)
+    scale: np.ndarray  # (n_features,)
+
+    def to_user(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (n_features, n_neurons) and intercepts (n_neurons,) of raw features."""
+        coef = theta[:-1] / self.scale[:, None]
+        return coef, theta[-1] - self.center @ coef
+
+    def from_user(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """Parameters of the standardised problem."""
+        scale = np.where(np.isfinite(self.scale), self.scale, 0)
+        return np.vstack([coef * scale[:, None], intercept + self.center @ coef])
+
+
+def padded_length(n_samples: int) -> tuple[int, int]:
+    """Coarse number of samples that a program is compiled for, and its number of blocks.
+
+    The folds of a cross-validation differ by a sample or two and should share a program. The odd
+    spare room keeps the steps away from the round numbers at which users cut their data.
+    """
+    wanted = n_samples + 11
+    n_blocks = max(1, round(wanted / _BLOCK))
+    block = -(-wanted // n_blocks)
+    step = max(64, 1 << (block.bit_length() - 5))
+    return n_blocks * (-(-block // step) * step), n_blocks
+
+
+def pad(array: np.ndarray, length: int, dtype) -> jax.Array:
+    """Lengthen an array with rows of zeros."""
+    padded = np.zeros((length, *array.shape[1:]), dtype)
+    padded[: len(array)] = array
+    return jnp.asarray(padded)
+
+
+def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
+    """Find the center and the scale of each column over the rows that count."""
+    kept = X if rows is None else X[rows]
+    mean = kept.mean(axis=0, dtype=np.float64) if center else np.zeros(X.shape[1])
+    # Any scale near the deviation will do, so some rows are enough; a column that is constant in
+    # them is looked at whole.
+    some = kept[:: max(1, len(kept) // 4096)] - mean
+    scale = np.sqrt(np.mean(some**2, axis=0))
+    for column in np.flatnonzero(~(scale > 1e-6 * np.abs(mean))):
+        spread = np.abs(kept[:, column] - mean[column]).max()
+        rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[column])
+        scale[column] = spread / np.sqrt(len(kept)) if spread > rounding else np.inf
+    return Units(mean, scale)
+
+
+def standardize(
+    X: np.ndarray, rows: np.ndarray | None, units: Units, length: int, dtype
+) -> jax.Array:
+    """Center, scale and pad the design; rows to ignore become zero."""
+    padded = np.zeros((length, X.shape[1]), dtype)
+    body = padded[: len(X)]
+    np.subtract(X, units.center.astype(X.dtype), out=body, casting="same_kind")
+    body *= (1 / units.scale).astype(dtype)
+    if rows is not None:
+        body[~rows] = 0
+    return jnp.asarray(padded)
+
+
+def groups(
+    mask: np.ndarray | None, curvature: np.ndarray | None, n_neurons: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Group neurons of equal masks, and equal strengths up to a factor."""
+    columns = [np.zeros((1, n_neurons))]
+    if mask is not None:
+        columns.append(mask)
+    if curvature is not None and curvature.shape[1] > 1:
+        largest = curvature.max(axis=0)
+        columns.append(np.round(curvature / np.where(largest > 0, largest, 1), 6))
+    _, representative, group = np.unique(
+        np.vstack(columns), axis=1, return_index=True, return_inverse=True
+    )
+    return group.reshape(-1).astype(np.int32), representative.astype(np.int32)
+
+
+def assemble(
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    valid: np.ndarray | None,
+    weights: np.ndarray | None,
+    offset: np.ndarray | None,
+    mask: np.ndarray | None,
+    strength: np.ndarray,
+    fit_intercept: bool,
+    family: Family,
+    link: InverseLink,
+    regularizer: Regularizer,
+    units: Units | None = None,
+) -> tuple[Problem, Units]:
+    """Build the problem of a fit.
+
+    Parameters
+    ----------
+    X, y
+        Design matrix (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
+        where they are missing.
+    valid
+        Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
+    weights
+        Sample weights, (n_samples,), or None.
+    offset, mask, strength
+        As `_inputs` checked them.
+    units
+        Units of the standardised features, None to take those of `X`.
+    """
+    dtype = jnp.result_type(float)
+    (n_samples, p), n_neurons = X.shape, y.shape[1]
+    length, n_blocks = padded_length(n_samples)
+    weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
+    if valid is not None:
+        weight = weight * valid
+        y = np.where(weight > 0, y, 0)
+    total = weight.sum(axis=0)
+    rows = None if valid is None and weights is None else (weight > 0).any(axis=1)
+    units = measure(X, rows, fit_intercept) if units is None else units
+    design = standardize(X, rows, units, length, dtype)
+    if offset is not None:
+        offset = np.where(np.isfinite(offset), offset, 0)
+
+    strength = np.asarray(regularizer.rescale(strength, units.scale[:, None]), np.float64)
+    curvature = regularizer.curvature(strength)
+    if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
+        group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
+    else:
+        group, representative = groups(mask, curvature, n_neurons)
+    free = np.ones((p + 1, n_neurons)) if mask is None else np.vstack([mask, np.ones(n_neurons)])
+    if not fit_intercept:
+        free[-1] = 0
+
+    problem = Problem(
+        X=design,
+        y=pad(y, length, dtype),
+        weights=pad(weight, length, dtype),
+        offset=None if offset is None else pad(offset, length, dtype),
+        total_weight=jnp.asarray(np.broadcast_to(np.where(total > 0, total, 1), n_neurons), dtype),
+        mask=jnp.asarray(free, dtype),
+        strength=jnp.asarray(strength, dtype),
+        group=jnp.asarray(group),
+        representative=jnp.asarray(representative),
+        family=family,
+        link=link,
+        regularizer=regularizer,
+        n_blocks=n_blocks,
+    )
+    return problem, units

@@ -1,0 +1,353 @@
+"""From what users hold to the arrays of a problem, and back.
+
+Containers (pynapple, pandas, nested dicts and lists) become one matrix and a `Layout`; rows to
+ignore get weight zero; everything wrong is said here, before anything is compiled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path
+from scipy.sparse import issparse
+
+from spikax._time_series import TimeSeries
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of the design matrix lie in the user's container."""
+
+    treedef: Any
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    series: Any = None  # one of the time series among the features
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns in all."""
+        return sum(self.widths)
+
+    def split(self, rows: np.ndarray) -> Any:
+        """Give the rows of a (n_features, ...) array back in the user's container."""
+        parts = np.split(rows, np.cumsum(self.widths)[:-1])
+        return jax.tree_util.tree_unflatten(self.treedef, parts)
+
+    def column(self, index: int) -> str:
+        """Name a column the way the user would."""
+        for name, width in zip(self.names, self.widths, strict=True):
+            if index < width:
+                return f"column {index} of {name}"
+            index -= width
+        raise IndexError(index)
+
+
+def as_float_array(value: Any, name: str) -> np.ndarray:
+    """Make a float array of one leaf, or say why that cannot be."""
+    if issparse(value):
+        raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
+    if isinstance(value, TimeSeries):
+        value = value.d
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is ragged: its rows have different lengths.") from error
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} has dtype {array.dtype}. Pass its real and "
+            "imaginary parts as separate features."
+        )
+    if array.dtype.kind not in "fiub":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} must hold numbers, got dtype {array.dtype} ({error}). Encode text and "
+                "categories as numbers first."
+            ) from error
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
+    """Flatten a design, an array or a container of arrays, to one matrix."""
+    leaves, treedef, names = _leaves(X)
+    arrays = [as_float_array(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
+    for name, array in zip(names, arrays, strict=True):
+        if array.ndim != 2:
+            hint = f"Reshape it with {name}.reshape(-1, 1) if it is one feature" + (
+                f" or {name}.reshape(1, -1) if it is one sample." if array.ndim == 1 else "."
+            )
+            raise ValueError(
+                f"Expected 2D array, got {array.ndim}D array instead: {name} must have shape "
+                f"(n_samples, n_features), got {array.shape}. {hint}"
+            )
+        if array.shape[0] != arrays[0].shape[0]:
+            raise ValueError(
+                f"{name} has {array.shape[0]} samples, {names[0]} has {arrays[0].shape[0]}: all "
+                "features must have the same number of samples."
+            )
+    series = None
+    for name, leaf in zip(names, leaves, strict=True):
+        if isinstance(leaf, TimeSeries):
+            series = leaf if series is None else series
+            check_same_times("X", series, name, leaf)
+    layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)
+    if layout.n_features == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={arrays[0].shape}) while a minimum of 1 is "
+            "required."
+        )
+    return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
+
+
+def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...]]:
+    if isinstance(X, list | tuple) and not any(np.ndim(x) == 2 or isinstance(x, dict) for x in X):
+        X = np.asarray(X) if _rectangular(X) else X
+    container = isinstance(X, dict | list | tuple)
+    if not container:
+        return [X], jax.tree_util.tree_structure(0), ("X",)
+    flat, treedef = tree_flatten_with_path(
+        X, is_leaf=lambda x: not isinstance(x, dict | list | tuple)
+    )
+    if not flat:
+        raise ValueError("X is an empty container: pass at least one array of features.")
+    return [leaf for _, leaf in flat], treedef, tuple("X" + keystr(path) for path, _ in flat)
+
+
+def _rectangular(rows: Sequence) -> bool:
+    try:
+        return np.asarray(rows).ndim <= 2
+    except ValueError:
+        return False
+
+
+def check_same_times(name: str, series: Any, other_name: str, other: Any) -> None:
+    """Refuse two time series that are not on one time axis."""
+    t, u = series.t, other.t
+    if t.shape != u.shape or not np.allclose(t, u, rtol=0, atol=1e-6):
+        raise ValueError(
+            f"{name} and {other_name} have different time axes: {_span(t)} and {_span(u)}. "
+            "Restrict or interpolate them to one another first."
+        )
+
+
+def _span(t: np.ndarray) -> str:
+    return f"{t.size} samples" + (f" from {t[0]:g} to {t[-1]:g} s" if t.size else "")
+
+
+def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.ndarray:
+    """Make the (n_samples, n_neurons) array of what was observed."""
+    array = as_float_array(y, "y")
+    wanted = "(n_samples,)" if single else "(n_samples, n_neurons)"
+    if single and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != (1 if single else 2):
+        other = "PopulationGLM" if single else "GLM"
+        raise ValueError(
+            f"y must have shape {wanted}, got {array.shape}. Use {other} for "
+            f"{'several neurons' if single else 'one neuron'}, or reshape y."
+        )
+    if array.shape[0] != n_samples:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_samples}, y "
+            f"has {array.shape[0]}."
+        )
+    if layout.series is not None and isinstance(y, TimeSeries):
+        check_same_times("X", layout.series, "y", y)
+    return array[:, None] if single else array
+
+
+def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:
+    """Mark the entries that are not NaN, None where all are; refuse infinity, saying where."""
+    # A sum meets every entry, and is finite only if all are.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(array.sum()):
+            return None
+    infinite = np.argwhere(np.isinf(array))
+    if infinite.size:
+        row, column = infinite[0]
+        raise ValueError(
+            f"{describe(column)} is {array[row, column]} in row {row}"
+            f" ({len(infinite)} such entries, infinity in all of them). Replace them, or set them "
+            "to NaN to have their rows ignored."
+        )
+    missing = np.isnan(array)
+    return ~missing if missing.any() else None
+
+
+def check_support(y: np.ndarray, family, single: bool) -> None:
+    """Refuse observations that the family gives no probability."""
+    wrong = ~(family.allows(y) | np.isnan(y))
+    if np.any(wrong):
+        row, neuron = np.argwhere(wrong)[0]
+        where = f"row {row}" + ("" if single else f" of neuron {neuron}")
+        raise ValueError(
+            f"y holds {y[row, neuron]:g} in {where}, but {type(family).__name__} observations must "
+            f"be {family.support} ({np.sum(wrong)} such entries). Clean y, or choose another "
+            "observation_model."
+        )
+
+
+def sample_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
+    """Check the weights of samples, shape (n_samples,)."""
+    if sample_weight is None:
+        return None
+    weights = as_float_array(sample_weight, "sample_weight")
+    if weights.ndim == 0:
+        weights = np.full(n_samples, float(weights))
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_samples},), one weight per sample, got "
+            f"{weights.shape}."
+        )
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"sample_weight is {weights[row]:g} in row {row}; weights must be finite and "
+            "non-negative. Use zero to ignore a sample."
+        )
+    return weights
+
+
+def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
+    """Check the offset, and give it shape (n_samples, 1) or (n_samples, n_neurons)."""
+    if offset is None:
+        return None
+    array = as_float_array(offset, "offset")
+    if array.shape == (n_samples,):
+        return array[:, None]
+    if array.shape != (n_samples, n_neurons):
+        raise ValueError(
+            f"offset must have shape ({n_samples},) or ({n_samples}, {n_neurons}), got "
+            f"{array.shape}."
+        )
+    return array
+
+
+def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray | None:
+    """Check a mask of features, and give it shape (n_features, n_neurons)."""
+    if mask is None:
+        return None
+    parts = _like_features(mask, layout, "feature_mask")
+    rows = []
+    for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
+        array = as_float_array(part, "feature_mask" + name[1:])
+        wrong = ~np.isin(array, (0, 1))
+        if wrong.any():
+            raise ValueError(
+                f"feature_mask must hold only 0 and 1, got {array[wrong][0]:g} in the mask of "
+                f"{name}."
+            )
+        full = (width,) if single else (width, n_neurons)
+        whole = () if single else (n_neurons,)
+        is_tree = layout.names != ("X",)
+        if single and array.shape == (1,) and width != 1:
+            array = array[0]
+        if array.shape == full:
+            rows.append(array.reshape(width, n_neurons))
+        elif is_tree and array.shape == whole:
+            rows.append(np.broadcast_to(array, (width, n_neurons)))
+        else:
+            options = f"{full} or {whole}" if is_tree else f"{full}"
+            raise ValueError(
+                f"feature_mask of {name} must have shape {options}, got {array.shape}."
+            )
+    return np.concatenate(rows)
+
+
+def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray:
+    """Check a regularizer strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
+    if strength is None:
+        strength = 1.0
+    if not isinstance(strength, dict | list | tuple):
+        array = as_float_array(strength, "regularizer_strength")
+        _check_strength(array, "regularizer_strength")
+        if array.ndim == 0:
+            return array.reshape(1, 1)
+        if not single and array.shape == (n_neurons,):
+            return array[None]
+    parts = _like_features(strength, layout, "regularizer_strength")
+    rows = []
+    for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
+        label = "regularizer_strength" + name[1:]
+        array = as_float_array(part, label)
+        _check_strength(array, label)
+        full = (width,) if single else (width, n_neurons)
+        if array.ndim == 0:
+            array = np.broadcast_to(array, (width, 1))
+        elif array.shape == full:
+            array = array.reshape(width, n_neurons)
+        else:
+            neurons = "" if single else f", one per neuron ({n_neurons},)"
+            raise ValueError(
+                f"{label} must be a scalar{neurons} or have the shape of the coefficients {full}, "
+                f"got {array.shape}."
+            )
+        rows.append(array)
+    columns = max(r.shape[1] for r in rows)
+    return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+
+
+def _check_strength(array: np.ndarray, label: str) -> None:
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        raise ValueError(
+            f"{label} must be finite and non-negative, got {array[wrong].flat[0]:g}."
+        )
+
+
+def _like_features(tree: Any, layout: Layout, argument: str) -> list:
+    if layout.names == ("X",):
+        if isinstance(tree, dict):
+            raise TypeError(f"{argument} is a dict, but X is an array: pass an array for it too.")
+        return [tree]
+    flat, treedef = jax.tree_util.tree_flatten(
+        tree, is_leaf=lambda x: not isinstance(x, dict | list | tuple)
+    )
+    if treedef != layout.treedef:
+        raise TypeError(
+            f"{argument} must have the structure of X, with the entries "
+            f"{', '.join(layout.names)}; got {treedef}."
+        )
+    return flat
+
+
+def parameters(
+    params: Any, layout: Layout, n_neurons: int, single: bool, xp: Any
+) -> tuple[Any, Any]:
+    """Check (coef, intercept); give them shape (n_features, n_neurons) and (n_neurons,)."""
+    if not isinstance(params, list | tuple) or len(params) != 2:
+        raise ValueError("init_params must be a pair (coef, intercept).")
+    coef, intercept = params
+    rows = []
+    for part, name, width in zip(
+        _like_features(coef, layout, "coef"), layout.names, layout.widths, strict=True
+    ):
+        part = xp.asarray(part)
+        full = (width,) if single else (width, n_neurons)
+        if part.shape != full:
+            raise ValueError(f"coef of {name} must have shape {full}, got {part.shape}.")
+        rows.append(part.reshape(width, n_neurons))
+    intercept = xp.asarray(intercept)
+    if intercept.shape != (n_neurons,):
+        raise ValueError(f"intercept must have shape ({n_neurons},), got {intercept.shape}.")
+    return xp.concatenate(rows), intercept
+
+
+def check_features(layout: Layout, coef: Any, estimator: str) -> None:
+    """Refuse features that are not those the coefficients were fitted to."""
+    widths = tuple(leaf.shape[0] for leaf in jax.tree_util.tree_leaves(coef))
+    if jax.tree_util.tree_structure(coef) != layout.treedef:
+        raise TypeError(
+            f"X must have the structure that {estimator} was fitted to: "
+            f"{jax.tree_util.tree_structure(coef)}, got {layout.treedef}."
+        )
+    for name, width, expected in zip(layout.names, layout.widths, widths, strict=True):
+        if width != expected:
+            raise ValueError(
+                f"{name} has {width} features, but {estimator} is expecting {expected} features "
+                "as input."
+            )

@@ -1,0 +1,67 @@
+"""The one compiled entry of a fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from spikax.problem import Problem, linear_predictor, null_model, pearson
+from spikax.solvers import Outcome, Solver
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found, neuron by neuron."""
+
+    outcome: Outcome
+    pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
+
+
+@jax.jit
+def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = None) -> FitResult:
+    """Minimise the penalised loss of every neuron of `problem`.
+
+    Parameters
+    ----------
+    problem
+        What to fit.
+    solver
+        How to fit it.
+    theta
+        Where to start, shape (n_features + 1, n_neurons); the model without features if None.
+
+    Returns
+    -------
+    FitResult
+        Parameters, losses, steps and a status for each neuron.
+    """
+    outcome = solver.run(problem, theta)
+    if not problem.family.has_scale:
+        return FitResult(outcome, None)
+
+    def mean(X, offset):
+        return problem.link.mean(linear_predictor(outcome.theta, X, offset))
+
+    return FitResult(outcome, pearson(problem, mean))
+
+
+@jax.jit
+def null_parameters(problem: Problem) -> jax.Array:
+    """Parameters of the model without features, (n_features + 1, n_neurons)."""
+    return jnp.zeros_like(problem.mask).at[-1].set(null_model(problem).intercept)
+
+
+@jax.jit
+def start_batches(problem: Problem, solver: Solver, theta: jax.Array) -> Any:
+    """State of a solver that will be updated on batches like `problem`."""
+    return solver.init(problem, theta)
+
+
+@jax.jit
+def update_on_batch(
+    problem: Problem, solver: Solver, theta: jax.Array, state: Any
+) -> tuple[jax.Array, Any]:
+    """Take one step of `solver` on a batch."""
+    return solver.update(problem, theta, state)

@@ -1,0 +1,652 @@
+"""The estimators: they store, resolve names, call the fit, and unpack what it found."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from spikax import _inputs, links, observation_models, regularizer
+from spikax._assemble import Units, assemble
+from spikax._errors import unknown_name
+from spikax._inputs import Layout
+from spikax._time_series import TimeSeries
+from spikax.fit import fit_population, null_parameters, start_batches, update_on_batch
+from spikax.glm._prediction import mean_of, sample_scores
+from spikax.glm._report import solver_state, warn_about_neurons
+from spikax.links import InverseLink
+from spikax.observation_models import SCORE_TYPES, ObservationModel
+from spikax.problem import Problem
+from spikax.regularizer import Regularizer
+from spikax.solvers import make_solver
+
+
+class _Parts(NamedTuple):
+    """What the names in a constructor stand for."""
+
+    model: ObservationModel
+    link: InverseLink
+    regularizer: Regularizer
+
+
+class _Data(NamedTuple):
+    """Checked inputs."""
+
+    X: np.ndarray  # (n_samples, n_features)
+    y: np.ndarray  # (n_samples, n_neurons)
+    layout: Layout
+    valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+    weights: np.ndarray | None  # (n_samples,)
+    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+
+
+class _BatchState(NamedTuple):
+    """What `update` carries from batch to batch."""
+
+    units: Units
+    solver: Any
+
+
+class PopulationGLM(RegressorMixin, BaseEstimator):
+    r"""A generalized linear model for each neuron of a population, sharing one design matrix.
+
+    The mean of neuron j at time t is :math:`f(x_t^\top w_j + b_j)`, with f the inverse link. The
+    neurons are fitted at once, each to its own optimum: the result equals fits one by one.
+
+    Parameters
+    ----------
+    observation_model
+        "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
+    inverse_link_function
+        Name of an inverse link, or an elementwise JAX callable; None takes the observation model's.
+    regularizer
+        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+    regularizer_strength
+        Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
+        coefficient (n_features, n_neurons), or a container of these structured like `X`. The loss
+        is a mean over time, and the penalty is added to it for each neuron.
+    solver_name
+        Name of a solver, see `spikax.solvers.list_available_solvers`; None takes the native one.
+    solver_kwargs
+        Arguments of the solver, such as `tol` and `maxiter`.
+    feature_mask
+        One where a neuron uses a feature, zero where not, (n_features, n_neurons). For a container
+        of features: a container like it of such arrays, or of arrays (n_neurons,).
+    fit_intercept
+        Whether the linear predictor has an intercept (default True).
+
+    Attributes
+    ----------
+    coef_
+        Coefficients, (n_features, n_neurons), or a container of such arrays structured like `X`.
+    intercept_
+        Intercepts, (n_neurons,).
+    scale_
+        Scale of the observation model, (n_neurons,).
+    dof_resid_
+        Residual degrees of freedom, (n_neurons,).
+    solver_state_
+        Statistics of the fit in `solver_state_.stats`, each (n_neurons,).
+    n_iter_
+        Steps of the neuron that took most.
+
+    References
+    ----------
+    McCullagh & Nelder (1989), Generalized Linear Models, chapter 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 3))
+    >>> spikes = rng.poisson(np.exp(0.3 * X[:, :2] - 1))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> model.coef_.shape, model.intercept_.shape
+    ((3, 2), (2,))
+    """
+
+    _single = False
+
+    def __init__(
+        self,
+        observation_model="Poisson",
+        inverse_link_function=None,
+        regularizer=None,
+        regularizer_strength=None,
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+    ):
+        self.observation_model = observation_model
+        self.inverse_link_function = inverse_link_function
+        self.regularizer = regularizer
+        self.regularizer_strength = regularizer_strength
+        self.solver_name = solver_name
+        self.solver_kwargs = solver_kwargs
+        self.feature_mask = feature_mask
+        self.fit_intercept = fit_intercept
+
+    def __setattr__(self, name, value):
+        if name == "feature_mask" and hasattr(self, "coef_"):
+            raise AttributeError(
+                "feature_mask cannot be set after the model is fit: its coefficients would no "
+                "longer belong to it. Set it on a new model, sklearn.base.clone(model)."
+            )
+        super().__setattr__(name, value)
+
+    def __sklearn_tags__(self):
+        """Tell scikit-learn what this estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = not self._single
+        tags.target_tags.single_output = self._single
+        tags.target_tags.positive_only = self.observation_model == "Poisson"
+        return tags
+
+    def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
+        """Fit the coefficients and the intercept of every neuron.
+
+        Parameters
+        ----------
+        X
+            Features, (n_samples, n_features), or a container (dict, list, tuple, nested) of such
+            arrays. Arrays, pandas and pynapple objects are taken; rows with NaN are ignored.
+        y
+            Observations, (n_samples, n_neurons); (n_samples,) for `GLM`. A NaN is ignored for its
+            neuron.
+        init_params
+            Where to start, (coef, intercept) shaped as `coef_` and `intercept_`; the model without
+            features if None.
+        sample_weight
+            Weights of the samples, (n_samples,); all one if None.
+        offset
+            Added to the linear predictor, such as a log exposure, (n_samples,) or
+            (n_samples, n_neurons).
+
+        Returns
+        -------
+        self
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If shapes, lengths, names, values or strengths are wrong, or no row is left.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, naming the neurons that did not converge or have no finite optimum.
+        """
+        parts = self._parts()
+        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        data = self._data(X, y, parts, sample_weight, offset)
+        problem, units = self._problem(data, parts)
+        theta = None
+        if init_params is not None:
+            coef, intercept = self._stacked(init_params, data)
+            theta = jnp.asarray(units.from_user(coef, intercept), problem.X.dtype) * problem.mask
+        result = fit_population(problem, solver, theta)
+
+        n_neurons = data.y.shape[1]
+        self.__dict__.pop("coef_", None)
+        self.n_features_in_ = data.layout.n_features
+        self._set_parameters(*units.to_user(np.asarray(result.outcome.theta, float)), data.layout)
+        self.solver_state_ = solver_state(result.outcome, self._single)
+        self.n_iter_ = int(np.max(result.outcome.n_steps))
+        self.aux_ = None
+        used = np.count_nonzero(np.asarray(result.outcome.theta[:-1]), axis=0) + self.fit_intercept
+        dof = np.asarray(problem.total_weight, float) - used
+        scale = np.ones(n_neurons)
+        if result.pearson is not None:
+            scale = np.asarray(result.pearson, float) / np.where(dof > 0, dof, np.nan)
+        self.dof_resid_ = dof[0] if self._single else dof
+        self.scale_ = scale[0] if self._single else scale
+        self._columns = _columns(y)
+        counted = np.asarray(jnp.any(problem.weights > 0, axis=0))
+        warn_about_neurons(
+            np.asarray(result.outcome.status),
+            np.broadcast_to(~counted, n_neurons),
+            np.arange(n_neurons) if self._columns is None else self._columns[0],
+        )
+        return self
+
+    def predict(self, X, offset=None):
+        """Predict the mean of every neuron.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        offset
+            Added to the linear predictor, (n_samples,) or (n_samples, n_neurons).
+
+        Returns
+        -------
+        array or pynapple object
+            Means, (n_samples, n_neurons), (n_samples,) for `GLM`; NaN where `X` is. With the time
+            axis of `X` if that is a pynapple object.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
+        """
+        matrix, layout = self._features(X)
+        rate = mean_of(self._parts().link, self._predictor(matrix, offset))
+        return self._like_features(rate, layout)
+
+    def score(
+        self,
+        X,
+        y,
+        score_type="log-likelihood",
+        aggregate_sample_scores=jnp.mean,
+        sample_weight=None,
+        offset=None,
+    ):
+        """Score the predictions for `y`.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        y
+            Observations as in `fit`.
+        score_type
+            "log-likelihood" (default), "pseudo-r2-McFadden" or "pseudo-r2-Cohen"; the null model of
+            the latter two predicts the mean of `y`, per neuron.
+        aggregate_sample_scores
+            Function of the samples' log-likelihoods (or deviances), (n_samples, n_neurons). The
+            default is their mean; `lambda s: s.mean(0)` scores each neuron. A sample that is
+            missing for some neurons only counts as those neurons' mean.
+        sample_weight
+            Weights of the samples, (n_samples,), for the default mean.
+        offset
+            Added to the linear predictor, (n_samples,) or (n_samples, n_neurons).
+
+        Returns
+        -------
+        float or array
+            The score, in nats per sample for the log-likelihood; larger is better.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the score type is unknown, or `X` and `y` are not as in `fit`.
+        """
+        if score_type not in SCORE_TYPES:
+            raise unknown_name("score_type", score_type, SCORE_TYPES)
+        if sample_weight is not None and aggregate_sample_scores is not jnp.mean:
+            raise ValueError(
+                "sample_weight weighs the default mean: leave aggregate_sample_scores as it is, or "
+                "apply the weights in it."
+            )
+        parts = self._parts()
+        self._features(X)
+        data = self._data(X, y, parts, sample_weight, offset)
+        if data.y.shape[1] != np.size(self.intercept_):
+            raise ValueError(
+                f"y has {data.y.shape[1]} neurons, the model was fitted to "
+                f"{np.size(self.intercept_)}."
+            )
+        eta = self._predictor(data.X, offset)
+        samples = sample_scores(
+            parts.model.family, parts.link, eta, data, score_type, np.atleast_1d(self.scale_)
+        )
+        if self._single:
+            samples = [s[:, 0] for s in samples]
+        if aggregate_sample_scores is jnp.mean:
+            rows = None if data.weights is None else data.weights[data.weights > 0]
+            totals = [_mean(s, rows) for s in samples]
+        else:
+            totals = [aggregate_sample_scores(s) for s in samples]
+        if score_type == "log-likelihood":
+            return totals[0]
+        model, null = totals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 1 - model / null
+
+    def simulate(self, random_key, feedforward_input):
+        """Draw observations from the fitted model.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        feedforward_input
+            Features as in `fit`.
+
+        Returns
+        -------
+        sample : array or pynapple object
+            Observations, shaped like `rate`.
+        rate : array or pynapple object
+            Their means, as from `predict`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        parts = self._parts()
+        matrix, layout = self._features(feedforward_input)
+        rate = mean_of(parts.link, self._predictor(matrix, None))
+        missing = np.isnan(rate)
+        drawn = parts.model.sample_generator(random_key, np.where(missing, 0, rate), self.scale_)
+        sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
+        return self._like_features(sample, layout), self._like_features(rate, layout)
+
+    def compute_loss(self, params, X, y):
+        """Compute the unpenalised loss: the mean over time, summed over neurons.
+
+        Parameters
+        ----------
+        params
+            (coef, intercept), shaped as `coef_` and `intercept_`; JAX may trace them.
+        X, y
+            Features and observations as in `fit`.
+
+        Returns
+        -------
+        jax.Array
+            The loss, a scalar, differentiable in `params`.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong.
+
+        Examples
+        --------
+        >>> import jax
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> X, y = np.ones((4, 1)), np.array([1.0, 0.0, 2.0, 1.0])
+        >>> model = nmo.glm.GLM()
+        >>> coef, intercept = jax.grad(model.compute_loss)((np.zeros(1), np.zeros(1)), X, y)
+        >>> float(intercept[0])
+        0.0
+        """
+        parts = self._parts()
+        data = self._data(X, y, parts, None, None)
+        coef, intercept = self._stacked(params, data, jnp)
+        valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
+        rows, observed = (np.where(np.isnan(a), 0, a) for a in (data.X, data.y))
+        eta = jnp.asarray(rows) @ coef + intercept[None]
+        loss = parts.model.family.loss(eta, jnp.asarray(observed, eta.dtype), parts.link)
+        return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
+
+    def initialize_params(self, X, y):
+        """Find where a fit starts: the model without features.
+
+        Parameters
+        ----------
+        X, y
+            Features and observations as in `fit`.
+
+        Returns
+        -------
+        coef : array or container
+            Zeros, shaped as `coef_`.
+        intercept : array
+            Intercepts of the constant rates, shaped as `intercept_`.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong.
+        """
+        parts = self._parts()
+        data = self._data(X, y, parts, None, None)
+        problem, units = self._problem(data, parts)
+        coef, intercept = units.to_user(np.asarray(null_parameters(problem), float))
+        return self._shaped(coef, intercept, data.layout)
+
+    def initialize_optimizer_and_state(self, init_params, X, y):
+        """Prepare `update` for batches like this one.
+
+        Parameters
+        ----------
+        init_params
+            (coef, intercept), as from `initialize_params`.
+        X, y
+            A batch of features and observations, as in `fit`: the units of the features and the
+            solver's coordinates are taken from it.
+
+        Returns
+        -------
+        state
+            To be handed to `update`.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong.
+        """
+        parts = self._parts()
+        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        data = self._data(X, y, parts, None, None)
+        problem, units = self._problem(data, parts)
+        theta = self._theta(init_params, data, units)
+        return _BatchState(units, start_batches(problem, solver, theta))
+
+    def update(self, params, opt_state, X, y, n_samples=None):
+        """Take one step of the solver on a batch.
+
+        Parameters
+        ----------
+        params
+            (coef, intercept), from `initialize_params` or the last update.
+        opt_state
+            State, from `initialize_optimizer_and_state` or the last update.
+        X, y
+            A batch of features and observations, as in `fit`.
+        n_samples
+            Number of samples in all batches, which sets `dof_resid_`; those of this one if None.
+
+        Returns
+        -------
+        params : tuple
+            (coef, intercept) after the step.
+        state
+            To be handed to the next update.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong.
+        """
+        parts = self._parts()
+        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        data = self._data(X, y, parts, None, None)
+        problem, units = self._problem(data, parts, opt_state.units)
+        theta, state = update_on_batch(
+            problem, solver, self._theta(params, data, units), opt_state.solver
+        )
+        self.__dict__.pop("coef_", None)
+        self.n_features_in_ = data.layout.n_features
+        self._set_parameters(*units.to_user(np.asarray(theta, float)), data.layout)
+        n_neurons = data.y.shape[1]
+        used = np.count_nonzero(np.asarray(theta[:-1]), axis=0) + self.fit_intercept
+        dof = (len(data.y) if n_samples is None else n_samples) - used
+        self.dof_resid_ = dof[0] if self._single else dof
+        self.scale_ = 1.0 if self._single else np.ones(n_neurons)
+        self._columns = _columns(y)
+        return (self.coef_, self.intercept_), _BatchState(units, state)
+
+    def _parts(self) -> _Parts:
+        model = observation_models.resolve(self.observation_model)
+        link = self.inverse_link_function
+        return _Parts(
+            model,
+            links.resolve(model.family.default_link if link is None else link),
+            regularizer.resolve(self.regularizer),
+        )
+
+    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> _Data:
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        matrix, layout = _inputs.design_matrix(X)
+        observed = _inputs.observations(y, self._single, len(matrix), layout)
+        n_samples, n_neurons = observed.shape
+        weights = _inputs.sample_weights(sample_weight, n_samples)
+        offset = _inputs.offsets(offset, n_samples, n_neurons)
+        valid = _inputs.finite_rows(matrix, layout.column)
+        valid = None if valid is None else valid.all(axis=1, keepdims=True)
+        for array, name in ((observed, "y"), (offset, "offset")):
+            if array is not None:
+                more = _inputs.finite_rows(array, lambda column, name=name: f"{name}[:, {column}]")
+                if more is not None:
+                    more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
+                    valid = more if valid is None else valid & more
+        _inputs.check_support(observed, parts.model.family, self._single)
+        left = np.ones(1) if valid is None else valid
+        if n_samples == 0 or not (left if weights is None else left * weights[:, None] > 0).any():
+            raise ValueError(
+                f"Found array with {n_samples} sample(s), none of which counts (shape="
+                f"{matrix.shape}), while a minimum of 1 is required: every row has NaN in X or y, "
+                "or a weight of zero."
+            )
+        return _Data(matrix, observed, layout, valid, weights, offset)
+
+    def _problem(self, data: _Data, parts: _Parts, units: Units | None = None):
+        n_neurons = data.y.shape[1]
+        return assemble(
+            data.X,
+            data.y,
+            valid=data.valid,
+            weights=data.weights,
+            offset=data.offset,
+            mask=_inputs.feature_mask(self.feature_mask, data.layout, n_neurons, self._single),
+            strength=_inputs.strengths(
+                self.regularizer_strength, data.layout, n_neurons, self._single
+            ),
+            fit_intercept=self.fit_intercept,
+            family=parts.model.family,
+            link=parts.link,
+            regularizer=parts.regularizer,
+            units=units,
+        )
+
+    def _stacked(self, params, data: _Data, xp: Any = np):
+        """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""
+        return _inputs.parameters(params, data.layout, data.y.shape[1], self._single, xp)
+
+    def _theta(self, params, data: _Data, units: Units) -> jax.Array:
+        return jnp.asarray(units.from_user(*self._stacked(params, data)), jnp.result_type(float))
+
+    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, layout: Layout):
+        dtype = jnp.result_type(float)
+        coef = (coef[:, 0] if self._single else coef).astype(dtype)
+        return layout.split(coef), intercept.astype(dtype)
+
+    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, layout: Layout) -> None:
+        self.coef_, self.intercept_ = self._shaped(coef, intercept, layout)
+
+    def _features(self, X) -> tuple[np.ndarray, Layout]:
+        """Bring X to a matrix, checked against the fitted coefficients."""
+        check_is_fitted(self, "coef_")
+        matrix, layout = _inputs.design_matrix(X)
+        _inputs.check_features(layout, self.coef_, type(self).__name__)
+        _inputs.finite_rows(matrix, layout.column)
+        return matrix, layout
+
+    def _predictor(self, matrix: np.ndarray, offset) -> np.ndarray:
+        coef = np.concatenate(jax.tree_util.tree_leaves(self.coef_)).reshape(matrix.shape[1], -1)
+        eta = matrix @ coef + self.intercept_
+        if offset is not None:
+            eta = eta + _inputs.offsets(offset, *eta.shape)
+        return eta
+
+    def _like_features(self, array: np.ndarray, layout: Layout):
+        """Give a prediction the time axis of X and the columns of y, where they have them."""
+        array = array[:, 0] if self._single else array
+        if not isinstance(layout.series, TimeSeries):
+            return array
+        import pynapple as nap
+
+        time = {"t": layout.series.t, "time_support": layout.series.time_support}
+        if self._single:
+            return nap.Tsd(d=array, **time)
+        columns, metadata = (None, None) if self._columns is None else self._columns
+        return nap.TsdFrame(d=array, columns=columns, metadata=metadata, **time)
+
+
+class GLM(PopulationGLM):
+    r"""A generalized linear model of one neuron.
+
+    It is the population of one: parameters, methods and attributes are those of `PopulationGLM`
+    without the axis of neurons.
+
+    Parameters
+    ----------
+    observation_model
+        "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
+    inverse_link_function
+        Name of an inverse link, or an elementwise JAX callable; None takes the observation model's.
+    regularizer
+        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+    regularizer_strength
+        Strength of the penalty: a scalar (None is 1.0), one per coefficient (n_features,), or a
+        container of these structured like `X`.
+    solver_name
+        Name of a solver, see `spikax.solvers.list_available_solvers`; None takes the native one.
+    solver_kwargs
+        Arguments of the solver, such as `tol` and `maxiter`.
+    feature_mask
+        One where the neuron uses a feature, zero where not, (n_features,), or a container of such
+        arrays structured like `X`.
+    fit_intercept
+        Whether the linear predictor has an intercept (default True).
+
+    Attributes
+    ----------
+    coef_
+        Coefficients, (n_features,), or a container of such arrays structured like `X`.
+    intercept_
+        Intercept, (1,).
+    scale_, dof_resid_
+        Scale of the observation model, and residual degrees of freedom; scalars.
+    solver_state_
+        Statistics of the fit in `solver_state_.stats`, scalars.
+    n_iter_
+        Steps taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 3))
+    >>> spikes = rng.poisson(np.exp(0.3 * X[:, 0] - 1))
+    >>> model = nmo.glm.GLM().fit(X, spikes)
+    >>> model.coef_.shape, model.intercept_.shape
+    ((3,), (1,))
+    """
+
+    _single = True
+
+
+def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
+    per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
+    return float(np.average(per_sample, weights=weights))
+
+
+def _columns(y):
+    """Names and metadata of the neurons of a pynapple frame."""
+    if not hasattr(y, "columns") or not isinstance(y, TimeSeries):
+        return None
+    return np.asarray(y.columns), y.metadata

@@ -1,0 +1,101 @@
+"""What a fitted model tells of its fit: statistics of each neuron, and at most one warning."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikax.solvers import Outcome, Status
+
+ADVICE = {
+    Status.OUT_OF_STEPS: "ran out of steps: raise solver_kwargs={'maxiter': ...}, loosen 'tol', or "
+    "add a Ridge penalty",
+    Status.NOT_FINITE: "met numbers that are not finite: look for huge values in X, y or offset, "
+    "or enable float64 in JAX",
+    Status.UNBOUNDED: "have their optimum at infinity (a silent neuron, one that is always on, or "
+    "features that separate its observations): their predictions are finite and right, their "
+    "coefficients would grow without end; a Ridge penalty gives them an optimum",
+    Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable float64 "
+    "in JAX",
+}
+
+
+@dataclass(frozen=True)
+class SolverStats:
+    """Statistics of a fit: arrays of shape (n_neurons,) for populations, scalars for one neuron.
+
+    Parameters
+    ----------
+    function_val
+        Mean loss over samples, penalty included.
+    num_steps
+        Steps taken.
+    converged
+        Whether the solver's criterion was met.
+    reached_max_steps
+        Whether it stopped because it ran out of steps.
+    status
+        Why it stopped, a `spikax.solvers.Status`.
+    """
+
+    function_val: Any
+    num_steps: Any
+    converged: Any
+    reached_max_steps: Any
+    status: Any
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """What `solver_state_` holds.
+
+    Parameters
+    ----------
+    stats
+        Statistics of each neuron's fit.
+    n_passes
+        How often the data were gone through.
+    """
+
+    stats: SolverStats
+    n_passes: int
+
+
+def solver_state(outcome: Outcome, single: bool) -> SolverState:
+    """Bring a solver's outcome to the host."""
+    status = np.asarray(outcome.status)
+    stats = (
+        np.asarray(outcome.value),
+        np.asarray(outcome.n_steps),
+        (status == Status.CONVERGED) | (status == Status.UNBOUNDED),
+        status == Status.OUT_OF_STEPS,
+        status,
+    )
+    if single:
+        stats = tuple(a[0] for a in stats)
+    return SolverState(SolverStats(*stats), int(outcome.n_passes))
+
+
+def warn_about_neurons(status: np.ndarray, empty: np.ndarray, names: np.ndarray) -> None:
+    """Warn once about all neurons whose fit needs a look."""
+    found = []
+    if empty.any():
+        found.append(f"{_listed(names[empty])} have no sample that counts: they were not fitted")
+    for value, advice in ADVICE.items():
+        affected = (status == value) & ~empty
+        if affected.any():
+            found.append(f"{_listed(names[affected])} {advice}")
+    if found:
+        warnings.warn(
+            f"{np.sum((status != Status.CONVERGED) | empty)} of {status.size} neurons need a "
+            f"look: {'; '.join(found)}.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _listed(names: np.ndarray) -> str:
+    shown = ", ".join(str(name) for name in names[:20])
+    more = f" and {names.size - 20} more" if names.size > 20 else ""
+    return f"neurons {shown}{more}"

@@ -1,0 +1,216 @@
+"""Inverse links: from the linear predictor to the mean, finite wherever a fit may wander."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr, logit, ndtr, ndtri
+
+from spikax._errors import unknown_name
+
+Function = Callable[[jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class InverseLink:
+    """An inverse link with the logarithms that likelihoods are written in.
+
+    Poisson with `exp` gets its textbook form (`exp(eta) - y * eta`) this way, and no logarithm of
+    a rounded rate is ever taken.
+
+    Parameters
+    ----------
+    name
+        What the link is called in `inverse_link_function=`.
+    mean
+        The inverse link, from the linear predictor to the mean.
+    log_mean
+        The logarithm of the mean.
+    log_complement
+        The logarithm of one minus the mean.
+    predictor
+        The link itself, from the mean to the linear predictor.
+    aliases
+        Other names, and the callables that mean this link, such as `jax.numpy.exp`.
+
+    Examples
+    --------
+    >>> from spikax.links import resolve
+    >>> float(resolve("softplus").log_mean(-1000.0))
+    -1000.0
+    """
+
+    name: str
+    mean: Function
+    log_mean: Function = field(compare=False, repr=False)
+    log_complement: Function = field(compare=False, repr=False)
+    predictor: Function = field(compare=False, repr=False)
+    aliases: tuple[object, ...] = field(default=(), compare=False, repr=False)
+
+
+def resolve(link: str | Function | InverseLink) -> InverseLink:
+    """Find the inverse link that a name or a callable stands for.
+
+    Parameters
+    ----------
+    link
+        "exp", "softplus", "logistic" ("expit"), "norm_cdf" ("norm.cdf"), "identity",
+        "one_over_x", an `InverseLink`, or any elementwise, monotone, differentiable JAX callable.
+
+    Returns
+    -------
+    InverseLink
+        The link; for a callable of the user's, with logarithms composed from it.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the callable cannot be traced by JAX.
+    TypeError
+        If `link` is neither a name nor a callable.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from spikax.links import resolve
+    >>> resolve(jax.nn.softplus).name
+    'softplus'
+    """
+    if isinstance(link, InverseLink):
+        return link
+    for known in INVERSE_LINKS:
+        if link == known.name or any(link is alias or link == alias for alias in known.aliases):
+            return known
+    if isinstance(link, str):
+        raise unknown_name("inverse_link_function", link, (k.name for k in INVERSE_LINKS))
+    if not callable(link):
+        raise TypeError(
+            f"inverse_link_function must be a name or a JAX callable, got {link!r} "
+            f"of type {type(link).__name__}."
+        )
+    return _from_callable(link)
+
+
+@lru_cache(maxsize=64)
+def _from_callable(function: Function) -> InverseLink:
+    name = getattr(function, "__name__", repr(function))
+    probe = jax.ShapeDtypeStruct((3,), jnp.result_type(float))
+    try:
+        out = jax.eval_shape(lambda x: jax.jvp(function, (x,), (x,))[1], probe)
+    except Exception as error:
+        raise ValueError(
+            f"inverse_link_function {name!r} cannot be differentiated by JAX ({error!s:.120}). "
+            "Write it with jax.numpy instead of NumPy or SciPy functions."
+        ) from error
+    if out.shape != probe.shape:
+        raise ValueError(
+            f"inverse_link_function {name!r} must work element by element: for an input of shape "
+            f"{probe.shape} it returned shape {out.shape}."
+        )
+    return InverseLink(
+        name,
+        function,
+        lambda eta: _log(function(eta)),
+        lambda eta: _log(1 - function(eta)),
+        lambda mean: _bisect(function, mean),
+    )
+
+
+def _bisect(function: Function, mean: jax.Array) -> jax.Array:
+    """Solve `function(eta) = mean` for a monotone function, within +-60."""
+    low, high = jnp.full_like(mean, -60.0), jnp.full_like(mean, 60.0)
+    increasing = function(high) > function(low)
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        go_up = (function(middle) < mean) == increasing
+        return jnp.where(go_up, middle, low), jnp.where(go_up, high, middle)
+
+    low, high = jax.lax.fori_loop(0, 50, halve, (low, high))
+    return (low + high) / 2
+
+
+def _tangent_above(function: Function, cut: float, x: jax.Array) -> jax.Array:
+    """Continue a convex function by its tangent above `cut`: no overflow, and still convex."""
+    at = jnp.asarray(cut, x.dtype)
+    value, slope = jax.jvp(function, (at,), (jnp.ones_like(at),))
+    return jnp.where(x > at, value + slope * (x - at), function(jnp.minimum(x, at)))
+
+
+def _exp(eta: jax.Array) -> jax.Array:
+    eta = jnp.asarray(eta)
+    # Sums over samples need room below the largest float; no count of spikes nears exp(60).
+    return _tangent_above(jnp.exp, 60.0 if eta.dtype == jnp.float32 else 600.0, eta)
+
+
+def _log(mean: jax.Array) -> jax.Array:
+    """Logarithm, continued by its tangent below 1e-10: finite, and its slope leads back."""
+    return -_tangent_above(lambda x: -jnp.log(-x), -1e-10, -jnp.asarray(mean))
+
+
+def _reciprocal(eta: jax.Array) -> jax.Array:
+    """`1 / eta`, continued by its tangent below a predictor of 1e-6."""
+    return _tangent_above(lambda x: -1 / x, -1e-6, -jnp.asarray(eta))
+
+
+def _softplus(eta: jax.Array) -> jax.Array:
+    return jax.nn.softplus(eta)
+
+
+def _log_softplus(eta: jax.Array) -> jax.Array:
+    eta = jnp.asarray(eta)
+    # softplus(eta) = exp(eta) (1 - exp(eta) / 2 + ...): below -10 the sum ends in float32 noise.
+    low = jnp.minimum(eta, -10.0)
+    return jnp.where(
+        eta < -10.0, low - jnp.exp(low) / 2, jnp.log(jax.nn.softplus(jnp.maximum(eta, -10.0)))
+    )
+
+
+def _inverse_softplus(mean: jax.Array) -> jax.Array:
+    return mean + jnp.log(-jnp.expm1(-mean))
+
+
+def _identity(eta: jax.Array) -> jax.Array:
+    return jnp.asarray(eta)
+
+
+INVERSE_LINKS = (
+    InverseLink(
+        "exp", _exp, _identity, lambda eta: _log(1 - _exp(eta)), jnp.log, aliases=(jnp.exp,)
+    ),
+    InverseLink(
+        "softplus",
+        _softplus,
+        _log_softplus,
+        lambda eta: _log(1 - _softplus(eta)),
+        _inverse_softplus,
+        aliases=(jax.nn.softplus,),
+    ),
+    InverseLink(
+        "logistic",
+        jax.nn.sigmoid,
+        jax.nn.log_sigmoid,
+        lambda eta: jax.nn.log_sigmoid(-eta),
+        logit,
+        aliases=("expit", jax.nn.sigmoid, jax.scipy.special.expit, jax.lax.logistic),
+    ),
+    InverseLink(
+        "norm_cdf",
+        ndtr,
+        log_ndtr,
+        lambda eta: log_ndtr(-eta),
+        ndtri,
+        aliases=("norm.cdf", ndtr, jax.scipy.stats.norm.cdf),
+    ),
+    InverseLink("identity", _identity, _log, lambda eta: _log(1 - eta), _identity),
+    InverseLink(
+        "one_over_x",
+        _reciprocal,
+        lambda eta: -_log(eta),
+        lambda eta: _log(1 - _reciprocal(eta)),
+        _reciprocal,
+    ),
+)

@@ -1,0 +1,502 @@
+"""Observation models: how counts, choices and traces scatter around their mean."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln, xlogy
+
+from spikax import links
+from spikax._errors import unknown_name
+from spikax.links import InverseLink
+
+Aggregate = Callable[[jax.Array], jax.Array]
+SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
+
+
+@runtime_checkable
+class Family(Protocol):
+    """The mathematics of one observation model; everything here is elementwise.
+
+    The loss is the part of the negative log-likelihood that depends on the linear predictor, as
+    the textbooks write it. Log-likelihood and deviance follow from it:
+    ``log_likelihood = -precision(scale) * loss - log_normalizer(y, scale)`` and
+    ``deviance = 2 * precision(scale) * (loss - saturated(y))``.
+
+    Attributes
+    ----------
+    default_link : str
+        Name of the inverse link used when the user names none.
+    mean_bounds : tuple of float
+        The open interval in which a mean lies.
+    support : str
+        What `y` may be, in words.
+    has_scale : bool
+        Whether the scale is estimated from the residuals.
+    """
+
+    default_link: str
+    mean_bounds: tuple[float, float]
+    support: str
+    has_scale: bool
+
+    def allows(self, y: np.ndarray) -> Any:
+        """Whether each observation is in the support."""
+        ...
+
+    def loss(self, eta: jax.Array, y: jax.Array, link: InverseLink) -> jax.Array:
+        """Negative log-likelihood of each sample, up to terms without `eta`."""
+        ...
+
+    def saturated(self, y: jax.Array) -> jax.Array:
+        """Loss of the model that predicts each observation exactly."""
+        ...
+
+    def log_normalizer(self, y: jax.Array, scale: Any) -> Any:
+        """The part of the negative log-likelihood without `eta`."""
+        ...
+
+    def precision(self, scale: Any) -> Any:
+        """Weight of the loss in the negative log-likelihood."""
+        ...
+
+    def variance(self, mean: jax.Array) -> jax.Array:
+        """Variance of an observation of unit scale, as a function of its mean."""
+        ...
+
+    def sample(self, key: jax.Array, mean: jax.Array, scale: Any) -> jax.Array:
+        """Draw one observation for each mean."""
+        ...
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Counts whose variance equals their mean; fractional counts are allowed."""
+
+    default_link: ClassVar[str] = "exp"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    support: ClassVar[str] = "non-negative counts"
+    has_scale: ClassVar[bool] = False
+
+    def allows(self, y):
+        """Whether each observation is non-negative."""
+        return y >= 0
+
+    def loss(self, eta, y, link):
+        """Loss `mu - y log mu`."""
+        return link.mean(eta) - y * link.log_mean(eta)
+
+    def saturated(self, y):
+        """Loss at `mu = y`."""
+        return y - xlogy(y, y)
+
+    def log_normalizer(self, y, scale):
+        """Log of `y!`."""
+        return gammaln(y + 1)
+
+    def precision(self, scale):
+        """One: the scale of a Poisson is fixed."""
+        return 1.0
+
+    def variance(self, mean):
+        """Variance `mu`."""
+        return mean
+
+    def sample(self, key, mean, scale):
+        """Draw counts."""
+        return jax.random.poisson(key, mean)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Outcomes of 0 or 1."""
+
+    default_link: ClassVar[str] = "logistic"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    support: ClassVar[str] = "0 or 1"
+    has_scale: ClassVar[bool] = False
+
+    def allows(self, y):
+        """Whether each observation is 0 or 1."""
+        return (y == 0) | (y == 1)
+
+    def loss(self, eta, y, link):
+        """Cross-entropy `-y log mu - (1 - y) log(1 - mu)`."""
+        return -y * link.log_mean(eta) - (1 - y) * link.log_complement(eta)
+
+    def saturated(self, y):
+        """Loss at `mu = y`: zero."""
+        return jnp.zeros_like(y)
+
+    def log_normalizer(self, y, scale):
+        """Zero: the loss is the whole negative log-likelihood."""
+        return jnp.zeros_like(y)
+
+    def precision(self, scale):
+        """One: the scale of a Bernoulli is fixed."""
+        return 1.0
+
+    def variance(self, mean):
+        """Variance `mu (1 - mu)`."""
+        return mean * (1 - mean)
+
+    def sample(self, key, mean, scale):
+        """Draw outcomes."""
+        return jax.random.bernoulli(key, mean).astype(jnp.int32)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Real values with a constant variance, the scale."""
+
+    default_link: ClassVar[str] = "identity"
+    mean_bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    support: ClassVar[str] = "real numbers"
+    has_scale: ClassVar[bool] = True
+
+    def allows(self, y):
+        """Whether each observation is a number; all are."""
+        return np.True_
+
+    def loss(self, eta, y, link):
+        """Squared error `(y - mu)^2`."""
+        return (y - link.mean(eta)) ** 2
+
+    def saturated(self, y):
+        """Loss at `mu = y`: zero."""
+        return jnp.zeros_like(y)
+
+    def log_normalizer(self, y, scale):
+        """Half the log of `2 pi scale`."""
+        return 0.5 * jnp.log(2 * jnp.pi * scale) + jnp.zeros_like(y)
+
+    def precision(self, scale):
+        """One over twice the variance."""
+        return 0.5 / scale
+
+    def variance(self, mean):
+        """One, whatever the mean."""
+        return jnp.ones_like(mean)
+
+    def sample(self, key, mean, scale):
+        """Draw values."""
+        return mean + jnp.sqrt(scale) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+@dataclass(frozen=True)
+class ObservationModel:
+    """What a model says about observations whose mean it predicts.
+
+    Parameters
+    ----------
+    family
+        The mathematics: one of this module's families, or any object that follows `Family`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import PoissonObservations
+    >>> float(PoissonObservations().deviance(np.array([2.0]), np.array([2.0]))[0])
+    0.0
+    """
+
+    family: Family
+
+    @property
+    def default_inverse_link_function(self) -> Callable[[jax.Array], jax.Array]:
+        """The inverse link used when the user names none."""
+        return links.resolve(self.family.default_link).mean
+
+    def _loss(self, y, predicted_rate):
+        return self.family.loss(predicted_rate, y, links.resolve("identity"))
+
+    def _sample_log_likelihood(self, y, predicted_rate, scale):
+        y, predicted_rate = _aligned(y, predicted_rate)
+        loss = self._loss(y, predicted_rate)
+        return -self.family.precision(scale) * loss - self.family.log_normalizer(y, scale)
+
+    def log_likelihood(
+        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
+    ) -> jax.Array:
+        """Log-likelihood of the observations, normalising constant included.
+
+        Parameters
+        ----------
+        y
+            Observations, shape (n_samples,) or (n_samples, n_neurons).
+        predicted_rate
+            Their means, of the same shape.
+        scale
+            Scale of the distribution, a scalar or one per neuron.
+        aggregate_sample_scores
+            Function of the samples' log-likelihoods, their mean by default.
+
+        Returns
+        -------
+        jax.Array
+            What `aggregate_sample_scores` makes of the samples' log-likelihoods, in nats.
+
+        Raises
+        ------
+        ValueError
+            If `y` and `predicted_rate` differ in shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.observation_models import BernoulliObservations
+        >>> model = BernoulliObservations()
+        >>> round(float(model.log_likelihood(np.array([1.0]), np.array([0.5]))), 4)
+        -0.6931
+        """
+        return aggregate_sample_scores(self._sample_log_likelihood(y, predicted_rate, scale))
+
+    def likelihood(
+        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
+    ) -> jax.Array:
+        """Exponential of `log_likelihood`, the aggregation included.
+
+        Parameters
+        ----------
+        y
+            Observations, shape (n_samples,) or (n_samples, n_neurons).
+        predicted_rate
+            Their means, of the same shape.
+        scale
+            Scale of the distribution, a scalar or one per neuron.
+        aggregate_sample_scores
+            Function of the samples' log-likelihoods; the default makes the geometric mean.
+
+        Returns
+        -------
+        jax.Array
+            The likelihood, a scalar by default.
+        """
+        return jnp.exp(self.log_likelihood(y, predicted_rate, scale, aggregate_sample_scores))
+
+    def deviance(self, y, predicted_rate, scale=1.0) -> jax.Array:
+        """Scaled deviance of each sample (McCullagh & Nelder 1989, section 2.3).
+
+        Parameters
+        ----------
+        y
+            Observations, shape (n_samples,) or (n_samples, n_neurons).
+        predicted_rate
+            Their means, of the same shape.
+        scale
+            Scale of the distribution, a scalar or one per neuron.
+
+        Returns
+        -------
+        jax.Array
+            Twice the log-likelihood that the saturated model has above this one, shaped like `y`.
+
+        Raises
+        ------
+        ValueError
+            If `y` and `predicted_rate` differ in shape.
+        """
+        y, predicted_rate = _aligned(y, predicted_rate)
+        excess = self._loss(y, predicted_rate) - self.family.saturated(y)
+        return 2 * self.family.precision(scale) * excess
+
+    def pseudo_r2(
+        self,
+        y,
+        predicted_rate,
+        score_type: str = "pseudo-r2-McFadden",
+        scale=1.0,
+        aggregate_sample_scores: Aggregate = jnp.mean,
+    ) -> jax.Array:
+        """Share of what can be explained that is, against a constant rate per neuron.
+
+        Parameters
+        ----------
+        y
+            Observations, shape (n_samples,) or (n_samples, n_neurons).
+        predicted_rate
+            Their means, of the same shape.
+        score_type
+            "pseudo-r2-McFadden", one minus the ratio of log-likelihoods (McFadden 1974), or
+            "pseudo-r2-Cohen", the share of the deviance explained (Cohen et al. 2003).
+        scale
+            Scale of the distribution, a scalar or one per neuron.
+        aggregate_sample_scores
+            Function of the samples' log-likelihoods or deviances, their mean by default.
+
+        Returns
+        -------
+        jax.Array
+            The pseudo-R2: one for a perfect model, zero for the mean of `y`, negative below.
+
+        Raises
+        ------
+        ValueError
+            If the score type is unknown, or `y` and `predicted_rate` differ in shape.
+        """
+        y, predicted_rate = _aligned(y, predicted_rate)
+        null_rate = jnp.broadcast_to(y.mean(axis=0), y.shape)
+
+        def total(rate):
+            if score_type == "pseudo-r2-McFadden":
+                return self.log_likelihood(y, rate, scale, aggregate_sample_scores)
+            return aggregate_sample_scores(self.deviance(y, rate, scale))
+
+        if score_type not in SCORE_TYPES[1:]:
+            raise unknown_name("score_type", score_type, SCORE_TYPES[1:])
+        return 1 - total(predicted_rate) / total(null_rate)
+
+    def sample_generator(self, key: jax.Array, predicted_rate, scale=1.0) -> jax.Array:
+        """Draw observations with the predicted means.
+
+        Parameters
+        ----------
+        key
+            Random key, from `jax.random.key`.
+        predicted_rate
+            Means, of any shape.
+        scale
+            Scale of the distribution, a scalar or one per neuron.
+
+        Returns
+        -------
+        jax.Array
+            Observations, shaped like `predicted_rate`.
+        """
+        return self.family.sample(key, jnp.asarray(predicted_rate), scale)
+
+    def estimate_scale(self, y, predicted_rate, dof_resid) -> jax.Array:
+        """Estimate the scale from Pearson's statistic; one where the family has none.
+
+        Parameters
+        ----------
+        y
+            Observations, shape (n_samples,) or (n_samples, n_neurons).
+        predicted_rate
+            Their means, of the same shape.
+        dof_resid
+            Residual degrees of freedom, a scalar or one per neuron.
+
+        Returns
+        -------
+        jax.Array
+            The scale, a scalar or shape (n_neurons,): the sum of `(y - mu)^2 / V(mu)` over the
+            degrees of freedom (McCullagh & Nelder 1989, section 8.3).
+        """
+        y, predicted_rate = _aligned(y, predicted_rate)
+        if not self.family.has_scale:
+            return jnp.ones(y.shape[1:])
+        pearson = (y - predicted_rate) ** 2 / self.family.variance(predicted_rate)
+        return pearson.sum(axis=0) / dof_resid
+
+
+def _aligned(y, predicted_rate) -> tuple[jax.Array, jax.Array]:
+    dtype = jnp.result_type(float)
+    y, predicted_rate = jnp.asarray(y, dtype), jnp.asarray(predicted_rate, dtype)
+    if y.shape != predicted_rate.shape:
+        raise ValueError(
+            f"y and predicted_rate must have the same shape, got {y.shape} and "
+            f"{predicted_rate.shape}."
+        )
+    return y, predicted_rate
+
+
+def PoissonObservations() -> ObservationModel:
+    """Make the observation model of spike counts.
+
+    Returns
+    -------
+    ObservationModel
+        Poisson, with `exp` as its default inverse link.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import PoissonObservations
+    >>> PoissonObservations()
+    ObservationModel(family=Poisson())
+    """
+    return ObservationModel(Poisson())
+
+
+def BernoulliObservations() -> ObservationModel:
+    """Make the observation model of outcomes of 0 or 1.
+
+    Returns
+    -------
+    ObservationModel
+        Bernoulli, with `logistic` as its default inverse link.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import BernoulliObservations
+    >>> BernoulliObservations()
+    ObservationModel(family=Bernoulli())
+    """
+    return ObservationModel(Bernoulli())
+
+
+def GaussianObservations() -> ObservationModel:
+    """Make the observation model of real values with constant variance.
+
+    Returns
+    -------
+    ObservationModel
+        Gaussian, with `identity` as its default inverse link.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import GaussianObservations
+    >>> GaussianObservations()
+    ObservationModel(family=Gaussian())
+    """
+    return ObservationModel(Gaussian())
+
+
+OBSERVATION_MODELS: dict[str, Callable[[], ObservationModel]] = {
+    "Poisson": PoissonObservations,
+    "Bernoulli": BernoulliObservations,
+    "Gaussian": GaussianObservations,
+}
+
+
+def resolve(observation_model: str | ObservationModel | Family) -> ObservationModel:
+    """Find the observation model that a name or a family stands for.
+
+    Parameters
+    ----------
+    observation_model
+        A name ("Poisson", "Bernoulli", "Gaussian"), an `ObservationModel`, or a `Family`.
+
+    Returns
+    -------
+    ObservationModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If it is neither a name nor a model.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import resolve
+    >>> resolve("Poisson")
+    ObservationModel(family=Poisson())
+    """
+    if isinstance(observation_model, str):
+        if observation_model not in OBSERVATION_MODELS:
+            raise unknown_name("observation_model", observation_model, OBSERVATION_MODELS)
+        return OBSERVATION_MODELS[observation_model]()
+    if isinstance(observation_model, ObservationModel):
+        return observation_model
+    if isinstance(observation_model, Family) and not isinstance(observation_model, type):
+        return ObservationModel(observation_model)
+    raise TypeError(
+        f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "
+        f"or a Family, got {observation_model!r}."
+    )

@@ -1,0 +1,244 @@
+"""The problem of a fit, as a value: data and strengths are leaves, the mathematics is static."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikax.links import InverseLink
+from spikax.observation_models import Family
+from spikax.regularizer import Regularizer
+
+
+def _static() -> Any:
+    return field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """Everything a fit of a population needs.
+
+    The parameters of a problem are one array `theta` of shape (n_features + 1, n_neurons): the
+    coefficients of the standardised features, and the intercepts in the last row.
+
+    Parameters
+    ----------
+    X
+        Standardised design matrix, shape (n_samples, n_features), padded with zero rows.
+    y
+        Observations, shape (n_samples, n_neurons), zero where they are to be ignored.
+    weights
+        Sample weights, shape (n_samples, 1) or (n_samples, n_neurons); zero ignores a sample.
+    offset
+        Added to the linear predictor, shape (n_samples, 1) or (n_samples, n_neurons), or None.
+    total_weight
+        Sum of the weights of each neuron, shape (n_neurons,).
+    mask
+        One where a parameter is free, zero where it stays, shape (n_features + 1, n_neurons).
+    strength
+        Strength of the penalty in standardised units, shape (n_features, 1) or
+        (n_features, n_neurons).
+    group
+        Index of each neuron's group, shape (n_neurons,): neurons of a group share their mask, and
+        their strengths up to a factor.
+    representative
+        One neuron of each group, shape (n_groups,).
+    family, link, regularizer
+        What the loss and the penalty are.
+    n_blocks
+        In how many blocks the samples are walked; divides n_samples.
+    """
+
+    X: jax.Array
+    y: jax.Array
+    weights: jax.Array
+    offset: jax.Array | None
+    total_weight: jax.Array
+    mask: jax.Array
+    strength: jax.Array
+    group: jax.Array
+    representative: jax.Array
+    family: Family = _static()
+    link: InverseLink = _static()
+    regularizer: Regularizer = _static()
+    n_blocks: int = _static()
+
+    def neurons(self, index: jax.Array) -> "Problem":
+        """Restrict the problem to some neurons, each a group of its own."""
+
+        def pick(a):
+            return a if a is None or a.shape[-1] == 1 else jnp.take(a, index, axis=-1)
+
+        return replace(
+            self,
+            y=jnp.take(self.y, index, axis=1),
+            weights=pick(self.weights),
+            offset=pick(self.offset),
+            total_weight=jnp.take(self.total_weight, index),
+            mask=jnp.take(self.mask, index, axis=1),
+            strength=pick(self.strength),
+            group=jnp.arange(index.size),
+            representative=jnp.arange(index.size),
+        )
+
+
+class Null(NamedTuple):
+    """The model without features."""
+
+    intercept: jax.Array  # (n_neurons,)
+    curvature: jax.Array  # mean second derivative of the loss there, (n_neurons,)
+    nats: jax.Array  # log-likelihood of all samples per unit of mean loss, (n_neurons,)
+    at_bound: jax.Array  # whether the neuron is silent, or always on, (n_neurons,)
+
+
+def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -> jax.Array:
+    """Linear predictor of each sample and neuron."""
+    eta = X @ theta[:-1] + theta[-1:]
+    return eta if offset is None else eta + offset
+
+
+def walk(problem: Problem, reduce_block: Callable) -> Any:
+    """Sum `reduce_block(X, y, weights, offset)` over blocks of samples.
+
+    Every reduction over samples goes through here: temporaries are of the size of a block, and
+    solvers do not know where the samples are.
+    """
+    samples = (problem.X, problem.y, problem.weights, problem.offset)
+    if problem.n_blocks == 1:
+        return reduce_block(*samples)
+    blocks = jax.tree.map(lambda a: a.reshape(problem.n_blocks, -1, a.shape[1]), samples)
+    first = jax.eval_shape(lambda b: reduce_block(*jax.tree.map(lambda a: a[0], b)), blocks)
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), first)
+
+    def add(total, block):
+        return jax.tree.map(jnp.add, total, reduce_block(*block)), None
+
+    return jax.lax.scan(add, zero, blocks)[0]
+
+
+def sample_loss(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Loss of each sample and neuron."""
+    return problem.family.loss(eta, y, problem.link)
+
+
+def sample_curvature(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Second derivative of each sample's loss, zero where it is negative."""
+
+    def slope(eta):
+        return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
+
+    return jnp.maximum(jax.jvp(slope, (eta,), (jnp.ones_like(eta),))[1], 0)
+
+
+def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Mean loss of each neuron over its samples, without the penalty."""
+
+    def block(X, y, weights, offset):
+        eta = linear_predictor(theta, X, offset)
+        return jnp.sum(weights * sample_loss(problem, eta, y), axis=0)
+
+    return walk(problem, block) / problem.total_weight
+
+
+def penalized_loss(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Mean loss of each neuron plus its penalty."""
+    return mean_loss(problem, theta) + problem.regularizer.penalty(theta[:-1], problem.strength)
+
+
+def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Penalised mean loss of each neuron and its gradient, in one pass over the data."""
+
+    def block(X, y, weights, offset):
+        eta = linear_predictor(theta, X, offset)
+        loss, pull = jax.vjp(lambda e: sample_loss(problem, e, y), eta)
+        (residual,) = pull(jnp.broadcast_to(weights, eta.shape))
+        gradient = jnp.concatenate([X.T @ residual, residual.sum(axis=0, keepdims=True)])
+        return jnp.sum(weights * loss, axis=0), gradient
+
+    loss, gradient = walk(problem, block)
+    n = problem.total_weight
+    penalty, pull = jax.vjp(
+        lambda coef: problem.regularizer.penalty(coef, problem.strength), theta[:-1]
+    )
+    (slope,) = pull(jnp.ones_like(penalty))
+    gradient = (gradient / n[None]).at[:-1].add(slope) * problem.mask
+    return loss / n + penalty, gradient
+
+
+def gram(problem: Problem, sample_weights: Callable) -> jax.Array:
+    """Weighted second moments of the features and the intercept's ones, (p + 1, p + 1)."""
+
+    def block(X, y, weights, offset):
+        v = sample_weights(y, weights, offset)
+        weighted = v * X
+        return X.T @ weighted, weighted.sum(axis=0), v.sum()
+
+    return _bordered(*walk(problem, block))
+
+
+def _bordered(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.Array:
+    top = jnp.concatenate([features, border[:, None]], axis=1)
+    bottom = jnp.append(border, corner)[None]
+    return jnp.concatenate([top, bottom])
+
+
+def null_model(problem: Problem) -> Null:
+    """Fit the intercepts alone."""
+    n = problem.total_weight
+    mean = walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=0)) / n
+    low, high = problem.family.mean_bounds
+    # A neuron whose mean is at a bound (silent, or always on) starts where the bound is at most
+    # a small part of a nat away, and stays finite.
+    room = jnp.maximum(1e-4 / n, 4 * jnp.finfo(n.dtype).eps if high < jnp.inf else 0)
+    inside = jnp.clip(mean, low + room, high - room)
+    free = problem.mask[-1]
+    intercept = free * problem.link.predictor(inside)
+    nats = n * problem.family.precision(_null_scale(problem, inside))
+    nats = jnp.broadcast_to(nats, n.shape)
+    if problem.offset is None:
+        curvature = _positive(sample_curvature(problem, intercept, inside))
+        return Null(intercept, curvature, nats, inside != mean)
+
+    def derivatives(intercept):
+        def block(X, y, weights, offset):
+            eta = intercept[None] + offset
+            slope = jax.grad(lambda e: jnp.sum(weights * sample_loss(problem, e, y)))(
+                jnp.broadcast_to(eta, y.shape)
+            )
+            return slope.sum(axis=0), jnp.sum(
+                weights * sample_curvature(problem, eta, y), axis=0
+            )
+
+        slope, curvature = walk(problem, block)
+        return slope / n, _positive(curvature / n)
+
+    def newton(_, intercept):
+        slope, curvature = derivatives(intercept)
+        return intercept - free * jnp.clip(slope / curvature, -4.0, 4.0)
+
+    intercept = jax.lax.fori_loop(0, 30, newton, intercept)
+    return Null(intercept, derivatives(intercept)[1], nats, inside != mean)
+
+
+def _null_scale(problem: Problem, mean: jax.Array) -> jax.Array | float:
+    if not problem.family.has_scale:
+        return 1.0
+    scale = pearson(problem, lambda X, offset: mean[None]) / problem.total_weight
+    return jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+
+
+def pearson(problem: Problem, mean: Callable) -> jax.Array:
+    """Pearson's statistic of each neuron, with `mean(X, offset)` the mean of a block."""
+
+    def block(X, y, weights, offset):
+        mu = mean(X, offset)
+        return jnp.sum(weights * (y - mu) ** 2 / problem.family.variance(mu), axis=0)
+
+    return walk(problem, block)
+
+
+def _positive(curvature: jax.Array) -> jax.Array:
+    return jnp.maximum(curvature, jnp.sqrt(jnp.finfo(curvature.dtype).tiny))

@@ -1,0 +1,28 @@
+"""Solvers: how the loss of a population is minimised."""
+
+from spikax.solvers._newton import Newton
+from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._registry import (
+    SolverSpec,
+    get_solver,
+    list_algo_backends,
+    list_available_algorithms,
+    list_available_solvers,
+    make_solver,
+)
+from spikax.solvers._solver import Solver
+from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
+
+__all__ = [
+    "Newton",
+    "Outcome",
+    "Solver",
+    "SolverSpec",
+    "Status",
+    "WhitenedLBFGS",
+    "get_solver",
+    "list_algo_backends",
+    "list_available_algorithms",
+    "list_available_solvers",
+    "make_solver",
+]

@@ -1,0 +1,306 @@
+"""L-BFGS for a whole population in coordinates that whiten the curvature of its losses.
+
+Every turn of the loop is one pass over the data, in which each neuron tries a point of its own: the
+first of a new direction, or a shorter step along the last one. Neurons that have converged wait.
+The first turns whiten all neurons by the Gram matrix they share; the few neurons that need more go
+on by themselves, each whitened by its own Hessian.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikax.problem import Null, Problem, null_model, value_and_grad, walk
+from spikax.solvers._line_search import choose, judge
+from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._whitening import Whitening, own_whitening, shared_whitening
+
+# Passes over the data before a neuron gets a whitening of its own, and with each such one.
+_PATIENCE_SHARED = 20
+_PATIENCE_OWN = 12
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WhitenedLBFGS:
+    """Limited-memory BFGS in whitened coordinates, each neuron with its own convergence.
+
+    Parameters
+    ----------
+    tol
+        Log-likelihood, in nats over all samples, that a neuron may still gain when it stops
+        (default 1e-4). It bounds every coefficient's error by `sqrt(2 * tol)` standard errors.
+    maxiter
+        Largest number of steps of a neuron (default 500).
+    memory
+        Number of past steps that the curvature is learned from (default 10).
+
+    References
+    ----------
+    Nocedal & Wright (2006), Numerical Optimization, algorithm 7.4. Steps are accepted by their
+    slopes where the loss cannot resolve them: Hager & Zhang (2005), SIAM J. Optim. 16, eq. 4.1.
+
+    Examples
+    --------
+    >>> from spikax.glm import PopulationGLM
+    >>> PopulationGLM(solver_name="WhitenedLBFGS", solver_kwargs={"tol": 1e-6})
+    PopulationGLM(solver_kwargs={'tol': 1e-06}, solver_name='WhitenedLBFGS')
+    """
+
+    needs_smooth: ClassVar[bool] = True
+
+    tol: float = 1e-4
+    maxiter: int = 500
+    memory: int = field(default=10, metadata={"static": True})
+
+    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
+        """Minimise from `theta`, or from the model without features."""
+        null = null_model(problem)
+        if theta is None:
+            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+        n_own = _n_own(problem)
+        found = _shared_phase(problem, null, theta, self, n_own)
+        found = jax.lax.while_loop(
+            lambda found: jnp.any(found.unfinished),
+            lambda found: _own_phase(problem, null, found, self, n_own),
+            found,
+        )
+        return _outcome(problem, null, found, self)
+
+    def init(self, problem: Problem, theta: jax.Array) -> Whitening:
+        """Prepare for batches like this one: the whitening they share."""
+        null = null_model(problem)
+        return shared_whitening(problem, null.intercept, null.curvature)
+
+    def update(self, problem: Problem, theta: jax.Array, state: Whitening):
+        """Take one whitened step on a batch."""
+        null = null_model(problem)
+        point = _begin(problem, null, state, theta, self.memory)
+        point = _turns(
+            problem, null, state, point, self, lambda point, _: jnp.any(point.n_steps + point.stuck < 1)
+        )[0]
+        return point.theta, state
+
+
+class _Point(NamedTuple):
+    """Where each neuron stands; the last axis is neurons."""
+
+    theta: jax.Array  # best parameters so far, (p + 1, n)
+    value: jax.Array  # their penalised mean loss, (n,)
+    gradient: jax.Array  # whitened, (p + 1, n)
+    direction: jax.Array  # whitened, (p + 1, n)
+    step: jax.Array  # length to try next along the direction, (n,)
+    moves: jax.Array  # accepted moves, whitened, newest last, (memory, p + 1, n)
+    bends: jax.Array  # how the gradient changed over them, (memory, p + 1, n)
+    inverse: jax.Array  # one over the products of the two, zero for none, (memory, n)
+    gains: jax.Array  # nats still expected at the last three points, newest last, (3, n)
+    n_steps: jax.Array  # moves accepted, (n,)
+    n_trials: jax.Array  # moves refused since the last accepted one, (n,)
+    done: jax.Array  # converged, (n,)
+    stuck: jax.Array  # nothing is accepted any more, (n,)
+
+
+class _Found(NamedTuple):
+    """What the phases have found so far."""
+
+    theta: jax.Array
+    value: jax.Array
+    towards: jax.Array  # the step not taken, in parameters, (p + 1, n)
+    gain: jax.Array  # nats it is expected to gain, (n,)
+    n_steps: jax.Array
+    done: jax.Array
+    unfinished: jax.Array
+    n_passes: jax.Array
+
+
+def _n_own(problem: Problem) -> int:
+    """How many neurons may have a whitening of their own: it should not take more room than X."""
+    n_samples, n_neurons = problem.y.shape
+    n_parameters = problem.X.shape[1] + 1
+    return max(1, min(n_neurons, max(n_neurons // 4, 8), n_samples // n_parameters))
+
+
+def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
+    whitening = shared_whitening(problem, null.intercept, null.curvature)
+    point = _begin(problem, null, whitening, theta, solver.memory)
+    point = point._replace(done=point.gains[-1] < solver.tol)
+
+    def unfinished(point, turn):
+        n_left = jnp.sum(~(point.done | point.stuck) & (point.n_steps < solver.maxiter))
+        few = n_left <= n_own
+        return (n_left > 0) & (turn < jnp.where(few, _PATIENCE_SHARED // 2, _PATIENCE_SHARED))
+
+    point, turns = _turns(problem, null, whitening, point, solver, unfinished)
+    return _Found(
+        point.theta,
+        point.value,
+        whitening.to_parameters(point.direction),
+        point.gains[-1],
+        point.n_steps,
+        point.done,
+        ~point.done & (point.n_steps < solver.maxiter),
+        turns + 1,
+    )
+
+
+def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found:
+    """Go on with some unfinished neurons, each whitened by its own Hessian."""
+    (chosen,) = jnp.nonzero(found.unfinished, size=n_own, fill_value=found.done.size)
+    real = chosen < found.done.size
+    index = jnp.where(real, chosen, 0)
+    some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
+    theta = found.theta[:, index]
+    whitening = own_whitening(some, theta, n_rows=max(4096, 16 * len(theta)))
+    point = _begin(some, some_null, whitening, theta, solver.memory)
+    point = point._replace(done=~real | (point.gains[-1] < solver.tol), n_steps=found.n_steps[index])
+
+    def unfinished(point, turn):
+        left = ~(point.done | point.stuck) & (point.n_steps < solver.maxiter)
+        return jnp.any(left) & (turn < _PATIENCE_OWN)
+
+    point, turns = _turns(some, some_null, whitening, point, solver, unfinished)
+    moved = point.n_steps > found.n_steps[index]
+    updates = _Found(
+        point.theta,
+        point.value,
+        whitening.to_parameters(point.direction),
+        point.gains[-1],
+        point.n_steps,
+        point.done,
+        ~point.done & (moved | ~point.stuck) & (point.n_steps < solver.maxiter),
+        turns + 2,
+    )
+    merged = jax.tree.map(
+        lambda old, new: old.at[..., chosen].set(new, mode="drop"), found[:-1], updates[:-1]
+    )
+    return _Found(*merged, found.n_passes + turns + 2)
+
+
+def _outcome(problem, null: Null, found: _Found, solver) -> Outcome:
+    # Where precision ends, a loss of this many nats cannot be told from none.
+    resolution = 4 * jnp.finfo(found.value.dtype).eps * null.nats * jnp.abs(found.value)
+    status = jnp.select(
+        [
+            ~jnp.isfinite(found.value),
+            (found.done | (found.gain <= resolution))
+            & (null.at_bound | _runs_away(problem, found)),
+            found.done | (found.gain <= resolution),
+            found.n_steps >= solver.maxiter,
+        ],
+        [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
+        Status.STALLED,
+    )
+    return Outcome(found.theta, found.value, found.n_steps, status, found.n_passes + 1)
+
+
+def _runs_away(problem, found: _Found) -> jax.Array:
+    """Whether a step that gains next to nothing still moves a sample far: no optimum is near."""
+
+    def block(X, y, weights, offset):
+        movement = X @ found.towards[:-1] + found.towards[-1:]
+        return jnp.sum((jnp.abs(movement) > 0.3) & (weights > 0), axis=0)
+
+    bounded = problem.family.mean_bounds == (-jnp.inf, jnp.inf)
+    return jnp.zeros_like(found.done) if bounded else walk(problem, block) > 0
+
+
+def _begin(problem, null: Null, whitening: Whitening, theta, memory: int) -> _Point:
+    value, gradient = value_and_grad(problem, theta)
+    gradient = whitening.pull_back(gradient)
+    no_moves = jnp.zeros((memory, *theta.shape), theta.dtype)
+    gain = null.nats * jnp.sum(gradient**2, axis=0) / 2
+    unknown = jnp.full_like(gain, jnp.inf)
+    zeros = jnp.zeros(value.shape, int)
+    return _Point(
+        theta=theta,
+        value=value,
+        gradient=gradient,
+        direction=-gradient,
+        step=jnp.ones_like(value),
+        moves=no_moves,
+        bends=no_moves,
+        inverse=no_moves[:, 0],
+        gains=jnp.stack([unknown, unknown, gain]),
+        n_steps=zeros,
+        n_trials=zeros,
+        done=zeros > 0,
+        stuck=zeros > 0,
+    )
+
+
+def _turns(problem, null, whitening, point, solver, unfinished):
+    def turn(carry):
+        point, count = carry
+        return _turn(problem, null, whitening, point, solver), count + 1
+
+    return jax.lax.while_loop(lambda carry: unfinished(*carry), turn, (point, 0))
+
+
+def _turn(problem, null: Null, whitening: Whitening, point: _Point, solver) -> _Point:
+    move = point.step[None] * point.direction
+    theta = point.theta + whitening.to_parameters(move)
+    value, gradient = value_and_grad(problem, theta)
+    gradient = whitening.pull_back(gradient)
+
+    before = jnp.sum(point.gradient * point.direction, axis=0)
+    after = jnp.sum(gradient * point.direction, axis=0)
+    good, next_step = judge(point.value, value, before, after, point.step)
+    waits = point.done | point.stuck | (point.n_steps >= solver.maxiter)
+    accepted = good & ~waits
+
+    bend = gradient - point.gradient
+    product = jnp.sum(move * bend, axis=0)
+    learns = accepted & (product > 1e-6 * jnp.sum(move**2, axis=0))
+    moves = choose(learns, _push(point.moves, move), point.moves)
+    bends = choose(learns, _push(point.bends, bend), point.bends)
+    inverse = choose(learns, _push(point.inverse, 1 / product), point.inverse)
+    direction = _quasi_newton(gradient, moves, bends, inverse)
+    decrement = jnp.maximum(
+        -jnp.sum(gradient * direction, axis=0), jnp.sum(gradient**2, axis=0)
+    )
+    gains = _push(point.gains, null.nats * decrement / 2)
+    return _Point(
+        theta=choose(accepted, theta, point.theta),
+        value=choose(accepted, value, point.value),
+        gradient=choose(accepted, gradient, point.gradient),
+        direction=choose(accepted, direction, point.direction),
+        step=jnp.where(accepted, 1.0, jnp.where(waits, point.step, next_step)),
+        moves=moves,
+        bends=bends,
+        inverse=inverse,
+        gains=choose(accepted, gains, point.gains),
+        n_steps=point.n_steps + accepted,
+        n_trials=jnp.where(accepted, 0, point.n_trials + 1),
+        done=point.done | (accepted & _converged(gains, solver.tol)),
+        stuck=point.stuck | (~accepted & ~waits & (point.n_trials >= 15)),
+    )
+
+
+def _push(queue: jax.Array, newest: jax.Array) -> jax.Array:
+    return jnp.concatenate([queue[1:], newest[None]])
+
+
+def _converged(gains: jax.Array, tol) -> jax.Array:
+    """Whether the gains to come, if they go on shrinking as they did, sum to less than `tol`."""
+    shrinkage = jnp.clip(jnp.sqrt(gains[2] / gains[0]), 0.0, 0.99)
+    return gains[2] < tol * (1 - shrinkage)
+
+
+def _quasi_newton(gradient, moves, bends, inverse) -> jax.Array:
+    """Two-loop recursion for all neurons (Nocedal & Wright 2006, algorithm 7.4)."""
+
+    def backward(q, item):
+        move, bend, inverse = item
+        weight = inverse * jnp.sum(move * q, axis=0)
+        return q - weight[None] * bend, weight
+
+    def forward(q, item):
+        move, bend, inverse, weight = item
+        return q + (weight - inverse * jnp.sum(bend * q, axis=0))[None] * move, None
+
+    q, weights = jax.lax.scan(backward, gradient, (moves, bends, inverse), reverse=True)
+    length = jnp.sum(bends[-1] ** 2, axis=0) * inverse[-1]
+    q = q / jnp.where(length > 0, length, 1)[None]
+    return -jax.lax.scan(forward, q, (moves, bends, inverse, weights))[0]
