@@ -164,6 +164,13 @@ def test_a_small_range_around_a_large_value_loses_nothing():
     np.testing.assert_allclose(there, here, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8, bool])
+def test_computation_is_in_float32_whatever_comes_in(dtype):
+    x = np.array([0, 1, 1, 0], dtype=dtype)
+    for any_basis in ALL:
+        assert any_basis.compute_features(np.tile(x, 5)).dtype == np.float32
+
+
 def test_bounds_learned_once_hold_for_other_data():
     learned = basis.BSplineEval(5).setup_basis(np.array([0.0, 10.0]))
     given = basis.BSplineEval(5, bounds=(0, 10))
@@ -306,6 +313,14 @@ class TestAddition:
         with pytest.raises(TypeError):
             _ = three + 1
 
+    def test_adding_leaves_the_bases_that_are_added_alone(self):
+        one = basis.BSplineEval(5)
+        twice = one + one
+        twice.setup_basis([0.0, 1.0], [0.0, 10.0])
+        assert twice["BSplineEval"].bounds_ == (0, 1)
+        assert twice["BSplineEval_1"].bounds_ == (0, 10)
+        assert one.bounds_ is None
+
     def test_inputs_that_do_not_fit_are_refused(self):
         ones = np.ones(30)
         with pytest.raises(ValueError, match=r"1 inputs were given to 2 components.*place"):
@@ -330,9 +345,11 @@ class TestAddition:
         (basis.RaisedCosineLogEval(3, time_scaling=-1), U, ValueError, "time_scaling is -1"),
         (basis.RaisedCosineLogConv(3, window_size=0), U, ValueError, "window_size is 0"),
         (basis.BSplineEval(5, bounds=(1, 0)), U, ValueError, r"bounds is \(1, 0\)"),
-        (basis.BSplineEval(5), np.ones(9), ValueError, r"the range of x is \(1, 1\)"),
+        (basis.BSplineEval(5, bounds=3), U, ValueError, "bounds is 3, but must be two"),
+        (basis.BSplineEval("5"), U, ValueError, "n_basis_funcs is '5'"),
+        (basis.BSplineEval(5), np.ones(9), ValueError, r"the range of x is \(1.0, 1.0\)"),
         (basis.BSplineEval(5), np.full(9, np.nan), ValueError, "no samples that are not NaN"),
-        (basis.BSplineEval(5), np.r_[U, np.inf], ValueError, r"the range of x is \(0, inf\)"),
+        (basis.BSplineEval(5), np.r_[U, np.inf], ValueError, r"the range of x is \(0.0, inf\)"),
         (basis.BSplineEval(5), [], ValueError, "at least one"),
         (basis.BSplineEval(5), 0.5, ValueError, "at least one"),
         (basis.BSplineEval(5), ["a", "b"], TypeError, "real numbers"),

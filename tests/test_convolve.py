@@ -55,7 +55,7 @@ def test_epochs_are_filtered_one_by_one(causality, shift, rng):
     t = np.r_[0:20, 30:34, 50:65]
     epochs = nap.IntervalSet([0, 30, 50], [19, 33, 64])
     series = nap.TsdFrame(t, rng.normal(size=(len(t), 3)), time_support=epochs)
-    with pytest.warns(UserWarning, match="1 of 3 epochs are shorter than the window of 5"):
+    with pytest.warns(UserWarning, match="1 of 3 epochs have fewer than the [56] samples"):
         together = create_convolutional_predictor(kernel, series, causality, shift)
     assert isinstance(together, nap.TsdTensor)
     for epoch in (epochs[0], epochs[2]):

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -28,14 +29,13 @@ def values(x: Any, name: str) -> ArrayLike:
     array = x.d if isinstance(x, TimeSeries) else x
     if not isinstance(array, jax.Array):
         array = np.asarray(array)
-    if array.dtype.kind == "b" or np.issubdtype(array.dtype, np.integer):
-        return array.astype(float)
-    if not jax.numpy.issubdtype(array.dtype, np.floating):
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
         raise TypeError(
             f"{name} has dtype {array.dtype}, but real numbers are needed. "
             "Convert it to numbers first, e.g. with `.astype(float)`."
         )
-    return array
+    wide = jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize >= 4
+    return array if wide else array.astype(float)
 
 
 def epochs(x: Any, n_samples: int) -> Epochs:

@@ -125,7 +125,7 @@ def _convolve_one(kernel: jax.Array, series: Any, before: int, after: int, axis:
     axis %= x.ndim
     x = jnp.moveaxis(x, axis, 0)
     spans = epochs(series, len(x))
-    _warn_of_short_epochs(spans, len(kernel))
+    _warn_of_short_epochs(spans, 1 + max(before, 0) + max(after, 0))
     channels = x.reshape(len(x), -1)
     filtered = _filter(kernel, channels, _inside(spans, before, after), before, after)
     filtered = filtered.reshape(*x.shape, kernel.shape[1])
@@ -160,12 +160,12 @@ def _inside(spans: Epochs, before: int, after: int) -> np.ndarray:
     return (sample - before >= first) & (sample + after < stop)
 
 
-def _warn_of_short_epochs(spans: Epochs, window_size: int) -> None:
-    n_short = int(np.sum(spans.stop - spans.first < window_size))
+def _warn_of_short_epochs(spans: Epochs, n_needed: int) -> None:
+    n_short = int(np.sum(spans.stop - spans.first < n_needed))
     if n_short:
         warnings.warn(
-            f"{n_short} of {len(spans.first)} epochs are shorter than the window of "
-            f"{window_size} samples: all their features are NaN. Use a shorter window, or leave "
-            "these epochs out.",
-            stacklevel=2,
+            f"{n_short} of {len(spans.first)} epochs have fewer than the {n_needed} samples that "
+            "the window needs: all their features are NaN. Use a shorter window, or leave these "
+            "epochs out.",
+            stacklevel=4,
         )

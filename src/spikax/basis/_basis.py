@@ -1,6 +1,7 @@
 """What every basis does, told over the components that `+` puts side by side."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from inspect import signature
 from typing import Any, Self
 
@@ -33,7 +34,9 @@ class Basis(BaseEstimator):
     def __add__(self, other: "Basis") -> "AdditiveBasis":
         if not isinstance(other, Basis):
             return NotImplemented
-        both = AdditiveBasis(self, other)
+        both = AdditiveBasis(
+            deepcopy(self), deepcopy(other)
+        )  # they learn from inputs of their own
         both._named()
         return both
 

@@ -1,5 +1,6 @@
 """What all families of basis functions look like, and the checks they share."""
 
+from numbers import Integral
 from typing import Protocol
 
 import jax
@@ -18,7 +19,7 @@ class Family(Protocol):
         ...
 
 
-def check_count(name: str, value: int, least: int, reason: str) -> None:
+def check_count(name: str, value: object, least: int, reason: str) -> None:
     """Refuse a count that is not a whole number of at least `least`."""
-    if isinstance(value, bool) or int(value) != value or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
         raise ValueError(f"{name} is {value!r}, but must be a whole number >= {least}: {reason}.")

@@ -97,15 +97,18 @@ def range_of(x: Any) -> Bounds:
             "x has no samples that are not NaN, so its range is unknown. "
             "Pass bounds=(low, high) to the basis."
         )
-    return check_bounds((seen.min(), seen.max()), "the range of x")
+    return check_bounds((float(seen.min()), float(seen.max())), "the range of x")
 
 
 def check_bounds(bounds: Any, name: str = "bounds") -> Bounds:
     """Return `bounds` as two floats, or refuse them."""
-    low, high = map(float, bounds)
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        low = high = np.nan
     if not (np.isfinite([low, high]).all() and low < high):
         raise ValueError(
-            f"{name} is ({low:g}, {high:g}), but must be finite and increasing. "
+            f"{name} is {bounds!r}, but must be two finite numbers, the lower first. "
             "Pass bounds=(low, high) to the basis."
         )
     return low, high
