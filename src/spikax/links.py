@@ -100,8 +100,9 @@ def _from_callable(function: Function) -> InverseLink:
     try:
         out = jax.eval_shape(lambda x: jax.jvp(function, (x,), (x,))[1], probe)
     except Exception as error:
+        reason = str(error).split("\n")[0]
         raise ValueError(
-            f"inverse_link_function {name!r} cannot be differentiated by JAX ({error!s:.120}). "
+            f"inverse_link_function {name!r} cannot be differentiated by JAX ({reason}). "
             "Write it with jax.numpy instead of NumPy or SciPy functions."
         ) from error
     if out.shape != probe.shape:
@@ -142,8 +143,9 @@ def _tangent_above(function: Function, cut: float, x: jax.Array) -> jax.Array:
 
 def _exp(eta: jax.Array) -> jax.Array:
     eta = jnp.asarray(eta)
-    # Sums over samples need room below the largest float; no count of spikes nears exp(60).
-    return _tangent_above(jnp.exp, 60.0 if eta.dtype == jnp.float32 else 600.0, eta)
+    # Squares of means and sums over samples need room below the largest float; no count of spikes
+    # nears exp(30).
+    return _tangent_above(jnp.exp, 30.0 if eta.dtype == jnp.float32 else 300.0, eta)
 
 
 def _log(mean: jax.Array) -> jax.Array:
