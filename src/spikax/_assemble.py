@@ -5,11 +5,13 @@ float32 fit loses nothing of a column of mean 1e4 and deviation 0.5. The penalty
 strength of the scaled coefficients and keeps meaning the user's units.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import cho_solve, qr, solve_triangular
+from scipy.linalg.lapack import dpstrf
 
 from spikax.links import InverseLink
 from spikax.observation_models import Family
@@ -21,20 +23,28 @@ _BLOCK = 16384
 
 @dataclass(frozen=True)
 class Units:
-    """Standardised features are `(x - center) / scale`; constant ones have an infinite scale."""
+    """Standardised features are `(x - center) / scale`; constant ones have an infinite scale.
+
+    Where they are so close to collinear that single precision would lose what they say, the
+    problem's features are `standardised @ basis`.
+    """
 
     center: np.ndarray  # (n_features,)
     scale: np.ndarray  # (n_features,)
+    basis: np.ndarray | None = None  # (n_features, n_features)
 
     def to_user(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (n_features, n_neurons) and intercepts (n_neurons,) of raw features."""
-        coef = theta[:-1] / self.scale[:, None]
+        coef = theta[:-1] if self.basis is None else self.basis @ theta[:-1]
+        coef = coef / self.scale[:, None]
         return coef, theta[-1] - self.center @ coef
 
     def from_user(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """Parameters of the standardised problem."""
-        scale = np.where(np.isfinite(self.scale), self.scale, 0)
-        return np.vstack([coef * scale[:, None], intercept + self.center @ coef])
+        scaled = coef * np.where(np.isfinite(self.scale), self.scale, 0)[:, None]
+        if self.basis is not None:
+            scaled = np.linalg.lstsq(self.basis, scaled, rcond=None)[0]
+        return np.vstack([scaled, intercept + self.center @ coef])
 
 
 def padded_length(n_samples: int) -> tuple[int, int]:
@@ -46,7 +56,7 @@ def padded_length(n_samples: int) -> tuple[int, int]:
     wanted = n_samples + 11
     n_blocks = max(1, round(wanted / _BLOCK))
     block = -(-wanted // n_blocks)
-    step = max(64, 1 << (block.bit_length() - 5))
+    step = max(64, 1 << max(0, block.bit_length() - 5))
     return n_blocks * (-(-block // step) * step), n_blocks
 
 
@@ -78,11 +88,56 @@ def standardize(
     """Center, scale and pad the design; rows to ignore become zero."""
     padded = np.zeros((length, X.shape[1]), dtype)
     body = padded[: len(X)]
-    np.subtract(X, units.center.astype(X.dtype), out=body, casting="same_kind")
-    body *= (1 / units.scale).astype(dtype)
+    if units.basis is None:
+        np.subtract(X, units.center.astype(X.dtype), out=body, casting="same_kind")
+        body *= (1 / units.scale).astype(dtype)
+    else:
+        body[:] = (X - units.center) / units.scale @ units.basis
     if rows is not None:
         body[~rows] = 0
     return jnp.asarray(padded)
+
+
+def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
+    """Give the units a basis if columns of double precision are too close for single precision.
+
+    A column that nearly follows from others is replaced by what it adds to them. A column that
+    follows from others, to the precision that the data were written in, is left to the solver.
+    """
+    kept = X if rows is None else X[rows]
+    p = X.shape[1]
+    some = kept[:: max(1, len(kept) // max(1000, 2 * p))]
+    sample = (some - units.center) / units.scale
+    gram = sample.T @ sample
+    # Cholesky's factor with pivoting: the columns come in order of what each adds to those before.
+    factor, order, rank, _ = dpstrf(gram, tol=1e-6 * gram.diagonal().max())
+    if rank in (0, p):
+        return units
+    clear, close = order[:rank] - 1, order[rank:] - 1
+    factor, rest = factor[:rank, :rank], factor[:rank, rank:]
+    share = solve_triangular(factor, rest)
+    missed = sample[:, close] - sample[:, clear] @ share
+    share += cho_solve((factor, False), sample[:, clear].T @ missed)
+
+    spread = np.abs(sample[:, close] - sample[:, clear] @ share).max(axis=0)
+    single = (some == some.astype(np.float32)).all(axis=0) & (some != np.rint(some)).any(axis=0)
+    written = np.finfo(np.float32 if single.any() else np.float64).eps
+    noise = 500 * written * (1 + np.max(np.abs(units.center) / units.scale))
+    if not np.any((spread > noise) & (spread < 1e-2)):
+        return units
+
+    added = np.eye(p)[:, close]
+    added[clear] = -share
+    residual = (kept - units.center) / units.scale @ added
+    R, pivots = qr(residual, mode="r", pivoting=True, check_finite=False)
+    length = np.sqrt(len(kept))
+    n_told = np.count_nonzero(np.abs(np.diag(R)) > noise * length)
+    told = pivots[:n_told]
+    basis = np.eye(p)
+    basis[:, close[told]] = (
+        length * solve_triangular(R[:n_told, :n_told], added[:, told].T, trans="T").T
+    )
+    return replace(units, basis=basis)
 
 
 def groups(
@@ -141,12 +196,17 @@ def assemble(
         y = np.where(weight > 0, y, 0)
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else (weight > 0).any(axis=1)
-    units = measure(X, rows, fit_intercept) if units is None else units
+    if units is None:
+        units = measure(X, rows, fit_intercept)
+        # Without a penalty or a mask, coefficients may be sought in any basis.
+        if mask is None and X.dtype == np.float64 and not regularizer.rescale(strength, 1.0).any():
+            units = tell_apart(X, rows, units)
     design = standardize(X, rows, units, length, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
-    strength = np.asarray(regularizer.rescale(strength, units.scale[:, None]), np.float64)
+    scale = np.where(np.isfinite(units.scale), units.scale, 1)
+    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
     curvature = regularizer.curvature(strength)
     if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
         group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)

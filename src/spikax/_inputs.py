@@ -4,6 +4,7 @@ Containers (pynapple, pandas, nested dicts and lists) become one matrix and a `L
 ignore get weight zero; everything wrong is said here, before anything is compiled.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 from scipy.sparse import issparse
+from sklearn.exceptions import DataConversionWarning
 
 from spikax._time_series import TimeSeries
 
@@ -63,7 +65,7 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise type(error)(
                 f"{name} must hold numbers, got dtype {array.dtype} ({error}). Encode text and "
                 "categories as numbers first."
             ) from error
@@ -76,12 +78,12 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
     arrays = [as_float_array(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
     for name, array in zip(names, arrays, strict=True):
         if array.ndim != 2:
-            hint = f"Reshape it with {name}.reshape(-1, 1) if it is one feature" + (
-                f" or {name}.reshape(1, -1) if it is one sample." if array.ndim == 1 else "."
+            hint = f"{name}.reshape(-1, 1) if it is one feature" + (
+                f", {name}.reshape(1, -1) if it is one sample" if array.ndim == 1 else ""
             )
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array instead: {name} must have shape "
-                f"(n_samples, n_features), got {array.shape}. {hint}"
+                f"(n_samples, n_features), got {array.shape}. Reshape your data: {hint}."
             )
         if array.shape[0] != arrays[0].shape[0]:
             raise ValueError(
@@ -142,6 +144,12 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
     array = as_float_array(y, "y")
     wanted = "(n_samples,)" if single else "(n_samples, n_neurons)"
     if single and array.ndim == 2 and array.shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y of shape {array.shape} was passed when a 1d array was expected: "
+            "pass y.ravel(), or use PopulationGLM.",
+            DataConversionWarning,
+            stacklevel=4,
+        )
         array = array[:, 0]
     if array.ndim != (1 if single else 2):
         other = "PopulationGLM" if single else "GLM"
@@ -184,8 +192,8 @@ def check_support(y: np.ndarray, family, single: bool) -> None:
         row, neuron = np.argwhere(wrong)[0]
         where = f"row {row}" + ("" if single else f" of neuron {neuron}")
         raise ValueError(
-            f"y holds {y[row, neuron]:g} in {where}, but {type(family).__name__} observations must "
-            f"be {family.support} ({np.sum(wrong)} such entries). Clean y, or choose another "
+            f"y holds {y[row, neuron]:g} in {where}, but {type(family).__name__} observations "
+            f"must be {family.support} ({np.sum(wrong)} such entries). Clean y, or choose another "
             "observation_model."
         )
 
@@ -294,9 +302,7 @@ def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np
 def _check_strength(array: np.ndarray, label: str) -> None:
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
-        raise ValueError(
-            f"{label} must be finite and non-negative, got {array[wrong].flat[0]:g}."
-        )
+        raise ValueError(f"{label} must be finite and non-negative, got {array[wrong].flat[0]:g}.")
 
 
 def _like_features(tree: Any, layout: Layout, argument: str) -> list:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikax import _inputs, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
@@ -144,6 +144,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = not self._single
         tags.target_tags.single_output = self._single
+        # The default score is a log-likelihood, not an R2 that could be called poor.
+        tags.regressor_tags.poor_score = True
         tags.target_tags.positive_only = self.observation_model == "Poisson"
         return tags
 
@@ -196,8 +198,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
-        self.n_features_in_ = data.layout.n_features
-        self._set_parameters(*units.to_user(np.asarray(result.outcome.theta, float)), data.layout)
+        self._remember_features(X, data.layout)
+        self._set_parameters(*units.to_user(np.asarray(result.outcome.theta, float)), data)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
@@ -411,7 +413,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
         coef, intercept = units.to_user(np.asarray(null_parameters(problem), float))
-        return self._shaped(coef, intercept, data.layout)
+        return self._shaped(coef, intercept, data)
 
     def initialize_optimizer_and_state(self, init_params, X, y):
         """Prepare `update` for batches like this one.
@@ -475,8 +477,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             problem, solver, self._theta(params, data, units), opt_state.solver
         )
         self.__dict__.pop("coef_", None)
-        self.n_features_in_ = data.layout.n_features
-        self._set_parameters(*units.to_user(np.asarray(theta, float)), data.layout)
+        self._remember_features(X, data.layout)
+        self._set_parameters(*units.to_user(np.asarray(theta, float)), data)
         n_neurons = data.y.shape[1]
         used = np.count_nonzero(np.asarray(theta[:-1]), axis=0) + self.fit_intercept
         dof = (len(data.y) if n_samples is None else n_samples) - used
@@ -548,19 +550,31 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _theta(self, params, data: _Data, units: Units) -> jax.Array:
         return jnp.asarray(units.from_user(*self._stacked(params, data)), jnp.result_type(float))
 
-    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, layout: Layout):
-        dtype = jnp.result_type(float)
+    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: _Data):
+        # As precise as the features: those that are nearly collinear need every digit.
+        dtype = np.result_type(data.X.dtype, jnp.result_type(float))
         coef = (coef[:, 0] if self._single else coef).astype(dtype)
-        return layout.split(coef), intercept.astype(dtype)
+        return data.layout.split(coef), intercept.astype(dtype)
 
-    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, layout: Layout) -> None:
-        self.coef_, self.intercept_ = self._shaped(coef, intercept, layout)
+    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, data: _Data) -> None:
+        self.coef_, self.intercept_ = self._shaped(coef, intercept, data)
+
+    def _remember_features(self, X, layout: Layout) -> None:
+        self.n_features_in_ = layout.n_features
+        self._check_names(X, reset=True)
+
+    def _check_names(self, X, reset: bool) -> None:
+        """Keep, or compare, the names of a data frame's columns, as scikit-learn does."""
+        validate_data(
+            self, X, "no_validation", reset=reset, skip_check_array=True, ensure_2d=False
+        )
 
     def _features(self, X) -> tuple[np.ndarray, Layout]:
         """Bring X to a matrix, checked against the fitted coefficients."""
         check_is_fitted(self, "coef_")
         matrix, layout = _inputs.design_matrix(X)
         _inputs.check_features(layout, self.coef_, type(self).__name__)
+        self._check_names(X, reset=False)
         _inputs.finite_rows(matrix, layout.column)
         return matrix, layout
 

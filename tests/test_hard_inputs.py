@@ -1,0 +1,331 @@
+"""Twenty-five inputs to survive, against a float64 reference of the same data."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from reference import loss, lowest_loss
+from spikax.glm import GLM, PopulationGLM
+
+T, P, N = 400, 5, 4
+HEALTHY = (1, 2, 3)
+
+
+@dataclass
+class Case:
+    """A population, of which some neurons or features are hard."""
+
+    X: Any
+    y: Any
+    family: str = "Poisson"
+    unbounded: tuple[int, ...] = ()  # neurons whose optimum is at infinity
+    alone: tuple[int, ...] = HEALTHY  # neurons that must equal their fits alone
+    nats: float = 0.1
+    rtol: float = 1e-3  # of the rates, against the fits alone
+    fit: dict = field(default_factory=dict)
+
+
+CASES: dict[str, Callable[[np.random.Generator], Case]] = {}
+
+
+def case(name):
+    """Add a case to the list under a name."""
+
+    def add(make):
+        CASES[name] = make
+        return make
+
+    return add
+
+
+def population(rng, family="Poisson"):
+    """Make features and the observations of healthy neurons."""
+    X = rng.normal(size=(T, P))
+    eta = X @ rng.normal(scale=0.4, size=(P, N)) - 0.5
+    draw = {
+        "Poisson": lambda: rng.poisson(np.exp(eta)),
+        "Bernoulli": lambda: rng.uniform(size=eta.shape) < 1 / (1 + np.exp(-eta)),
+    }
+    return X, draw[family]().astype(float)
+
+
+@case("1 silent neuron")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = 0
+    return Case(X, y, unbounded=(0,))
+
+
+@case("2 one spike at the edge of the data")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = np.arange(T) == np.argmax(X[:, 0])
+    return Case(X, y, unbounded=(0,))
+
+
+@case("2 one spike amid the data")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = np.arange(T) == np.argmin(np.sum(X**2, axis=1))
+    return Case(X, y)
+
+
+@case("3 constant counts")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = 3
+    return Case(X, y)
+
+
+@case("4 separable Bernoulli")
+def _(rng):
+    X, y = population(rng, "Bernoulli")
+    y[:, 0] = X[:, 0] + 0.5 * X[:, 1] > 0.3
+    return Case(X, y, "Bernoulli", unbounded=(0,))
+
+
+@case("5 all-ones Bernoulli")
+def _(rng):
+    X, y = population(rng, "Bernoulli")
+    y[:, 0] = 1
+    return Case(X, y, "Bernoulli", unbounded=(0,))
+
+
+@case("5 all-zeros Bernoulli")
+def _(rng):
+    X, y = population(rng, "Bernoulli")
+    y[:, 0] = 0
+    return Case(X, y, "Bernoulli", unbounded=(0,))
+
+
+@case("6 indicator that quasi-separates")
+def _(rng):
+    X, y = population(rng)
+    X[:, 4] = rng.uniform(size=T) < 0.2
+    y[X[:, 4] == 1, 0] = 0
+    return Case(X, y, unbounded=(0,))
+
+
+@case("7 duplicate column")
+def _(rng):
+    X, y = population(rng)
+    X[:, 4] = X[:, 0]
+    return Case(X, y)
+
+
+@case("8 constant column")
+def _(rng):
+    X, y = population(rng)
+    X[:, 4] = 7
+    return Case(X, y)
+
+
+@case("9 zero column")
+def _(rng):
+    X, y = population(rng)
+    X[:, 4] = 0
+    return Case(X, y)
+
+
+@case("10 condition number 1e12")
+def _(rng):
+    left = np.linalg.qr(rng.normal(size=(T, P)))[0]
+    right = np.linalg.qr(rng.normal(size=(P, P)))[0]
+    X = left * np.logspace(0, -12, P) @ right
+    y = rng.poisson(np.exp(np.sqrt(T) * left @ rng.normal(scale=0.4, size=(P, N)) - 0.5))
+    return Case(X, y)
+
+
+@case("11 one column x 1e6")
+def _(rng):
+    X, y = population(rng)
+    return Case(X * [1, 1e6, 1, 1, 1], y)
+
+
+@case("12 one column x 1e-6")
+def _(rng):
+    X, y = population(rng)
+    return Case(X * [1, 1e-6, 1, 1, 1], y)
+
+
+@case("13 features + 1e4 in float32")
+def _(rng):
+    X, y = population(rng)
+    # Coefficients of single precision say no more about features of this size.
+    return Case((X + 1e4).astype(np.float32), y, nats=1, rtol=3e-3)
+
+
+@case("14 rows of NaN in X, as at the start of each epoch")
+def _(rng):
+    X, y = population(rng)
+    for start in (0, 150, 320):
+        X[start : start + 10] = np.nan
+    return Case(X, y)
+
+
+@case("15 NaN in the y of one neuron")
+def _(rng):
+    X, y = population(rng)
+    y[rng.uniform(size=T) < 0.3, 0] = np.nan
+    return Case(X, y)
+
+
+@case("17 whole numbers")
+def _(rng):
+    X, y = population(rng)
+    return Case(np.round(2 * X).astype(int), y.astype(int))
+
+
+@case("17 uint8 and bool")
+def _(rng):
+    X, y = population(rng, "Bernoulli")
+    return Case(np.round(20 * np.abs(X)).astype(np.uint8), y.astype(bool), "Bernoulli")
+
+
+@case("17 bool features of uint8 counts")
+def _(rng):
+    X, y = population(rng)
+    return Case(X > 0, y.astype(np.uint8))
+
+
+@case("18 a single sample")
+def _(rng):
+    X, _ = population(rng)
+    return Case(X[:1], np.array([[0.0, 1, 2, 5]]), unbounded=(0,))
+
+
+@case("19 fewer samples than features")
+def _(rng):
+    X, _ = population(rng)
+    return Case(X[:3], np.array([[2.0, 1, 2, 5], [1, 3, 1, 4], [1, 1, 2, 3]]))
+
+
+@case("20 counts of 1e9")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = rng.poisson(1e9 * np.exp(0.3 * X[:, 0]))
+    return Case(X, y)
+
+
+@case("20 counts just above 2**24")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = 2**24 + rng.integers(0, 100, size=T)
+    return Case(X, y)
+
+
+@case("22 an outlier row")
+def _(rng):
+    X, y = population(rng)
+    X[17] = 1e3 * np.sign(X[17])
+    y[17] = 2
+    return Case(X, y)
+
+
+@case("22 an outlier count")
+def _(rng):
+    X, y = population(rng)
+    y[17, 0] = 1e5
+    return Case(X, y)
+
+
+@case("23 under-dispersed counts")
+def _(rng):
+    X, y = population(rng)
+    y[:, 0] = rng.binomial(10, 0.9, size=T)
+    return Case(X, y)
+
+
+@case("24 fractional counts")
+def _(rng):
+    X, y = population(rng)
+    return Case(X, y + rng.uniform(size=y.shape))
+
+
+@case("25 zero weights")
+def _(rng):
+    X, y = population(rng)
+    weights = rng.integers(0, 3, size=T).astype(float)
+    y[weights == 0] = 1e4
+    return Case(X, y, fit={"sample_weight": weights})
+
+
+@case("25 offsets of +-50")
+def _(rng):
+    X, y = population(rng)
+    offset = np.zeros((T, N))
+    offset[:, 0] = np.where(np.arange(T) % 2, 50.0, -50.0)
+    return Case(X, y, fit={"offset": offset})
+
+
+def fit_and_listen(model, X, y, **kwargs):
+    """Fit, and return the model with the warnings it gave."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        model.fit(X, y, **kwargs)
+    return model, [w for w in heard if issubclass(w.category, RuntimeWarning)]
+
+
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CASES)
+def test_survives(name, x64, rng):
+    c = CASES[name](rng)
+    neurons = range(c.y.shape[1])
+    with jax.enable_x64(x64):
+        model, heard = fit_and_listen(PopulationGLM(c.family), c.X, c.y, **c.fit)
+        score = model.score(c.X, c.y, **c.fit)
+    assert np.isfinite(model.coef_).all()
+    assert np.isfinite(model.intercept_).all()
+    assert np.isfinite(score)
+
+    def excess(j, coef, intercept):
+        weights = c.fit.get("sample_weight")
+        offset = c.fit["offset"][:, j] if "offset" in c.fit else 0
+        data = (c.family, c.X, c.y[:, j])
+        found = loss(*data, coef, intercept, weights, offset)
+        return found - lowest_loss(*data, weights, offset)
+
+    together = np.array([excess(j, model.coef_[:, j], model.intercept_[j]) for j in neurons])
+    assert np.all(together < c.nats), together
+    assert np.all(together > -1e-3), together
+
+    assert len(heard) == (1 if c.unbounded else 0), [str(w.message) for w in heard]
+    if c.unbounded:
+        named = ", ".join(map(str, c.unbounded))
+        assert f"neurons {named} have their optimum at infinity" in str(heard[0].message)
+
+    # In float64 the neurons' independence is the same, and compiling it again takes long.
+    if not x64:
+        rate = model.predict(c.X)
+        for j in c.alone:
+            own = {k: v[:, j] if k == "offset" else v for k, v in c.fit.items()}
+            alone, heard = fit_and_listen(GLM(c.family), c.X, c.y[:, j], **own)
+            assert not heard
+            np.testing.assert_allclose(alone.predict(c.X), rate[:, j], rtol=c.rtol)
+            assert abs(excess(j, alone.coef_, alone.intercept_[0]) - together[j]) < 1e-3
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_in_X_is_an_error_that_says_where(value, rng):
+    X, y = population(rng)
+    X[5, 2] = value
+    with pytest.raises(ValueError, match=rf"column 2 of X is {value} in row 5"):
+        PopulationGLM().fit(X, y)
+
+
+def test_counts_out_of_the_domain_are_an_error_that_says_where(rng):
+    X, y = population(rng)
+    y[3, 1] = -1
+    with pytest.raises(ValueError, match=r"-1 in row 3 of neuron 1.*non-negative"):
+        PopulationGLM().fit(X, y)
+
+
+def test_weights_that_are_all_zero_are_an_error(rng):
+    X, y = population(rng)
+    with pytest.raises(ValueError, match="weight of zero"):
+        PopulationGLM().fit(X, y, sample_weight=np.zeros(T))
