@@ -6,7 +6,7 @@ The first turns whiten all neurons by the Gram matrix they share; the few neuron
 on by themselves, each whitened by its own Hessian.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -76,11 +76,12 @@ class WhitenedLBFGS:
 
     def update(self, problem: Problem, theta: jax.Array, state: Whitening):
         """Take one whitened step on a batch."""
-        null = null_model(problem)
-        point = _begin(problem, null, state, theta, self.memory)
-        point = _turns(
-            problem, null, state, point, self, lambda point, _: jnp.any(point.n_steps + point.stuck < 1)
-        )[0]
+        def unfinished(point, turn):
+            return jnp.any((point.n_steps < 1) & ~point.done & ~point.stuck)
+
+        once = replace(self, maxiter=1)
+        start = _begin(problem, theta, self.memory)
+        point, _ = _turns(problem, null_model(problem), state, start, once, unfinished)
         return point.theta, state
 
 
@@ -124,15 +125,14 @@ def _n_own(problem: Problem) -> int:
 
 def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
     whitening = shared_whitening(problem, null.intercept, null.curvature)
-    point = _begin(problem, null, whitening, theta, solver.memory)
-    point = point._replace(done=point.gains[-1] < solver.tol)
 
     def unfinished(point, turn):
         n_left = jnp.sum(~(point.done | point.stuck) & (point.n_steps < solver.maxiter))
         few = n_left <= n_own
         return (n_left > 0) & (turn < jnp.where(few, _PATIENCE_SHARED // 2, _PATIENCE_SHARED))
 
-    point, turns = _turns(problem, null, whitening, point, solver, unfinished)
+    start = _begin(problem, theta, solver.memory)
+    point, turns = _turns(problem, null, whitening, start, solver, unfinished)
     return _Found(
         point.theta,
         point.value,
@@ -141,7 +141,7 @@ def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
         point.n_steps,
         point.done,
         ~point.done & (point.n_steps < solver.maxiter),
-        turns + 1,
+        turns,
     )
 
 
@@ -153,15 +153,15 @@ def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found
     some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
     theta = found.theta[:, index]
     whitening = own_whitening(some, theta, n_rows=max(4096, 16 * len(theta)))
-    point = _begin(some, some_null, whitening, theta, solver.memory)
-    point = point._replace(done=~real | (point.gains[-1] < solver.tol), n_steps=found.n_steps[index])
+    before = found.n_steps[index]
+    start = _begin(some, theta, solver.memory)._replace(done=~real, n_steps=before - 1)
 
     def unfinished(point, turn):
         left = ~(point.done | point.stuck) & (point.n_steps < solver.maxiter)
         return jnp.any(left) & (turn < _PATIENCE_OWN)
 
-    point, turns = _turns(some, some_null, whitening, point, solver, unfinished)
-    moved = point.n_steps > found.n_steps[index]
+    point, turns = _turns(some, some_null, whitening, start, solver, unfinished)
+    moved = point.n_steps > before
     updates = _Found(
         point.theta,
         point.value,
@@ -170,12 +170,12 @@ def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found
         point.n_steps,
         point.done,
         ~point.done & (moved | ~point.stuck) & (point.n_steps < solver.maxiter),
-        turns + 2,
+        turns,
     )
     merged = jax.tree.map(
         lambda old, new: old.at[..., chosen].set(new, mode="drop"), found[:-1], updates[:-1]
     )
-    return _Found(*merged, found.n_passes + turns + 2)
+    return _Found(*merged, found.n_passes + turns + 1)
 
 
 def _outcome(problem, null: Null, found: _Found, solver) -> Outcome:
@@ -206,27 +206,24 @@ def _runs_away(problem, found: _Found) -> jax.Array:
     return jnp.zeros_like(found.done) if bounded else walk(problem, block) > 0
 
 
-def _begin(problem, null: Null, whitening: Whitening, theta, memory: int) -> _Point:
-    value, gradient = value_and_grad(problem, theta)
-    gradient = whitening.pull_back(gradient)
+def _begin(problem, theta, memory: int) -> _Point:
+    """Stand before `theta` with infinite loss: the first turn's trial is `theta` itself."""
     no_moves = jnp.zeros((memory, *theta.shape), theta.dtype)
-    gain = null.nats * jnp.sum(gradient**2, axis=0) / 2
-    unknown = jnp.full_like(gain, jnp.inf)
-    zeros = jnp.zeros(value.shape, int)
+    zero = jnp.zeros_like(theta[0])
     return _Point(
         theta=theta,
-        value=value,
-        gradient=gradient,
-        direction=-gradient,
-        step=jnp.ones_like(value),
+        value=zero + jnp.inf,
+        gradient=jnp.zeros_like(theta),
+        direction=jnp.zeros_like(theta),
+        step=zero + 1,
         moves=no_moves,
         bends=no_moves,
         inverse=no_moves[:, 0],
-        gains=jnp.stack([unknown, unknown, gain]),
-        n_steps=zeros,
-        n_trials=zeros,
-        done=zeros > 0,
-        stuck=zeros > 0,
+        gains=jnp.full((3, zero.size), jnp.inf, theta.dtype),
+        n_steps=jnp.full(zero.shape, -1),
+        n_trials=jnp.zeros(zero.shape, int),
+        done=zero > 0,
+        stuck=zero > 0,
     )
 
 

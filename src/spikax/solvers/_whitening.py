@@ -141,16 +141,13 @@ def _inverse_factor(matrix: jax.Array) -> jax.Array:
     level = jnp.trace(matrix) / matrix.shape[0]
     start = 1e-6 if matrix.dtype == jnp.float32 else 1e-12
 
-    def cholesky(jitter):
-        return jnp.linalg.cholesky(matrix + jitter * level * eye)
-
-    def raise_jitter(carry):
-        jitter, _ = carry
-        return 10 * jitter, cholesky(10 * jitter)
+    def factor(carry):
+        jitter = 10 * carry[0]
+        return jitter, jnp.linalg.cholesky(matrix + jitter * level * eye)
 
     def failed(carry):
         jitter, factor = carry
         return ~jnp.all(jnp.isfinite(factor)) & (jitter < 1)
 
-    _, lower = jax.lax.while_loop(failed, raise_jitter, (start, cholesky(start)))
+    _, lower = jax.lax.while_loop(failed, factor, (start / 10, jnp.full_like(matrix, jnp.nan)))
     return solve_triangular(lower, eye, lower=True).T
