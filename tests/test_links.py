@@ -1,4 +1,4 @@
-"""Inverse links: their logarithms, slopes and inverses, and that none of them leaves the floats."""
+"""Inverse links: their logarithms, slopes and inverses, and that none leaves the floats."""
 
 import jax
 import jax.numpy as jnp
@@ -133,11 +133,11 @@ def test_a_callable_of_the_users_fits_like_the_link_it_is(rng):
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (np.exp, ValueError, "'exp' cannot be differentiated by JAX .*Write it with jax.numpy"),
+        (np.exp, ValueError, "'exp' cannot be differentiated .*Write it with jax.numpy"),
         (
             special.expit,
             ValueError,
-            "'expit' cannot be differentiated by JAX .*Write it with jax.numpy",
+            "'expit' cannot be differentiated .*Write it with jax.numpy",
         ),
         (jnp.sum, ValueError, r"element by element.*\(3,\).*\(\)"),
         ("softpluss", ValueError, "inverse_link_function: 'softpluss'. Did you mean 'softplus'"),

@@ -62,7 +62,7 @@ def test_the_deviance_is_twice_the_distance_to_the_saturated_model(name, data):
 @every_model
 @pytest.mark.parametrize("score_type", ["pseudo-r2-McFadden", "pseudo-r2-Cohen"])
 def test_pseudo_r2_runs_from_the_mean_to_the_truth(name, score_type, data):
-    y, mean = data
+    y, _ = data
     model = resolve(name)
     null = np.broadcast_to(y.mean(axis=0), y.shape)
     assert model.pseudo_r2(y, null, score_type) == pytest.approx(0, abs=1e-12)

@@ -76,8 +76,9 @@ class JaxoptSolver:
             method = _method(self, one)
 
             def unfinished(carry):
-                _, state, moved = carry
-                return (state.error > tol) & (state.iter_num < self.maxiter) & moved
+                theta, state, moved = carry
+                error = _error(self, one, theta, state)
+                return (error > tol) & (state.iter_num < self.maxiter) & moved
 
             def step(carry):
                 old, state, _ = carry
@@ -148,6 +149,14 @@ def _method(solver: JaxoptSolver, problem: Problem):
 
 def _hyperparameters(solver: JaxoptSolver, problem: Problem) -> tuple[Problem, ...]:
     return () if solver.needs_smooth else (problem,)
+
+
+def _error(solver: JaxoptSolver, problem: Problem, theta: jax.Array, state) -> jax.Array:
+    """Norm of one neuron's gradient, or of its proximal step of unit length."""
+    if "acceleration" in OPTIONS[solver.algorithm]:
+        # jaxopt takes the distance between iterates, which vanishes where their momentum turns.
+        return _residual(solver, problem, theta[:, None])[0]
+    return state.error
 
 
 def _residual(solver, problem: Problem, theta: jax.Array) -> jax.Array:

@@ -1,0 +1,238 @@
+"""Solvers: all reach one optimum, each neuron by itself, and none compiles twice."""
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.base import clone
+from sklearn.linear_model import Lasso as SklearnLasso
+from tests.compilations import counted
+
+from spikax import solvers
+from spikax.glm import GLM, PopulationGLM
+from spikax.solvers import Status
+
+FAMILIES = ("Poisson", "Bernoulli", "Gaussian")
+SOLVERS = solvers.list_available_solvers()
+STRENGTH = 0.1
+
+# The loss of one neuron's samples as the textbooks write it, in NumPy.
+LOSS = {
+    "Poisson": lambda eta, y: np.exp(eta) - y * eta,
+    "Bernoulli": lambda eta, y: np.logaddexp(0, eta) - y * eta,
+    "Gaussian": lambda eta, y: (y - eta) ** 2,
+}
+# jaxopt's algorithms share one adapter: all families and penalties meet its cheapest, and each
+# of the others one problem.
+CASES = [
+    (solver, family, penalty)
+    for solver in SOLVERS
+    for family in FAMILIES
+    for penalty in ("UnRegularized", "Ridge")
+    if "[spikax]" in solver
+    or solver == "ProximalGradient[jaxopt]"
+    or (family, penalty) == ("Poisson", "Ridge")
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Features, and three neurons' observations of each family."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(150, 3)) * [1.0, 0.5, 3.0] + [0.0, 1.0, -2.0]
+    eta = X @ (rng.normal(size=(3, 3)) * [[0.3], [0.6], [0.1]]) - 0.3
+    return X, {
+        "Poisson": rng.poisson(np.exp(eta)),
+        "Bernoulli": rng.binomial(1, 1 / (1 + np.exp(-eta))),
+        "Gaussian": rng.normal(eta, 0.7),
+    }
+
+
+@pytest.fixture(scope="module")
+def optimum(data):
+    """Find, with SciPy, the parameters of a neuron: coefficients, then the intercept."""
+    X, observed = data
+    found = {}
+
+    def find(family, penalty, neuron):
+        def objective(w):
+            eta = X @ w[:-1] + w[-1]
+            ridge = STRENGTH / 2 * np.sum(w[:-1] ** 2) * (penalty == "Ridge")
+            return np.mean(LOSS[family](eta, observed[family][:, neuron])) + ridge
+
+        case = family, penalty, neuron
+        if case not in found:
+            found[case] = minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-7})
+        return found[case]
+
+    return find
+
+
+@pytest.mark.parametrize(("solver", "family", "penalty"), CASES)
+def test_every_solver_reaches_the_optimum_of_every_neuron(solver, family, penalty, data, optimum):
+    X, observed = data
+    with jax.enable_x64(True):
+        model = PopulationGLM(
+            family,
+            regularizer=penalty,
+            regularizer_strength=STRENGTH,
+            solver_name=solver,
+            solver_kwargs={"tol": 1e-7},
+        ).fit(X, observed[family])
+    stats = model.solver_state_.stats
+    for neuron in range(3):
+        best = optimum(family, penalty, neuron)
+        np.testing.assert_allclose(model.coef_[:, neuron], best.x[:-1], atol=1e-4)
+        np.testing.assert_allclose(model.intercept_[neuron], best.x[-1], atol=1e-4)
+        # No more than 1e-6 nats over all samples above it.
+        assert stats.function_val[neuron] == pytest.approx(best.fun, abs=1e-6 / len(X))
+    assert stats.converged.shape == stats.num_steps.shape == (3,)
+    assert stats.converged.all()
+    assert not stats.reached_max_steps.any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lasso_meets_the_conditions_of_its_optimum(family, data):
+    X, observed = data
+    with jax.enable_x64(True):
+        model = PopulationGLM(
+            family,
+            regularizer="Lasso",
+            regularizer_strength=STRENGTH,
+            solver_kwargs={"tol": 1e-8},
+        ).fit(X, observed[family])
+        slope, slope_of_intercept = jax.grad(model.compute_loss)(
+            (model.coef_, model.intercept_), X, observed[family]
+        )
+    inactive = model.coef_ == 0
+    assert 0 < inactive.sum() < inactive.size
+    assert np.all(np.abs(slope[inactive]) <= STRENGTH)
+    at_edge = -STRENGTH * np.sign(model.coef_)
+    np.testing.assert_allclose(slope[~inactive], at_edge[~inactive], atol=1e-6)
+    np.testing.assert_allclose(slope_of_intercept, 0, atol=1e-6)
+
+
+def test_a_gaussian_lasso_is_that_of_scikit_learn(data):
+    X, observed = data
+    with jax.enable_x64(True):
+        model = PopulationGLM(
+            "Gaussian",
+            regularizer="Lasso",
+            regularizer_strength=STRENGTH,
+            solver_kwargs={"tol": 1e-8},
+        ).fit(X, observed["Gaussian"])
+    # Its loss is half of ours.
+    peer = SklearnLasso(alpha=STRENGTH / 2, tol=1e-12).fit(X, observed["Gaussian"])
+    np.testing.assert_allclose(model.coef_, peer.coef_.T, atol=1e-6)
+    np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "LBFGS"])
+def test_every_neuron_has_a_status_of_its_own(solver, data):
+    X, observed = data
+    spikes = observed["Poisson"].copy()
+    spikes[:, 1] = 0
+    with pytest.warns(RuntimeWarning, match="1 of 3 neurons.*: neurons 1 have their optimum at"):
+        model = PopulationGLM(solver_name=solver).fit(X, spikes)
+    assert model.solver_state_.stats.status[1] == Status.UNBOUNDED
+    assert np.all(model.solver_state_.stats.status[[0, 2]] == Status.CONVERGED)
+    assert np.all(np.isfinite(model.coef_))
+    assert model.predict(X)[:, 1].sum() < 0.1
+
+
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "LBFGS"])
+def test_running_out_of_steps_is_told_once_with_the_neurons_name(solver, data):
+    X, observed = data
+    spikes = observed["Poisson"].copy()
+    spikes[:, [0, 2]] = 2  # their start is their optimum
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        stats = (
+            PopulationGLM(solver_name=solver, solver_kwargs={"maxiter": 1})
+            .fit(X, spikes)
+            .solver_state_.stats
+        )
+    (warning,) = caught
+    assert warning.category is RuntimeWarning
+    assert "1 of 3 neurons need a look: neurons 1 ran out of steps" in str(warning.message)
+    assert warning.filename == __file__
+    np.testing.assert_array_equal(stats.reached_max_steps, [False, True, False])
+    np.testing.assert_array_equal(stats.converged, [True, False, True])
+
+
+def test_one_neuron_has_scalars_for_statistics(data):
+    X, observed = data
+    stats = GLM().fit(X, observed["Poisson"][:, 0]).solver_state_.stats
+    for value in (stats.function_val, stats.num_steps, stats.converged, stats.reached_max_steps):
+        assert np.ndim(value) == 0
+
+
+@pytest.mark.parametrize("solver", [s for s in SOLVERS if s != "ProximalGradient[jaxopt]"])
+def test_a_solver_that_needs_slopes_is_refused_for_a_lasso(solver, data):
+    X, observed = data
+    model = PopulationGLM(regularizer="Lasso", solver_name=solver)
+    with pytest.raises(ValueError, match=r"Lasso has none at zero\. Use ProximalGradient"):
+        model.fit(X, observed["Poisson"])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"solver_name": "LBFSG"}, "solver_name: 'LBFSG'. Did you mean 'LBFGS'"),
+        ({"solver_name": "lbfgs[jaxop]"}, r"Did you mean 'LBFGS\[jaxopt\]'"),
+        ({"solver_kwargs": {"max_iter": 3}}, "'max_iter'. Did you mean 'maxiter'"),
+        ({"solver_name": "LBFGS", "solver_kwargs": {"toll": 3}}, "'toll'. Did you mean 'tol'"),
+        ({"solver_kwargs": {"tol": -1}}, r"solver_kwargs\['tol'\] must be a positive number"),
+        ({"solver_kwargs": {"maxiter": "9"}}, r"\['maxiter'\] must be a positive number.*'9'"),
+    ],
+)
+def test_what_no_solver_knows_is_refused_with_the_nearest_it_does(kwargs, message, data):
+    X, observed = data
+    with counted() as compiled, pytest.raises(ValueError, match=message):
+        PopulationGLM(**kwargs).fit(X, observed["Poisson"])
+    assert not compiled
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_is_found_by_its_full_and_its_short_name(name):
+    spec = solvers.get_solver(name)
+    assert spec.name == name
+    assert solvers.get_solver(spec.algorithm) == spec
+    assert spec.algorithm in solvers.list_available_algorithms()
+    assert spec.backend in solvers.list_algo_backends(spec.algorithm)
+
+
+def test_an_unknown_algorithm_has_no_backends():
+    with pytest.raises(ValueError, match=r"algorithm: 'LBFG'\. Did you mean 'LBFGS'"):
+        solvers.list_algo_backends("LBFG")
+
+
+@pytest.mark.parametrize(
+    ("solver", "penalty"),
+    [("WhitenedLBFGS", "Ridge"), ("Newton", "Ridge"), ("ProximalGradient", "Lasso")],
+)
+def test_no_number_that_a_user_tunes_compiles_again(solver, penalty, data):
+    X, observed = data
+    y = observed["Poisson"]
+    model = PopulationGLM(
+        regularizer=penalty, regularizer_strength=0.1, solver_name=solver, solver_kwargs={}
+    )
+
+    def use(model, X, y):
+        model.fit(X, y)
+        model.predict(X)
+        model.score(X, y)
+        model.score(X, y, "pseudo-r2-Cohen")
+
+    use(model, X, y)
+    with counted() as compiled:
+        use(clone(model), X, y)
+        use(clone(model).set_params(regularizer_strength=0.3), X, y)
+        use(clone(model).set_params(solver_kwargs={"tol": 1e-3, "maxiter": 400}), X, y)
+        use(clone(model), 2 * X[::-1], y + 1)
+        use(clone(model), X.astype(np.float32), y.astype(float))
+        use(clone(model), X[:-1], y[:-1])
+        use(model, X[1:], y[1:])
+    assert compiled == []
