@@ -6,12 +6,13 @@ strength of the scaled coefficients and keeps meaning the user's units.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import cho_solve, qr, solve_triangular
-from scipy.linalg.lapack import dpstrf
+from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
 from spikax.links import InverseLink
 from spikax.observation_models import Family
@@ -129,13 +130,15 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
     added = np.eye(p)[:, close]
     added[clear] = -share
     residual = (kept - units.center) / units.scale @ added
-    R, pivots = qr(residual, mode="r", pivoting=True, check_finite=False)
+    upper: Any
+    upper, pivots = qr(residual, mode="r", pivoting=True, check_finite=False)  # pyright: ignore
+
     length = np.sqrt(len(kept))
-    n_told = np.count_nonzero(np.abs(np.diag(R)) > noise * length)
+    n_told = np.count_nonzero(np.abs(np.diag(upper)) > noise * length)
     told = pivots[:n_told]
     basis = np.eye(p)
     basis[:, close[told]] = (
-        length * solve_triangular(R[:n_told, :n_told], added[:, told].T, trans="T").T
+        length * solve_triangular(upper[:n_told, :n_told].T, added[:, told].T, lower=True).T
     )
     return replace(units, basis=basis)
 
@@ -195,19 +198,19 @@ def assemble(
         weight = weight * valid
         y = np.where(weight > 0, y, 0)
     total = weight.sum(axis=0)
-    rows = None if valid is None and weights is None else (weight > 0).any(axis=1)
+    rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     if units is None:
         units = measure(X, rows, fit_intercept)
         # Without a penalty or a mask, coefficients may be sought in any basis.
-        if mask is None and X.dtype == np.float64 and not regularizer.rescale(strength, 1.0).any():
+        if mask is None and X.dtype == np.float64 and not np.any(regularizer.rescale(strength, 1)):
             units = tell_apart(X, rows, units)
     design = standardize(X, rows, units, length, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
     scale = np.where(np.isfinite(units.scale), units.scale, 1)
-    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
-    curvature = regularizer.curvature(strength)
+    strength: Any = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
+    curvature: Any = regularizer.curvature(strength)
     if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
         group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
     else:

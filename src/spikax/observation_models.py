@@ -25,23 +25,12 @@ class Family(Protocol):
     the textbooks write it. Log-likelihood and deviance follow from it:
     ``log_likelihood = -precision(scale) * loss - log_normalizer(y, scale)`` and
     ``deviance = 2 * precision(scale) * (loss - saturated(y))``.
-
-    Attributes
-    ----------
-    default_link : str
-        Name of the inverse link used when the user names none.
-    mean_bounds : tuple of float
-        The open interval in which a mean lies.
-    support : str
-        What `y` may be, in words.
-    has_scale : bool
-        Whether the scale is estimated from the residuals.
     """
 
-    default_link: str
-    mean_bounds: tuple[float, float]
-    support: str
-    has_scale: bool
+    default_link: ClassVar[str]  # the inverse link used when the user names none
+    mean_bounds: ClassVar[tuple[float, float]]  # the open interval in which a mean lies
+    support: ClassVar[str]  # what `y` may be, in words
+    has_scale: ClassVar[bool]  # whether the scale is estimated from the residuals
 
     def allows(self, y: np.ndarray) -> Any:
         """Whether each observation is in the support."""
@@ -56,7 +45,7 @@ class Family(Protocol):
         ...
 
     def log_normalizer(self, y: jax.Array, scale: Any) -> Any:
-        """The part of the negative log-likelihood without `eta`."""
+        """Part of the negative log-likelihood without `eta`."""
         ...
 
     def precision(self, scale: Any) -> Any:
@@ -349,7 +338,7 @@ class ObservationModel:
             raise unknown_name("score_type", score_type, SCORE_TYPES[1:])
         return 1 - total(predicted_rate) / total(null_rate)
 
-    def sample_generator(self, key: jax.Array, predicted_rate, scale=1.0) -> jax.Array:
+    def sample_generator(self, key: jax.Array, predicted_rate, scale: Any = 1.0) -> jax.Array:
         """Draw observations with the predicted means.
 
         Parameters

@@ -12,10 +12,6 @@ from spikax.observation_models import Family
 from spikax.regularizer import Regularizer
 
 
-def _static() -> Any:
-    return field(metadata={"static": True})
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Problem:
@@ -61,10 +57,10 @@ class Problem:
     strength: jax.Array
     group: jax.Array
     representative: jax.Array
-    family: Family = _static()
-    link: InverseLink = _static()
-    regularizer: Regularizer = _static()
-    n_blocks: int = _static()
+    family: Family = field(metadata={"static": True})
+    link: InverseLink = field(metadata={"static": True})
+    regularizer: Regularizer = field(metadata={"static": True})
+    n_blocks: int = field(metadata={"static": True})
 
     def neurons(self, index: jax.Array) -> "Problem":
         """Restrict the problem to some neurons, each a group of its own."""
@@ -208,9 +204,7 @@ def null_model(problem: Problem) -> Null:
             slope = jax.grad(lambda e: jnp.sum(weights * sample_loss(problem, e, y)))(
                 jnp.broadcast_to(eta, y.shape)
             )
-            return slope.sum(axis=0), jnp.sum(
-                weights * sample_curvature(problem, eta, y), axis=0
-            )
+            return slope.sum(axis=0), jnp.sum(weights * sample_curvature(problem, eta, y), axis=0)
 
         slope, curvature = walk(problem, block)
         return slope / n, _positive(curvature / n)

@@ -15,14 +15,9 @@ class Regularizer(Protocol):
 
     Coefficients and strengths come as arrays of shape (n_features, n_neurons), the strengths
     broadcastable to it. The strength belongs to the model, not to the regularizer.
-
-    Attributes
-    ----------
-    smooth : bool
-        Whether the penalty has a gradient everywhere.
     """
 
-    smooth: bool
+    smooth: ClassVar[bool]  # whether the penalty has a gradient everywhere
 
     def penalty(self, coef: jax.Array, strength: jax.Array) -> jax.Array:
         """Cost of each neuron's coefficients, shape (n_neurons,)."""
@@ -104,7 +99,7 @@ class Ridge:
 
 @dataclass(frozen=True)
 class Lasso:
-    r"""Absolute penalty :math:`\sum_i s_i |w_i|`, which sets coefficients to zero (Tibshirani 1996).
+    r"""Absolute penalty :math:`\sum_i s_i |w_i|`, which makes coefficients zero (Tibshirani 1996).
 
     Examples
     --------
@@ -169,7 +164,7 @@ def resolve(regularizer: str | Regularizer | None) -> Regularizer:
         return REGULARIZERS[regularizer]()
     if isinstance(regularizer, type) or not isinstance(regularizer, Regularizer):
         raise TypeError(
-            f"regularizer must be a name ({', '.join(REGULARIZERS)}) or an object with the methods "
-            f"of spikax.regularizer.Regularizer, got {regularizer!r}."
+            f"regularizer must be a name ({', '.join(REGULARIZERS)}) or an object with the "
+            f"methods of spikax.regularizer.Regularizer, got {regularizer!r}."
         )
     return regularizer

@@ -18,7 +18,6 @@ from spikax.glm._prediction import mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
 from spikax.links import InverseLink
 from spikax.observation_models import SCORE_TYPES, ObservationModel
-from spikax.problem import Problem
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -60,7 +59,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     observation_model
         "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
     inverse_link_function
-        Name of an inverse link, or an elementwise JAX callable; None takes the observation model's.
+        Name of an inverse link, or an elementwise JAX callable; None takes that of the
+        observation model.
     regularizer
         "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
     regularizer_strength
@@ -246,7 +246,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         rate = mean_of(self._parts().link, self._predictor(matrix, offset))
         return self._like_features(rate, layout)
 
-    def score(
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         X,
         y,
@@ -264,8 +264,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         y
             Observations as in `fit`.
         score_type
-            "log-likelihood" (default), "pseudo-r2-McFadden" or "pseudo-r2-Cohen"; the null model of
-            the latter two predicts the mean of `y`, per neuron.
+            "log-likelihood" (default), "pseudo-r2-McFadden" or "pseudo-r2-Cohen"; the null model
+            of the latter two predicts the mean of `y`, per neuron.
         aggregate_sample_scores
             Function of the samples' log-likelihoods (or deviances), (n_samples, n_neurons). The
             default is their mean; `lambda s: s.mean(0)` scores each neuron. A sample that is
@@ -291,8 +291,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise unknown_name("score_type", score_type, SCORE_TYPES)
         if sample_weight is not None and aggregate_sample_scores is not jnp.mean:
             raise ValueError(
-                "sample_weight weighs the default mean: leave aggregate_sample_scores as it is, or "
-                "apply the weights in it."
+                "sample_weight weighs the default mean: leave aggregate_sample_scores as it is, "
+                "or apply the weights in it."
             )
         parts = self._parts()
         self._features(X)
@@ -507,7 +507,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         weights = _inputs.sample_weights(sample_weight, n_samples)
         offset = _inputs.offsets(offset, n_samples, n_neurons)
         valid = _inputs.finite_rows(matrix, layout.column)
-        valid = None if valid is None else valid.all(axis=1, keepdims=True)
+        valid: Any = None if valid is None else valid.all(axis=1, keepdims=True)
         for array, name in ((observed, "y"), (offset, "offset")):
             if array is not None:
                 more = _inputs.finite_rows(array, lambda column, name=name: f"{name}[:, {column}]")
@@ -610,7 +610,8 @@ class GLM(PopulationGLM):
     observation_model
         "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
     inverse_link_function
-        Name of an inverse link, or an elementwise JAX callable; None takes the observation model's.
+        Name of an inverse link, or an elementwise JAX callable; None takes that of the
+        observation model.
     regularizer
         "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
     regularizer_strength
@@ -661,6 +662,5 @@ def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
 
 def _columns(y):
     """Names and metadata of the neurons of a pynapple frame."""
-    if not hasattr(y, "columns") or not isinstance(y, TimeSeries):
-        return None
-    return np.asarray(y.columns), y.metadata
+    columns = getattr(y, "columns", None) if isinstance(y, TimeSeries) else None
+    return None if columns is None else (np.asarray(columns), getattr(y, "metadata", None))

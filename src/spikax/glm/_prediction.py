@@ -62,8 +62,9 @@ def sample_scores(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _scores(family, link, deviance, eta, y, null_mean, scale):
-    losses = family.loss(eta, y, link), family.loss(
-        jnp.broadcast_to(null_mean, y.shape), y, links.resolve("identity")
+    losses = (
+        family.loss(eta, y, link),
+        family.loss(jnp.broadcast_to(null_mean, y.shape), y, links.resolve("identity")),
     )
     if deviance:
         return [2 * family.precision(scale) * (loss - family.saturated(y)) for loss in losses]

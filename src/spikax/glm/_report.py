@@ -9,15 +9,15 @@ import numpy as np
 from spikax.solvers import Outcome, Status
 
 ADVICE = {
-    Status.OUT_OF_STEPS: "ran out of steps: raise solver_kwargs={'maxiter': ...}, loosen 'tol', or "
-    "add a Ridge penalty",
+    Status.OUT_OF_STEPS: "ran out of steps: raise solver_kwargs={'maxiter': ...}, loosen 'tol', "
+    "or add a Ridge penalty",
     Status.NOT_FINITE: "met numbers that are not finite: look for huge values in X, y or offset, "
     "or enable float64 in JAX",
     Status.UNBOUNDED: "have their optimum at infinity (a silent neuron, one that is always on, or "
     "features that separate its observations): their predictions are finite and right, their "
     "coefficients would grow without end; a Ridge penalty gives them an optimum",
-    Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable float64 "
-    "in JAX",
+    Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable "
+    "float64 in JAX",
 }
 
 

@@ -6,7 +6,7 @@ solvers is asked for, and nothing else depends on it.
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,9 @@ class JaxoptSolver:
             return theta, state.iter_num
 
         neurons = jnp.arange(problem.y.shape[1])
-        theta, n_steps = jax.vmap(fit, in_axes=(0, 1, 0), out_axes=(1, 0))(neurons, theta, tol)
+        over = (0, 1, 0)
+        theta, n_steps = jax.vmap(fit, over, (1, 0))(neurons, theta, tol)
+        assert theta is not None
         value = penalized_loss(problem, theta)
         residual = _residual(self, problem, theta)
         status = jnp.select(

@@ -1,7 +1,7 @@
 """Newton's method for each neuron, with exact Hessians: few passes where features are few."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +38,13 @@ class Newton:
     GLM(solver_name='Newton')
     """
 
-    needs_smooth: ClassVar[bool] = True
-
     tol: float = 1e-4
     maxiter: int = 100
+
+    @property
+    def needs_smooth(self) -> bool:
+        """Whether the penalty must have a gradient everywhere."""
+        return True
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""

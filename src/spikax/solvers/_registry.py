@@ -42,9 +42,9 @@ class SolverSpec:
         return f"{self.algorithm}[{self.backend}]"
 
 
-def _native(kind: type[Solver]) -> SolverSpec:
-    options = tuple(f.name for f in fields(kind))  # pyright: ignore[reportArgumentType]
-    return SolverSpec(kind.__name__, "spikax", options, kind.needs_smooth, kind)
+def _native(kind: type[WhitenedLBFGS] | type[Newton]) -> SolverSpec:
+    options = tuple(f.name for f in fields(kind))
+    return SolverSpec(kind.__name__, "spikax", options, kind().needs_smooth, kind)
 
 
 def _jaxopt(algorithm: str) -> SolverSpec:

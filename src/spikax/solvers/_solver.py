@@ -15,14 +15,12 @@ class Solver(Protocol):
     Solvers are frozen dataclasses registered with JAX: what a user tunes (`tol`, `maxiter`) is a
     leaf, and what changes the program is static. The neurons of a problem are separate problems,
     and each has its own steps and its own convergence.
-
-    Attributes
-    ----------
-    needs_smooth : bool
-        Whether the penalty must have a gradient everywhere.
     """
 
-    needs_smooth: bool
+    @property
+    def needs_smooth(self) -> bool:
+        """Whether the penalty must have a gradient everywhere."""
+        ...
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from a start of the solver's own."""

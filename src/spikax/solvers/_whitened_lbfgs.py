@@ -1,13 +1,13 @@
 """L-BFGS for a whole population in coordinates that whiten the curvature of its losses.
 
-Every turn of the loop is one pass over the data, in which each neuron tries a point of its own: the
-first of a new direction, or a shorter step along the last one. Neurons that have converged wait.
+Every turn of the loop is one pass over the data, in which each neuron tries a point of its own:
+the first of a new direction, or a shorter step along the last one. Neurons that converged wait.
 The first turns whiten all neurons by the Gram matrix they share; the few neurons that need more go
 on by themselves, each whitened by its own Hessian.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,11 +49,14 @@ class WhitenedLBFGS:
     PopulationGLM(solver_kwargs={'tol': 1e-06}, solver_name='WhitenedLBFGS')
     """
 
-    needs_smooth: ClassVar[bool] = True
-
     tol: float = 1e-4
     maxiter: int = 500
     memory: int = field(default=10, metadata={"static": True})
+
+    @property
+    def needs_smooth(self) -> bool:
+        """Whether the penalty must have a gradient everywhere."""
+        return True
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -61,13 +64,19 @@ class WhitenedLBFGS:
         if theta is None:
             theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
         n_own = _n_own(problem)
-        found = _shared_phase(problem, null, theta, self, n_own)
-        found = jax.lax.while_loop(
-            lambda found: jnp.any(found.unfinished),
-            lambda found: _own_phase(problem, null, found, self, n_own),
-            found,
+
+        def go_on(carry):
+            found, n_passes = carry
+            found, n_more = _own_phase(problem, null, found, self, n_own)
+            return found, n_passes + n_more
+
+        found, n_passes = jax.lax.while_loop(
+            lambda carry: jnp.any(carry[0].unfinished),
+            go_on,
+            _shared_phase(problem, null, theta, self, n_own),
         )
-        return _outcome(problem, null, found, self)
+        status = _status(problem, null, found, self)
+        return Outcome(found.theta, found.value, found.n_steps, status, n_passes + 1)
 
     def init(self, problem: Problem, theta: jax.Array) -> Whitening:
         """Prepare for batches like this one: the whitening they share."""
@@ -76,6 +85,7 @@ class WhitenedLBFGS:
 
     def update(self, problem: Problem, theta: jax.Array, state: Whitening):
         """Take one whitened step on a batch."""
+
         def unfinished(point, turn):
             return jnp.any((point.n_steps < 1) & ~point.done & ~point.stuck)
 
@@ -113,7 +123,6 @@ class _Found(NamedTuple):
     n_steps: jax.Array
     done: jax.Array
     unfinished: jax.Array
-    n_passes: jax.Array
 
 
 def _n_own(problem: Problem) -> int:
@@ -123,7 +132,8 @@ def _n_own(problem: Problem) -> int:
     return max(1, min(n_neurons, max(n_neurons // 4, 8), n_samples // n_parameters))
 
 
-def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
+def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> tuple[_Found, jax.Array]:
+    """Start all neurons, whitened by their Gram matrix; count the passes."""
     whitening = shared_whitening(problem, null.intercept, null.curvature)
 
     def unfinished(point, turn):
@@ -133,7 +143,7 @@ def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
 
     start = _begin(problem, theta, solver.memory)
     point, turns = _turns(problem, null, whitening, start, solver, unfinished)
-    return _Found(
+    found = _Found(
         point.theta,
         point.value,
         whitening.to_parameters(point.direction),
@@ -141,12 +151,12 @@ def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> _Found:
         point.n_steps,
         point.done,
         ~point.done & (point.n_steps < solver.maxiter),
-        turns,
     )
+    return found, turns
 
 
-def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found:
-    """Go on with some unfinished neurons, each whitened by its own Hessian."""
+def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> tuple[_Found, jax.Array]:
+    """Go on with some unfinished neurons, each whitened by its own Hessian; count the passes."""
     (chosen,) = jnp.nonzero(found.unfinished, size=n_own, fill_value=found.done.size)
     real = chosen < found.done.size
     index = jnp.where(real, chosen, 0)
@@ -161,7 +171,9 @@ def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found
         return jnp.any(left) & (turn < _PATIENCE_OWN)
 
     point, turns = _turns(some, some_null, whitening, start, solver, unfinished)
-    moved = point.n_steps > before
+    improved = some_null.nats * (found.value[index] - point.value) > _resolution(
+        some_null, point.value
+    )
     updates = _Found(
         point.theta,
         point.value,
@@ -169,30 +181,31 @@ def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> _Found
         point.gains[-1],
         point.n_steps,
         point.done,
-        ~point.done & (moved | ~point.stuck) & (point.n_steps < solver.maxiter),
-        turns,
+        ~point.done & improved & (point.n_steps < solver.maxiter),
     )
     merged = jax.tree.map(
-        lambda old, new: old.at[..., chosen].set(new, mode="drop"), found[:-1], updates[:-1]
+        lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, updates
     )
-    return _Found(*merged, found.n_passes + turns + 1)
+    return merged, turns + 1
 
 
-def _outcome(problem, null: Null, found: _Found, solver) -> Outcome:
-    # Where precision ends, a loss of this many nats cannot be told from none.
-    resolution = 4 * jnp.finfo(found.value.dtype).eps * null.nats * jnp.abs(found.value)
-    status = jnp.select(
+def _resolution(null: Null, value: jax.Array) -> jax.Array:
+    """Log-likelihood, in nats, that rounding of the loss hides."""
+    return 4 * jnp.finfo(value.dtype).eps * null.nats * jnp.abs(value)
+
+
+def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
+    converged = found.done | (found.gain <= _resolution(null, found.value))
+    return jnp.select(
         [
             ~jnp.isfinite(found.value),
-            (found.done | (found.gain <= resolution))
-            & (null.at_bound | _runs_away(problem, found)),
-            found.done | (found.gain <= resolution),
+            converged & (null.at_bound | _runs_away(problem, found)),
+            converged,
             found.n_steps >= solver.maxiter,
         ],
         [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
         Status.STALLED,
     )
-    return Outcome(found.theta, found.value, found.n_steps, status, found.n_passes + 1)
 
 
 def _runs_away(problem, found: _Found) -> jax.Array:
@@ -227,12 +240,12 @@ def _begin(problem, theta, memory: int) -> _Point:
     )
 
 
-def _turns(problem, null, whitening, point, solver, unfinished):
+def _turns(problem, null, whitening, point, solver, unfinished) -> tuple[_Point, jax.Array]:
     def turn(carry):
         point, count = carry
         return _turn(problem, null, whitening, point, solver), count + 1
 
-    return jax.lax.while_loop(lambda carry: unfinished(*carry), turn, (point, 0))
+    return jax.lax.while_loop(lambda carry: unfinished(*carry), turn, (point, jnp.asarray(0)))
 
 
 def _turn(problem, null: Null, whitening: Whitening, point: _Point, solver) -> _Point:
@@ -254,9 +267,7 @@ def _turn(problem, null: Null, whitening: Whitening, point: _Point, solver) -> _
     bends = choose(learns, _push(point.bends, bend), point.bends)
     inverse = choose(learns, _push(point.inverse, 1 / product), point.inverse)
     direction = _quasi_newton(gradient, moves, bends, inverse)
-    decrement = jnp.maximum(
-        -jnp.sum(gradient * direction, axis=0), jnp.sum(gradient**2, axis=0)
-    )
+    decrement = jnp.maximum(-jnp.sum(gradient * direction, axis=0), jnp.sum(gradient**2, axis=0))
     gains = _push(point.gains, null.nats * decrement / 2)
     return _Point(
         theta=choose(accepted, theta, point.theta),
