@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -26,7 +26,7 @@ CLIMB_LIMIT_S = 10 * BUDGET_S
 def main(name, folder):
     peer, draws = PEERS[name], [read(folder, i) for i in (0, 1)]
     measured = climb(peer, folder, draws) if peer.climbs else fits(peer, folder, draws)
-    measured["versions"] = versions(["jax", "numpy", "scipy", name.split()[0]])
+    measured["library"] = library(name.split()[0])
     (folder / "measured.json").write_text(json.dumps(measured))
 
 
@@ -43,7 +43,7 @@ def fits(peer, folder, draws):
         (second, second_s), peak = peak_growth(timed, fit, draws[1])
     save(folder, 1, second)
     seconds = [second_s]
-    while len(seconds) < 25 and sum(seconds) < (2 * BUDGET_S if len(seconds) < 3 else 5):
+    while len(seconds) < 25 and sum(seconds) < (BUDGET_S if len(seconds) < 3 else 5):
         seconds.append(timed(fit, draws[len(seconds) % 2 - 1])[1])
 
     share = first.coef.shape[1] / draws[0].y.shape[1]
@@ -160,15 +160,11 @@ def save(folder, draw, fit):
     np.savez(folder / f"fit{draw}.npz", coef=fit.coef, intercept=fit.intercept)
 
 
-def versions(packages):
-    found = {}
-    for package in packages:
-        name = {"sklearn": "scikit-learn"}.get(package, package)
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def library(name):
+    """Say which release was measured, and on which JAX if it uses it."""
+    distribution = {"sklearn": "scikit-learn"}.get(name, name)
+    release = f"{distribution} {version(distribution)}"
+    return f"{release} (jax {version('jax')})" if "jax" in sys.modules else release
 
 
 if __name__ == "__main__":

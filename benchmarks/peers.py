@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from problems import Problem
@@ -43,13 +43,9 @@ def spikax():
         strength = problem.strength if problem.strength else None
         model = PopulationGLM(regularizer=problem.regularizer, regularizer_strength=strength)
         model.fit(problem.X, problem.y)
-        stats = model.solver_state_.stats
-        return Fit(
-            np.asarray(model.coef_),
-            np.asarray(model.intercept_),
-            n_passes=largest(stats, "num_passes"),
-            n_steps=largest(stats, "num_steps"),
-        )
+        state = model.solver_state_
+        n_steps = int(state.stats.num_steps.max())
+        return Fit(model.coef_, model.intercept_, state.n_passes, n_steps)
 
     return fit
 
@@ -68,7 +64,7 @@ def nemos(**solver_kwargs):
         return Fit(
             np.asarray(model.coef_),
             np.asarray(model.intercept_),
-            n_steps=largest(model.solver_state_.stats, "num_steps"),
+            n_steps=int(model.solver_state_.stats.num_steps),
         )
 
     return fit
@@ -125,11 +121,6 @@ def neuron_by_neuron(fit_neuron):
         return Fit(np.stack(coefs, axis=1), np.array(intercepts, float), n_steps=n_steps)
 
     return fit
-
-
-def largest(stats: Any, name: str):
-    value = getattr(stats, name, None)
-    return None if value is None else int(np.max(value))
 
 
 FLOAT64 = {"JAX_ENABLE_X64": "1"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from peers import PEERS
+from problems import PROBLEMS
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,8 +42,10 @@ FLOOR = 1e-6  # nats: below it the figure does not tell peers apart
 
 
 def write(results, folder):
+    order = list(PROBLEMS), list(PEERS)
+    known = sorted(results["problems"].items(), key=lambda item: order[0].index(item[0]))
+    results = results | {"problems": dict(known)}
     rows = [judged(row, results) for row in results["rows"]]
-    order = list(results["problems"]), list(PEERS)
     rows.sort(key=lambda row: (order[0].index(row["problem"]), order[1].index(row["peer"])))
     (folder / "results.md").write_text(table(rows, results))
     (folder / "summary.md").write_text(summary(rows, results))
@@ -85,9 +88,10 @@ def table(rows, results):
 def heading(rows, results):
     """Say where, when and with what the timings were taken."""
     machine = results["machine"]
+    libraries = sorted({row["library"] for row in rows if "failure" not in row})
     head = (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"{machine['system']}; {machine['date']}; {versions(rows)}.\n"
+        f"{machine['system']}; {machine['date']}; {', '.join(libraries)}.\n"
     )
     if results["scale"] != 1:
         head = f"**Quick run: {results['scale']:g} of the samples.** {head}"
@@ -124,14 +128,6 @@ def brief(tried, ours):
 
 def line(texts):
     return "| " + " | ".join(texts) + " |"
-
-
-def versions(rows):
-    found = {}
-    for row in rows:
-        found |= row.get("versions", {})
-    found.pop("numpy", None)
-    return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
 
 
 def cells(row, rows, results):
@@ -203,6 +199,8 @@ def products_ratio(row):
 def number(value):
     if value is None:
         return ""
+    if not np.isfinite(value):
+        return "not finite"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}"
 
 
@@ -213,8 +211,7 @@ def nats(value):
 def figure(rows, results):
     """Draw time against excess: the best peer is at the lower left."""
     names = list(results["problems"])
-    peers = list(dict.fromkeys(row["peer"] for row in rows))
-    colors = dict(zip(peers, plt.get_cmap("tab20").colors, strict=False))
+    colors = dict(zip(PEERS, plt.get_cmap("tab20").colors, strict=False))
     n_columns = min(3, len(names))
     n_rows = -(-len(names) // n_columns)
     drawn, axes = plt.subplots(

@@ -33,6 +33,7 @@ TARGET_NATS = 0.05  # per neuron: what a climbing peer has to reach
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that `start` ends its child
     args.output.mkdir(parents=True, exist_ok=True)
     if os.getloadavg()[0] > 0.5:
         print(f"The load average is {os.getloadavg()[0]:.1f}: timings will not be clean.")
@@ -41,8 +42,12 @@ def main():
     for name in args.problems:
         pairs.set_description(f"{name}: reference optimum")
         draws = [PROBLEMS[name](seed=seed, scale=args.scale) for seed in (0, 1)]
-        best = [reference(draw) for draw in draws]
+        digests = [digest(draw) for draw in draws]
+        best = [reference(*pair) for pair in zip(draws, digests, strict=True)]
+        if results["problems"].get(name, {}).get("digests") != digests:
+            results["rows"] = [row for row in results["rows"] if row["problem"] != name]
         results["problems"][name] = {
+            "digests": digests,
             "shape": draws[0].shape,
             "data_mb": (draws[0].X.nbytes + draws[0].y.nbytes) / 2**20,
             "optimum": [values.tolist() for values in best],
@@ -56,8 +61,8 @@ def main():
                 results["rows"] = [old for old in results["rows"] if not same(old, row)] + [row]
                 (args.output / "results.json").write_text(json.dumps(results, indent=1))
                 pairs.update()
+        report.write(results, args.output)
     pairs.close()
-    report.write(results, args.output)
     print((args.output / "results.md").read_text())
 
 
@@ -67,6 +72,12 @@ def arguments():
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--quick", action="store_true", help="fewer samples and less patience")
     parser.add_argument("--output", type=Path, help="folder of the results")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=60,
+        help="seconds after which a fit by neurons stops, a tenth of what a climb may take",
+    )
     parser.add_argument("--timeout", type=float, default=1200, help="seconds a process may take")
     parser.add_argument(
         "--nemos-python",
@@ -86,8 +97,7 @@ def run(peer, folder, draws, args):
     interpreters = {"project": [sys.executable], "nemos": shlex.split(args.nemos_python)}
     command = [*interpreters[PEERS[peer].interpreter], HERE / "measure.py", peer, folder]
     environment = os.environ | PEERS[peer].environment
-    if args.quick:
-        environment["SPIKAX_BENCH_BUDGET_S"] = "3"
+    environment["SPIKAX_BENCH_BUDGET_S"] = str(3 if args.quick else args.budget)
     failure = start(command, environment, args.timeout)
     if failure:
         return {"failure": failure}
@@ -97,7 +107,7 @@ def run(peer, folder, draws, args):
 
 
 def start(command, environment, timeout):
-    """Return nothing, or the last line of why the process failed."""
+    """Return nothing, or how the process says that it failed."""
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # every first fit compiles
     child = subprocess.Popen(
         command,
@@ -116,9 +126,15 @@ def start(command, environment, timeout):
             os.killpg(child.pid, signal.SIGKILL)  # with the interpreter that uv has started
             child.wait()
     if child.returncode:
-        lines = errors.strip().splitlines() or [f"exit status {child.returncode}"]
-        return lines[-1][:300]
+        return last_words(errors) or f"exit status {child.returncode}"
     return None
+
+
+def last_words(errors):
+    """Return the last line that is not indented, and those below it."""
+    lines = [line for line in errors.splitlines() if line.strip()]
+    start = max((i for i, line in enumerate(lines) if not line[0].isspace()), default=0)
+    return " ".join(line.strip() for line in lines[start:])[:300]
 
 
 def judge(problem, file):
@@ -131,12 +147,16 @@ def judge(problem, file):
         return objective(problem.X, y, fit["coef"], fit["intercept"], problem.strength).tolist()
 
 
-def reference(problem):
-    """Return each neuron's optimum, from the cache where the data are the same."""
-    digest = hashlib.sha256(f"{problem.strength}".encode())
+def digest(problem):
+    sha = hashlib.sha256(f"{problem.strength}".encode())
     for array in (problem.X, problem.y):
-        digest.update(np.ascontiguousarray(array))
-    cached = HERE / ".cache" / f"{problem.name}-{digest.hexdigest()[:16]}.npy"
+        sha.update(np.ascontiguousarray(array))
+    return sha.hexdigest()[:16]
+
+
+def reference(problem, digest):
+    """Return each neuron's optimum, from the cache where the data are the same."""
+    cached = HERE / ".cache" / f"{problem.name}-{digest}.npy"
     if not cached.exists():
         cached.parent.mkdir(exist_ok=True)
         neurons = (delayed(optimum)(problem.X, y, problem.strength) for y in problem.y.T)

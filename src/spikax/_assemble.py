@@ -167,7 +167,7 @@ def assemble(
     weights: np.ndarray | None,
     offset: np.ndarray | None,
     mask: np.ndarray | None,
-    strength: np.ndarray,
+    strength: Any,
     fit_intercept: bool,
     family: Family,
     link: InverseLink,
@@ -209,7 +209,7 @@ def assemble(
         offset = np.where(np.isfinite(offset), offset, 0)
 
     scale = np.where(np.isfinite(units.scale), units.scale, 1)
-    strength: Any = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
+    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
     curvature: Any = regularizer.curvature(strength)
     if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
         group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
