@@ -26,7 +26,7 @@ CLIMB_LIMIT_S = 10 * BUDGET_S
 def main(name, folder):
     peer, draws = PEERS[name], [read(folder, i) for i in (0, 1)]
     measured = climb(peer, folder, draws) if peer.climbs else fits(peer, folder, draws)
-    measured["library"] = library(name.split()[0])
+    measured["library"] = library(name.replace(",", "").split()[0])
     (folder / "measured.json").write_text(json.dumps(measured))
 
 

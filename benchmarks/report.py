@@ -205,7 +205,7 @@ def number(value):
 
 
 def nats(value):
-    return f"{value:.0e}" if abs(value) < 1e-3 else number(value)
+    return f"{value:.0e}" if 0 < abs(value) < 1e-3 else number(value)
 
 
 def figure(rows, results):
