@@ -5,7 +5,6 @@ ignore get weight zero; everything wrong is said here, before anything is compil
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,24 +104,24 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
 
 
 def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...]]:
-    if isinstance(X, list | tuple) and not any(np.ndim(x) == 2 or isinstance(x, dict) for x in X):
-        X = np.asarray(X) if _rectangular(X) else X
-    container = isinstance(X, dict | list | tuple)
-    if not container:
+    if not isinstance(X, dict | list | tuple) or _is_rows(X):
         return [X], jax.tree_util.tree_structure(0), ("X",)
-    flat, treedef = tree_flatten_with_path(
-        X, is_leaf=lambda x: not isinstance(x, dict | list | tuple)
-    )
+    flat, treedef = tree_flatten_with_path(X, is_leaf=_is_leaf)
     if not flat:
         raise ValueError("X is an empty container: pass at least one array of features.")
     return [leaf for _, leaf in flat], treedef, tuple("X" + keystr(path) for path, _ in flat)
 
 
-def _rectangular(rows: Sequence) -> bool:
-    try:
-        return np.asarray(rows).ndim <= 2
-    except ValueError:
+def _is_leaf(x: Any) -> bool:
+    return not isinstance(x, dict | list | tuple)
+
+
+def _is_rows(X: Any) -> bool:
+    """Whether a list holds the rows of one matrix, and no matrices of features."""
+    if isinstance(X, dict):
         return False
+    leaves = jax.tree_util.tree_leaves(X, is_leaf=_is_leaf)
+    return not any(isinstance(x, dict) for x in X) and not any(np.ndim(x) >= 2 for x in leaves)
 
 
 def check_same_times(name: str, series: Any, other_name: str, other: Any) -> None:
@@ -310,15 +309,13 @@ def _like_features(tree: Any, layout: Layout, argument: str) -> list:
         if isinstance(tree, dict):
             raise TypeError(f"{argument} is a dict, but X is an array: pass an array for it too.")
         return [tree]
-    flat, treedef = jax.tree_util.tree_flatten(
-        tree, is_leaf=lambda x: not isinstance(x, dict | list | tuple)
-    )
-    if treedef != layout.treedef:
+    try:
+        return layout.treedef.flatten_up_to(tree)
+    except (TypeError, ValueError) as error:
         raise TypeError(
             f"{argument} must have the structure of X, with the entries "
-            f"{', '.join(layout.names)}; got {treedef}."
-        )
-    return flat
+            f"{', '.join(layout.names)}; got {jax.tree_util.tree_structure(tree)}."
+        ) from error
 
 
 def parameters(

@@ -40,6 +40,12 @@ class _Data(NamedTuple):
     weights: np.ndarray | None  # (n_samples,)
     offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
 
+    @property
+    def weight(self) -> np.ndarray:
+        """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
+        weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
+        return weight if self.valid is None else weight * self.valid
+
 
 class _BatchState(NamedTuple):
     """What `update` carries from batch to batch."""
@@ -189,12 +195,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset)
-        problem, units = self._problem(data, parts)
-        theta = None
-        if init_params is not None:
-            coef, intercept = self._stacked(init_params, data)
-            theta = jnp.asarray(units.from_user(coef, intercept), problem.X.dtype) * problem.mask
-        result = fit_population(problem, solver, theta)
+        problem, units, result = self._solve(data, parts, solver, init_params)
+        if np.any(np.asarray(result.rounding) > 0.01):
+            # Huge counts ask for more digits than single precision has.
+            with jax.enable_x64(True):
+                problem, units, result = self._solve(data, parts, solver, init_params)
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
@@ -309,7 +314,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         if self._single:
             samples = [s[:, 0] for s in samples]
         if aggregate_sample_scores is jnp.mean:
-            rows = None if data.weights is None else data.weights[data.weights > 0]
+            counted = (data.weight > 0).any(axis=1)
+            rows = None if data.weights is None else data.weights[counted]
             totals = [_mean(s, rows) for s in samples]
         else:
             totals = [aggregate_sample_scores(s) for s in samples]
@@ -542,6 +548,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             regularizer=parts.regularizer,
             units=units,
         )
+
+    def _solve(self, data: _Data, parts: _Parts, solver, init_params):
+        problem, units = self._problem(data, parts)
+        theta = None
+        if init_params is not None:
+            theta = self._theta(init_params, data, units) * problem.mask
+        return problem, units, fit_population(problem, solver, theta)
 
     def _stacked(self, params, data: _Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""

@@ -32,14 +32,14 @@ def sample_scores(
     """
     length, _ = padded_length(len(eta))
     dtype = jnp.result_type(float)
-    valid = np.ones((len(eta), 1), bool) if data.valid is None else data.valid
-    if data.weights is not None:
-        valid = valid & (data.weights[:, None] > 0)
+    weight = data.weight
+    valid = weight > 0
     y = np.where(valid, data.y, 0)
-    n_valid = np.maximum(valid.sum(axis=0), 1)
+    total = weight.sum(axis=0)
+    total = np.where(total > 0, total, 1)
     with np.errstate(invalid="ignore"):
         eta = np.where(valid, eta, 0)
-    null_mean = (y.sum(axis=0) / n_valid).astype(dtype)
+    null_mean = (np.sum(weight * y, axis=0) / total).astype(dtype)
     scores = _scores(
         family,
         link,
@@ -54,7 +54,7 @@ def sample_scores(
     for score in scores[: 1 if score_type == "log-likelihood" else 2]:
         score = np.array(score)[: len(eta)]
         if valid.shape[1] > 1:
-            mean = np.sum(score * valid, axis=0) / n_valid
+            mean = np.sum(weight * score, axis=0) / total
             score = np.where(valid, score, mean)
         out.append(score[kept])
     return out

@@ -71,7 +71,8 @@ def shared_whitening(problem: Problem, intercept: jax.Array, curvature: jax.Arra
         if problem.regularizer.curvature(problem.strength) is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
-        return inverse @ rotation, jnp.clip(share, 0, 1)
+        # A masked parameter moves by nothing, not by the rounding of a rotation.
+        return mask[:, None] * (inverse @ rotation), jnp.clip(share, 0, 1)
 
     if representative.size == 1:
         factors, share = jax.tree.map(lambda a: a[None], factor(representative[0], typical[0]))

@@ -1,0 +1,473 @@
+"""Laws of a fit: what must not change it, and what must change it in a known way."""
+
+import pickle
+
+import jax
+import numpy as np
+import pandas as pd
+import pynapple as nap
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import DataConversionWarning
+
+from spikax.glm import GLM, PopulationGLM
+
+FAMILIES = ("Poisson", "Bernoulli", "Gaussian")
+# Numbers of samples between 118 and 181 share one program.
+T, P, N = 150, 4, 3
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def recording(family="Poisson"):
+    """Make features, and what three neurons do."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(T, P))
+    eta = X @ rng.normal(0, 0.4, size=(P, N)) - 0.2
+    y = {
+        "Poisson": lambda: rng.poisson(np.exp(eta)),
+        "Bernoulli": lambda: rng.binomial(1, 1 / (1 + np.exp(-eta))),
+        "Gaussian": lambda: rng.normal(eta),
+    }[family]()
+    return X, y.astype(float)
+
+
+def fit(X, y, family="Poisson", ridge=None, fit_kwargs=None, **kwargs):
+    """Fit closely; `GLM` where `y` is one neuron."""
+    kind = GLM if np.ndim(y) == 1 else PopulationGLM
+    penalty = {} if ridge is None else {"regularizer": "Ridge", "regularizer_strength": ridge}
+    model = kind(family, solver_kwargs={"tol": 1e-12}, **penalty, **kwargs)
+    return model.fit(X, y, **(fit_kwargs or {}))
+
+
+def assert_same(model, other):
+    """Compare coefficients and intercepts of two fits."""
+    leaves, other_leaves = jax.tree.leaves(model.coef_), jax.tree.leaves(other.coef_)
+    for coef, other_coef in zip(leaves, other_leaves, strict=True):
+        np.testing.assert_allclose(coef, other_coef, atol=1e-6)
+    np.testing.assert_allclose(model.intercept_, other.intercept_, atol=1e-6)
+
+
+def assert_is_neuron(model, population, j):
+    """Compare a fit of one neuron with its column of a population's."""
+    coef = np.concatenate(jax.tree.leaves(population.coef_))
+    np.testing.assert_allclose(np.concatenate([model.coef_]), coef[:, j], atol=1e-6)
+    np.testing.assert_allclose(model.intercept_, population.intercept_[[j]], atol=1e-6)
+    np.testing.assert_allclose(model.scale_, population.scale_[j], rtol=1e-6)
+    np.testing.assert_allclose(model.dof_resid_, population.dof_resid_[j], rtol=1e-12)
+
+
+# --- The neurons of a population are separate problems.
+
+
+@every_family
+def test_a_population_equals_its_neurons_fitted_alone(family):
+    X, y = recording(family)
+    population = fit(X, y, family)
+    for j in range(N):
+        alone = fit(X, y[:, j], family)
+        assert_is_neuron(alone, population, j)
+        np.testing.assert_allclose(alone.predict(X), population.predict(X)[:, j], rtol=1e-5)
+        per_neuron = population.score(X, y, aggregate_sample_scores=lambda s: s.mean(0))
+        assert alone.score(X, y[:, j]) == pytest.approx(per_neuron[j], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 neurons:RuntimeWarning")
+@pytest.mark.parametrize("trouble", ["silent", "outlier", "missing"])
+def test_the_trouble_of_one_neuron_is_its_own(trouble):
+    X, y = recording()
+    troubled = y.copy()
+    if trouble == "silent":
+        troubled[:, 1] = 0
+    elif trouble == "outlier":
+        troubled[5, 1] = 1e6
+    else:
+        troubled[:, 1] = np.nan
+    calm, disturbed = fit(X, y), fit(X, troubled)
+    np.testing.assert_allclose(disturbed.coef_[:, [0, 2]], calm.coef_[:, [0, 2]], atol=1e-6)
+    assert np.all(np.isfinite(disturbed.coef_))
+    assert np.all(np.isfinite(disturbed.intercept_))
+
+
+def test_neurons_do_not_depend_on_their_order():
+    X, y = recording()
+    np.testing.assert_allclose(fit(X, y[:, ::-1]).coef_[:, ::-1], fit(X, y).coef_, atol=1e-6)
+
+
+def test_strengths_of_neurons_equal_fits_with_each():
+    X, y = recording()
+    strengths = np.array([0.01, 1.0, 0.0])
+    population = fit(X, y, ridge=strengths)
+    for j, strength in enumerate(strengths):
+        assert_is_neuron(fit(X, y[:, j], ridge=strength), population, j)
+
+
+def test_strengths_of_coefficients_come_as_arrays_and_like_the_features():
+    X, y = recording()
+    strengths = np.linspace(0, 2, P * N).reshape(P, N)
+    population = fit(X, y, ridge=strengths)
+    for j in range(N):
+        assert_is_neuron(fit(X, y[:, j], ridge=strengths[:, j]), population, j)
+    features = {"a": X[:, :1], "b": X[:, 1:]}
+    like_features = fit(features, y, ridge={"a": strengths[:1], "b": strengths[1:]})
+    lists = fit(features, y, ridge={"a": strengths[:1].tolist(), "b": strengths[1:].tolist()})
+    assert_same(like_features, lists)
+    np.testing.assert_allclose(like_features.coef_["b"], population.coef_[1:], atol=1e-6)
+    scalars = fit(features, y, ridge={"a": 0.3, "b": 0.3})
+    np.testing.assert_allclose(scalars.coef_["b"], fit(X, y, ridge=0.3).coef_[1:], atol=1e-6)
+
+
+# --- Masks.
+
+MASK = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("ridge", [None, 0.1])
+def test_a_mask_equals_a_subset_of_the_features(ridge):
+    X, y = recording()
+    masked = fit(X, y, ridge=ridge, feature_mask=MASK)
+    for j in range(N):
+        kept = MASK[:, j] == 1
+        alone = fit(X[:, kept], y[:, j], ridge=ridge)
+        np.testing.assert_allclose(masked.coef_[kept, j], alone.coef_, atol=1e-6)
+        np.testing.assert_allclose(masked.intercept_[[j]], alone.intercept_, atol=1e-6)
+        assert masked.dof_resid_[j] == alone.dof_resid_
+    assert np.all(masked.coef_[MASK == 0] == 0)
+
+
+def test_masks_like_the_features_equal_the_array():
+    X, y = recording()
+    features = {"place": X[:, :3], "speed": X[:, 3:]}
+    whole = {"place": [1, 0, 1], "speed": [0, 1, 1]}
+    shaped = {"place": np.tile([1, 0, 1], (3, 1)), "speed": np.array([[0, 1, 1]])}
+    array = fit(X, y, feature_mask=np.concatenate([shaped["place"], shaped["speed"]]))
+    for mask in (whole, shaped, {"place": whole["place"], "speed": shaped["speed"]}):
+        model = fit(features, y, feature_mask=mask)
+        np.testing.assert_allclose(model.coef_["place"], array.coef_[:3], atol=1e-6)
+        np.testing.assert_allclose(model.coef_["speed"], array.coef_[3:], atol=1e-6)
+        assert np.all(model.coef_["place"][:, 1] == 0)
+
+
+def test_one_neuron_takes_a_mask_too():
+    X, y = recording()
+    assert_is_neuron(fit(X, y[:, 0], feature_mask=MASK[:, 0]), fit(X, y, feature_mask=MASK), 0)
+
+
+def test_a_mask_stays_with_its_fit():
+    X, y = recording()
+    model = fit(X, y, feature_mask=MASK)
+    np.testing.assert_array_equal(clone(model).feature_mask, MASK)
+    with pytest.raises(AttributeError, match="cannot be set after the model is fit"):
+        model.feature_mask = None
+
+
+# --- Samples.
+
+
+@every_family
+def test_integer_weights_equal_repeated_rows(family):
+    X, y = recording(family)
+    weights = np.random.default_rng(3).choice([0, 1, 2], size=T, p=[0.3, 0.4, 0.3])
+    rows = np.repeat(np.arange(T), weights)
+    weighted = fit(X, y, family, fit_kwargs={"sample_weight": weights})
+    repeated = fit(X[rows], y[rows], family, fit_kwargs={"sample_weight": np.ones(len(rows))})
+    assert_same(weighted, repeated)
+    np.testing.assert_allclose(weighted.scale_, repeated.scale_, rtol=1e-6)
+    np.testing.assert_allclose(weighted.dof_resid_, repeated.dof_resid_)
+    for score_type in ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen"):
+        assert weighted.score(X, y, score_type, sample_weight=weights) == pytest.approx(
+            repeated.score(X[rows], y[rows], score_type), rel=1e-6
+        )
+
+
+def test_the_size_of_all_weights_does_not_matter():
+    X, y = recording()
+    weights = np.random.default_rng(3).uniform(0.1, 2, size=T)
+    small, large = (
+        fit(X, y, ridge=0.1, fit_kwargs={"sample_weight": c * weights}) for c in (0.1, 10)
+    )
+    assert_same(small, large)
+
+
+def test_rows_with_nan_equal_removed_rows():
+    X, y = recording()
+    missing_X, missing_y = X.copy(), y.copy()
+    missing_X[[0, 7, 60], [0, 1, 2]] = np.nan
+    missing_y[[3, 149]] = np.nan
+    kept = ~np.isin(np.arange(T), [0, 7, 60, 3, 149])
+    holed, removed = fit(missing_X, missing_y), fit(X[kept], y[kept])
+    assert_same(holed, removed)
+    np.testing.assert_array_equal(holed.dof_resid_, removed.dof_resid_)
+    weights = np.linspace(0, 2, T)
+    for score_type in ("log-likelihood", "pseudo-r2-McFadden"):
+        assert holed.score(missing_X, missing_y, score_type, sample_weight=weights) == (
+            pytest.approx(removed.score(X[kept], y[kept], score_type, sample_weight=weights[kept]))
+        )
+    predicted = holed.predict(missing_X)
+    np.testing.assert_array_equal(np.isnan(predicted).all(1), np.isin(np.arange(T), [0, 7, 60]))
+    np.testing.assert_allclose(predicted[1], removed.predict(X)[1], rtol=1e-5)
+
+
+def test_nan_in_one_neuron_is_ignored_for_it_alone():
+    X, y = recording()
+    missing = y.copy()
+    missing[20:40, 1] = np.nan
+    kept = ~np.isin(np.arange(T), np.arange(20, 40))
+    population, whole = fit(X, missing), fit(X, y)
+    assert_is_neuron(fit(X[kept], y[kept, 1]), population, 1)
+    np.testing.assert_allclose(population.coef_[:, [0, 2]], whole.coef_[:, [0, 2]], atol=1e-6)
+    np.testing.assert_array_equal(population.dof_resid_, [T - P - 1, T - 20 - P - 1, T - P - 1])
+
+
+def test_the_order_of_samples_does_not_matter():
+    X, y = recording()
+    assert_same(fit(X[::-1], y[::-1]), fit(X, y))
+
+
+# --- Features.
+
+
+@every_family
+def test_rescaled_features_rescale_their_coefficients(family):
+    X, y = recording(family)
+    scale = np.array([1e-6, 1.0, 1e3, 1e6])
+    plain, rescaled = fit(X, y, family), fit(X * scale, y, family)
+    np.testing.assert_allclose(rescaled.coef_ * scale[:, None], plain.coef_, atol=1e-6)
+    np.testing.assert_allclose(rescaled.intercept_, plain.intercept_, atol=1e-6)
+
+
+@every_family
+def test_shifted_features_move_only_the_intercept(family):
+    X, y = recording(family)
+    shift = np.array([0.0, 1.0, -30.0, 1e3])
+    plain, shifted = fit(X, y, family, ridge=0.1), fit(X + shift, y, family, ridge=0.1)
+    np.testing.assert_allclose(shifted.coef_, plain.coef_, atol=1e-6)
+    np.testing.assert_allclose(shifted.intercept_ + shift @ shifted.coef_, plain.intercept_, 1e-5)
+
+
+def test_permuted_features_permute_their_coefficients():
+    X, y = recording()
+    order = [2, 0, 3, 1]
+    np.testing.assert_allclose(fit(X[:, order], y).coef_, fit(X, y).coef_[order], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda a, b: {"a": a, "b": b},
+        lambda a, b: [a, b],
+        lambda a, b: (a, {"rest": b}),
+        lambda a, b: {"a": [a], "b": {"c": (b,)}},
+        lambda a, b: [[a, b], {}],
+    ],
+    ids=["dict", "list", "tuple", "nested", "list in list"],
+)
+def test_a_container_of_features_equals_their_matrix(pack):
+    X, y = recording()
+    features = pack(X[:, :1], X[:, 1:])
+    packed, plain = fit(features, y), fit(X, y)
+    assert jax.tree.structure(packed.coef_) == jax.tree.structure(features)
+    np.testing.assert_allclose(np.concatenate(jax.tree.leaves(packed.coef_)), plain.coef_)
+    np.testing.assert_allclose(packed.predict(features), plain.predict(X))
+    assert packed.score(features, y) == pytest.approx(plain.score(X, y))
+
+
+def test_a_model_without_intercept_equals_one_with_a_column_of_ones():
+    X, y = recording()
+    without = fit(X, y, fit_intercept=False)
+    assert np.all(without.intercept_ == 0)
+    np.testing.assert_array_equal(without.dof_resid_, T - P)
+    ones = np.column_stack([X[:, :3], np.ones(T)])
+    explicit, implicit = fit(ones, y, fit_intercept=False), fit(X, y, feature_mask=keep_three())
+    np.testing.assert_allclose(explicit.coef_[:3], implicit.coef_[:3], atol=1e-6)
+    np.testing.assert_allclose(explicit.coef_[3], implicit.intercept_, atol=1e-6)
+
+
+def keep_three():
+    return np.tile([[1], [1], [1], [0]], (1, N))
+
+
+# --- Offsets.
+
+
+@every_family
+def test_an_offset_equals_a_feature_of_fixed_coefficient(family):
+    X, y = recording(family)
+    full = fit(X, y, family)
+    # What the last feature explains, given as an offset, leaves the others their coefficients.
+    offset = X[:, 3:] @ full.coef_[3:]
+    rest = fit(X[:, :3], y, family, fit_kwargs={"offset": offset})
+    np.testing.assert_allclose(rest.coef_, full.coef_[:3], atol=1e-6)
+    np.testing.assert_allclose(rest.intercept_, full.intercept_, atol=1e-6)
+    np.testing.assert_allclose(rest.predict(X[:, :3], offset=offset), full.predict(X), rtol=1e-5)
+    assert rest.score(X[:, :3], y, offset=offset) == pytest.approx(full.score(X, y), rel=0.02)
+
+
+def test_a_constant_offset_moves_only_the_intercept():
+    X, y = recording()
+    moved = fit(X, y, fit_kwargs={"offset": np.full(T, 2.5)})
+    np.testing.assert_allclose(moved.coef_, fit(X, y).coef_, atol=1e-6)
+    np.testing.assert_allclose(moved.intercept_, fit(X, y).intercept_ - 2.5, atol=1e-6)
+
+
+# --- The start, and life after the fit.
+
+
+def test_the_start_does_not_move_the_optimum():
+    X, y = recording()
+    start = np.full((P, N), 0.5), np.full(N, -1.0)
+    assert_same(fit(X, y, fit_kwargs={"init_params": start}), fit(X, y))
+    model = fit(X, y)
+    assert_same(model.fit(X[::-1], y[::-1]), fit(X, y))
+    features = {"a": X[:, :2], "b": X[:, 2:]}
+    start = {"a": start[0][:2], "b": start[0][2:]}, start[1]
+    assert_same(fit(features, y, fit_kwargs={"init_params": start}), fit(features, y))
+
+
+def test_starting_at_the_optimum_takes_no_steps():
+    X, y = recording()
+    done = fit(X, y)
+    again = fit(X, y, fit_kwargs={"init_params": (done.coef_, done.intercept_)})
+    assert again.n_iter_ <= 1
+    assert_same(again, done)
+
+
+def test_copies_of_a_model_predict_what_it_does():
+    X, y = recording()
+    model = fit({"a": X}, y)
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.predict({"a": X}), model.predict({"a": X}))
+    fresh = clone(model)
+    assert not hasattr(fresh, "coef_")
+    assert fresh.get_params() == model.get_params()
+    np.testing.assert_array_equal(fresh.fit({"a": X}, y).coef_["a"], model.coef_["a"])
+
+
+def test_nothing_that_was_passed_changes():
+    X, y = recording()
+    passed = {
+        "X": {"a": X[:, :1].copy(), "b": X[:, 1:].copy()},
+        "y": y.copy(),
+        "mask": {"a": np.array([1, 0, 1]), "b": np.ones((P - 1, N))},
+        "strength": {"a": np.array(0.1), "b": np.full((P - 1, N), 0.2)},
+        "start": ({"a": np.zeros((1, N)), "b": np.zeros((P - 1, N))}, np.zeros(N)),
+        "weights": np.ones(T),
+        "offset": np.zeros((T, N)),
+    }
+    passed["X"]["a"][3] = np.nan
+    passed["y"][5, 1] = np.nan
+    kwargs = {"tol": 1e-12}
+    before = pickle.dumps((passed, kwargs))
+    for array in jax.tree.leaves(passed):
+        array.flags.writeable = False
+    model = PopulationGLM(
+        regularizer="Ridge",
+        regularizer_strength=passed["strength"],
+        feature_mask=passed["mask"],
+        solver_kwargs=kwargs,
+    )
+    model.fit(passed["X"], passed["y"], passed["start"], passed["weights"], passed["offset"])
+    model.score(passed["X"], passed["y"])
+    model.predict(passed["X"])
+    assert pickle.dumps((passed, kwargs)) == before
+    assert model.get_params()["feature_mask"] is passed["mask"]
+    assert model.get_params()["solver_kwargs"] is kwargs
+
+
+# --- Containers and types.
+
+X_CONTAINERS = {
+    "array": np.asarray,
+    "fortran": np.asfortranarray,
+    "strided": lambda X: np.repeat(X, 2, axis=0)[::2],
+    "list": lambda X: X.tolist(),
+    "tuple": lambda X: tuple(map(tuple, X.tolist())),
+    "pandas": pd.DataFrame,
+    "jax": jax.numpy.asarray,
+}
+TYPES = ("int64", "int8", "uint8", "bool", "float32", "float64")
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(sorted(X_CONTAINERS)),
+    st.sampled_from(sorted(X_CONTAINERS)),
+    st.sampled_from(TYPES),
+    st.sampled_from(TYPES),
+)
+def test_the_same_numbers_give_the_same_fit(container, y_container, dtype, y_dtype):
+    rng = np.random.default_rng(4)
+    X, y = rng.integers(0, 2, size=(T, P)), rng.integers(0, 2, size=(T, N))
+    with jax.enable_x64(True):
+        reference = fit(X.astype(float), y.astype(float))
+        model = fit(
+            X_CONTAINERS[container](X.astype(dtype)), X_CONTAINERS[y_container](y.astype(y_dtype))
+        )
+    assert_same(model, reference)
+    assert isinstance(model.coef_, np.ndarray)
+
+
+def test_observations_of_one_neuron_may_be_a_column_or_a_pandas_series():
+    X, y = recording()
+    plain = fit(X, y[:, 0])
+    for same in (pd.Series(y[:, 0]), y[:, 0].tolist()):
+        assert_same(fit(X, same), plain)
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        column = GLM(solver_kwargs={"tol": 1e-12}).fit(X, y[:, :1])
+    assert_same(column, plain)
+
+
+@pytest.fixture(scope="module")
+def series():
+    X, y = recording()
+    epochs = nap.IntervalSet([0, 10], [6.9, 19])
+    t = np.concatenate([np.arange(70) / 10, 10 + np.arange(80) / 10])
+    X = nap.TsdFrame(t=t, d=X, time_support=epochs, columns=list("abcd"))
+    y = nap.TsdFrame(
+        t=t, d=y, time_support=epochs, columns=[7, 3, 5], metadata={"area": ["adn", "ca1", "adn"]}
+    )
+    return X, y
+
+
+def test_time_series_go_in_and_come_out(series):
+    X, y = series
+    model, plain = fit(X, y), fit(X.d, y.d)
+    assert_same(model, plain)
+    rate = model.predict(X)
+    sample, simulated_rate = model.simulate(jax.random.key(0), X)
+    for out in (rate, sample, simulated_rate):
+        assert isinstance(out, nap.TsdFrame)
+        np.testing.assert_array_equal(out.t, X.t)
+        np.testing.assert_array_equal(out.time_support, X.time_support)
+        np.testing.assert_array_equal(out.columns, y.columns)
+        np.testing.assert_array_equal(out.metadata["area"], y.metadata["area"])
+    np.testing.assert_allclose(rate.d, plain.predict(X.d))
+    assert isinstance(model.predict(X.d), np.ndarray)
+    assert model.score(X, y) == pytest.approx(plain.score(X.d, y.d))
+
+
+def test_one_neuron_of_a_time_series_is_a_time_series(series):
+    X, y = series
+    rate = GLM().fit(X, y[:, 0]).predict(X)
+    assert isinstance(rate, nap.Tsd)
+    np.testing.assert_array_equal(rate.t, X.t)
+    assert isinstance(GLM().fit({"a": X}, y[:, 0]).predict({"a": X}), nap.Tsd)
+
+
+def test_time_series_of_different_times_are_refused(series):
+    X, y = series
+    late = nap.TsdFrame(t=y.t + 1, d=y.d)
+    model = fit(X, y)
+    for use in (fit, model.score):
+        with pytest.raises(ValueError, match="X and y have different time axes"):
+            use(X, late)
+    with pytest.raises(ValueError, match="different time axes"):
+        fit({"a": X, "b": nap.TsdFrame(t=X.t + 1, d=X.d)}, y)
