@@ -16,6 +16,7 @@ class FitResult:
     """What a fit found, neuron by neuron."""
 
     outcome: Outcome
+    rounding: jax.Array  # nats lost to the precision of the linear predictor, (n_neurons,)
     pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
 
 
@@ -38,13 +39,16 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         Parameters, losses, steps and a status for each neuron.
     """
     outcome = solver.run(problem, theta)
+    null = null_model(problem)
+    error = jnp.finfo(null.intercept.dtype).eps * null.intercept
+    rounding = null.nats * null.curvature * error**2 / 2
     if not problem.family.has_scale:
-        return FitResult(outcome, None)
+        return FitResult(outcome, rounding, None)
 
     def mean(X, offset):
         return problem.link.mean(linear_predictor(outcome.theta, X, offset))
 
-    return FitResult(outcome, pearson(problem, mean))
+    return FitResult(outcome, rounding, pearson(problem, mean))
 
 
 @jax.jit

@@ -1,5 +1,6 @@
 """The estimators: they store, resolve names, call the fit, and unpack what it found."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -196,7 +197,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset)
         problem, units, result = self._solve(data, parts, solver, init_params)
-        if np.any(np.asarray(result.rounding) > 0.01):
+        if np.any(result.rounding > 0.01):
             # Huge counts ask for more digits than single precision has.
             with jax.enable_x64(True):
                 problem, units, result = self._solve(data, parts, solver, init_params)
@@ -204,21 +205,21 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(np.asarray(result.outcome.theta, float)), data)
+        self._set_parameters(*units.to_user(result.outcome.theta.astype(float)), data)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
-        used = np.count_nonzero(np.asarray(result.outcome.theta[:-1]), axis=0) + self.fit_intercept
+        used = np.count_nonzero(result.outcome.theta[:-1], axis=0) + self.fit_intercept
         dof = np.asarray(problem.total_weight, float) - used
         scale = np.ones(n_neurons)
         if result.pearson is not None:
-            scale = np.asarray(result.pearson, float) / np.where(dof > 0, dof, np.nan)
+            scale = result.pearson.astype(float) / np.where(dof > 0, dof, np.nan)
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
-        counted = np.asarray(jnp.any(problem.weights > 0, axis=0))
+        counted = np.any(np.asarray(problem.weights) > 0, axis=0)
         warn_about_neurons(
-            np.asarray(result.outcome.status),
+            result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
             np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
@@ -388,7 +389,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         parts = self._parts()
         data = self._data(X, y, parts, None, None)
-        coef, intercept = self._stacked(params, data, jnp)
+        coef, intercept = self._stacked(params, "params", data, jnp)
         valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
         rows, observed = (np.where(np.isnan(a), 0, a) for a in (data.X, data.y))
         eta = jnp.asarray(rows) @ coef + intercept[None]
@@ -446,7 +447,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
-        theta = self._theta(init_params, data, units)
+        theta = self._theta(init_params, "init_params", data, units)
         return _BatchState(units, start_batches(problem, solver, theta))
 
     def update(self, params, opt_state, X, y, n_samples=None):
@@ -480,7 +481,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts, opt_state.units)
         theta, state = update_on_batch(
-            problem, solver, self._theta(params, data, units), opt_state.solver
+            problem, solver, self._theta(params, "params", data, units), opt_state.solver
         )
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
@@ -516,19 +517,23 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         valid: Any = None if valid is None else valid.all(axis=1, keepdims=True)
         for array, name in ((observed, "y"), (offset, "offset")):
             if array is not None:
-                more = _inputs.finite_rows(array, lambda column, name=name: f"{name}[:, {column}]")
+                more = _inputs.finite_rows(array, partial(_column_of, name, array.shape[1]))
                 if more is not None:
                     more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
                     valid = more if valid is None else valid & more
         _inputs.check_support(observed, parts.model.family, self._single)
-        left = np.ones(1) if valid is None else valid
-        if n_samples == 0 or not (left if weights is None else left * weights[:, None] > 0).any():
+        if n_samples == 0:
             raise ValueError(
-                f"Found array with {n_samples} sample(s), none of which counts (shape="
-                f"{matrix.shape}), while a minimum of 1 is required: every row has NaN in X or y, "
-                "or a weight of zero."
+                f"Found array with 0 sample(s) (shape={matrix.shape}) while a minimum of 1 is "
+                "required."
             )
-        return _Data(matrix, observed, layout, valid, weights, offset)
+        data = _Data(matrix, observed, layout, valid, weights, offset)
+        if not (data.weight > 0).any():
+            raise ValueError(
+                f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "
+                "sample_weight of zero."
+            )
+        return data
 
     def _problem(self, data: _Data, parts: _Parts, units: Units | None = None):
         n_neurons = data.y.shape[1]
@@ -553,15 +558,17 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         problem, units = self._problem(data, parts)
         theta = None
         if init_params is not None:
-            theta = self._theta(init_params, data, units) * problem.mask
-        return problem, units, fit_population(problem, solver, theta)
+            theta = self._theta(init_params, "init_params", data, units) * problem.mask
+        return problem, units, jax.device_get(fit_population(problem, solver, theta))
 
-    def _stacked(self, params, data: _Data, xp: Any = np):
+    def _stacked(self, params, argument: str, data: _Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""
-        return _inputs.parameters(params, data.layout, data.y.shape[1], self._single, xp)
+        n_neurons = data.y.shape[1]
+        return _inputs.parameters(params, argument, data.layout, n_neurons, self._single, xp)
 
-    def _theta(self, params, data: _Data, units: Units) -> jax.Array:
-        return jnp.asarray(units.from_user(*self._stacked(params, data)), jnp.result_type(float))
+    def _theta(self, params, argument: str, data: _Data, units: Units) -> jax.Array:
+        theta = units.from_user(*self._stacked(params, argument, data))
+        return jnp.asarray(theta, jnp.result_type(float))
 
     def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: _Data):
         # As precise as the features: those that are nearly collinear need every digit.
@@ -671,6 +678,10 @@ class GLM(PopulationGLM):
 def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
     per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
     return float(np.average(per_sample, weights=weights))
+
+
+def _column_of(name: str, n_columns: int, column: int) -> str:
+    return name if n_columns == 1 else f"column {column} of {name}"
 
 
 def _columns(y):
