@@ -47,6 +47,8 @@ class Layout:
 
 def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
+    if value is None:
+        raise ValueError(f"{name} is None: pass an array of numbers.")
     if issparse(value):
         raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
     if isinstance(value, TimeSeries):
@@ -60,6 +62,8 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
             f"Complex data not supported: {name} has dtype {array.dtype}. Pass its real and "
             "imaginary parts as separate features."
         )
+    if array.dtype.kind in "mM":
+        raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
     if array.dtype.kind not in "fiub":
         try:
             array = array.astype(np.float64)
@@ -77,12 +81,9 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
     arrays = [as_float_array(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
     for name, array in zip(names, arrays, strict=True):
         if array.ndim != 2:
-            hint = f"{name}.reshape(-1, 1) if it is one feature" + (
-                f", {name}.reshape(1, -1) if it is one sample" if array.ndim == 1 else ""
-            )
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array instead: {name} must have shape "
-                f"(n_samples, n_features), got {array.shape}. Reshape your data: {hint}."
+                f"(n_samples, n_features), got {array.shape}.{_way_to_2d(name, array.ndim)}"
             )
         if array.shape[0] != arrays[0].shape[0]:
             raise ValueError(
@@ -101,6 +102,17 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
             "required."
         )
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
+
+
+def _way_to_2d(name: str, ndim: int) -> str:
+    if ndim == 0:
+        return ""
+    if ndim == 1:
+        return (
+            f" Reshape your data: {name}.reshape(-1, 1) if it is one feature, "
+            f"{name}.reshape(1, -1) if it is one sample."
+        )
+    return f" Reshape your data: {name}.reshape(len({name}), -1)."
 
 
 def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...]]:
@@ -151,11 +163,13 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
         )
         array = array[:, 0]
     if array.ndim != (1 if single else 2):
-        other = "PopulationGLM" if single else "GLM"
-        raise ValueError(
-            f"y must have shape {wanted}, got {array.shape}. Use {other} for "
-            f"{'several neurons' if single else 'one neuron'}, or reshape y."
-        )
+        way = {
+            (True, 2): " Use PopulationGLM for several neurons.",
+            (False, 1): " Use GLM for one neuron, or y.reshape(-1, 1).",
+        }.get((single, array.ndim), "")
+        raise ValueError(f"y must have shape {wanted}, got {array.shape}.{way}")
+    if array.shape[-1] == 0 and not single:
+        raise ValueError(f"y has no neurons: its shape is {array.shape}.")
     if array.shape[0] != n_samples:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: X has {n_samples}, y "
@@ -177,8 +191,8 @@ def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:
         row, column = infinite[0]
         raise ValueError(
             f"{describe(column)} is {array[row, column]} in row {row}"
-            f" ({len(infinite)} such entries, infinity in all of them). Replace them, or set them "
-            "to NaN to have their rows ignored."
+            f" ({len(infinite)} infinite in all). Replace infinity, or set it to NaN to have the "
+            "row ignored."
         )
     missing = np.isnan(array)
     return ~missing if missing.any() else None
@@ -192,7 +206,7 @@ def check_support(y: np.ndarray, family, single: bool) -> None:
         where = f"row {row}" + ("" if single else f" of neuron {neuron}")
         raise ValueError(
             f"y holds {y[row, neuron]:g} in {where}, but {type(family).__name__} observations "
-            f"must be {family.support} ({np.sum(wrong)} such entries). Clean y, or choose another "
+            f"must be {family.support} ({np.sum(wrong)} wrong in all). Clean y, or choose another "
             "observation_model."
         )
 
@@ -227,10 +241,8 @@ def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
     if array.shape == (n_samples,):
         return array[:, None]
     if array.shape != (n_samples, n_neurons):
-        raise ValueError(
-            f"offset must have shape ({n_samples},) or ({n_samples}, {n_neurons}), got "
-            f"{array.shape}."
-        )
+        each = f" or ({n_samples}, {n_neurons})" if n_neurons > 1 else ""
+        raise ValueError(f"offset must have shape ({n_samples},){each}, got {array.shape}.")
     return array
 
 
@@ -307,46 +319,64 @@ def _check_strength(array: np.ndarray, label: str) -> None:
 def _like_features(tree: Any, layout: Layout, argument: str) -> list:
     if layout.names == ("X",):
         if isinstance(tree, dict):
-            raise TypeError(f"{argument} is a dict, but X is an array: pass an array for it too.")
+            raise TypeError(f"{argument} is a dict, but X is an array: pass an array.")
         return [tree]
     try:
         return layout.treedef.flatten_up_to(tree)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{argument} must have the structure of X, with the entries "
-            f"{', '.join(layout.names)}; got {jax.tree_util.tree_structure(tree)}."
+            f"{', '.join(layout.names)}; got {_described(tree)}."
         ) from error
 
 
+def _described(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return f"a dict with the entries {', '.join(map(repr, tree))}"
+    if isinstance(tree, list | tuple):
+        return f"a {type(tree).__name__} of {len(tree)}"
+    return "an array"
+
+
 def parameters(
-    params: Any, layout: Layout, n_neurons: int, single: bool, xp: Any
+    params: Any, argument: str, layout: Layout, n_neurons: int, single: bool, xp: Any
 ) -> tuple[Any, Any]:
     """Check (coef, intercept); give them shape (n_features, n_neurons) and (n_neurons,)."""
     if not isinstance(params, list | tuple) or len(params) != 2:
-        raise ValueError("init_params must be a pair (coef, intercept).")
+        got = f"{len(params)} items" if isinstance(params, list | tuple) else repr(params)
+        raise ValueError(f"{argument} must be a pair (coef, intercept), got {got:.60}.")
     coef, intercept = params
+    parts = _like_features(coef, layout, f"coef of {argument}")
     rows = []
-    for part, name, width in zip(
-        _like_features(coef, layout, "coef"), layout.names, layout.widths, strict=True
-    ):
-        part = xp.asarray(part)
+    for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
         full = (width,) if single else (width, n_neurons)
-        if part.shape != full:
-            raise ValueError(f"coef of {name} must have shape {full}, got {part.shape}.")
-        rows.append(part.reshape(width, n_neurons))
-    intercept = xp.asarray(intercept)
-    if intercept.shape != (n_neurons,):
-        raise ValueError(f"intercept must have shape ({n_neurons},), got {intercept.shape}.")
-    return xp.concatenate(rows), intercept
+        if np.shape(part) != full:
+            raise ValueError(
+                f"coef of {argument} must have shape {full} for {name}, got {np.shape(part)}."
+            )
+        rows.append(xp.asarray(part).reshape(width, n_neurons))
+    if np.shape(intercept) != (n_neurons,):
+        raise ValueError(
+            f"intercept of {argument} must have shape ({n_neurons},), got {np.shape(intercept)}."
+        )
+    coef, intercept = xp.concatenate(rows), xp.asarray(intercept)
+    if xp is np and not (_finite_numbers(coef) and _finite_numbers(intercept)):
+        raise ValueError(f"{argument} must hold finite numbers.")
+    return coef, intercept
+
+
+def _finite_numbers(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiub" and bool(np.isfinite(array).all())
 
 
 def check_features(layout: Layout, coef: Any, estimator: str) -> None:
     """Refuse features that are not those the coefficients were fitted to."""
     widths = tuple(leaf.shape[0] for leaf in jax.tree_util.tree_leaves(coef))
     if jax.tree_util.tree_structure(coef) != layout.treedef:
+        X = jax.tree_util.tree_unflatten(layout.treedef, layout.widths)
         raise TypeError(
-            f"X must have the structure that {estimator} was fitted to: "
-            f"{jax.tree_util.tree_structure(coef)}, got {layout.treedef}."
+            f"X must be structured as it was when {estimator} was fitted: expected "
+            f"{_described(coef)}, got {_described(X)}."
         )
     for name, width, expected in zip(layout.names, layout.widths, widths, strict=True):
         if width != expected:

@@ -488,4 +488,5 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     raise TypeError(
         f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "
         f"or a Family, got {observation_model!r}."
+        + (" Call it, to pass what it makes." if callable(observation_model) else "")
     )

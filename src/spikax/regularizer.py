@@ -166,5 +166,6 @@ def resolve(regularizer: str | Regularizer | None) -> Regularizer:
         raise TypeError(
             f"regularizer must be a name ({', '.join(REGULARIZERS)}) or an object with the "
             f"methods of spikax.regularizer.Regularizer, got {regularizer!r}."
+            + (" Call it, to pass what it makes." if callable(regularizer) else "")
         )
     return regularizer

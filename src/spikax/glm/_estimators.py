@@ -293,6 +293,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ValueError
             If the score type is unknown, or `X` and `y` are not as in `fit`.
         """
+        if not callable(aggregate_sample_scores):
+            raise TypeError(
+                "aggregate_sample_scores must be a function of the samples' scores, such as "
+                f"jax.numpy.mean, got {aggregate_sample_scores!r}."
+            )
         if score_type not in SCORE_TYPES:
             raise unknown_name("score_type", score_type, SCORE_TYPES)
         if sample_weight is not None and aggregate_sample_scores is not jnp.mean:
@@ -476,6 +481,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ValueError
             If shapes or values are wrong.
         """
+        if not isinstance(opt_state, _BatchState):
+            raise TypeError(
+                "opt_state must come from initialize_optimizer_and_state or the last update, got "
+                f"{type(opt_state).__name__}."
+            )
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, None, None)
@@ -495,6 +505,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return (self.coef_, self.intercept_), _BatchState(units, state)
 
     def _parts(self) -> _Parts:
+        if not isinstance(self.fit_intercept, bool | np.bool_):
+            raise TypeError(f"fit_intercept must be True or False, got {self.fit_intercept!r}.")
         model = observation_models.resolve(self.observation_model)
         link = self.inverse_link_function
         return _Parts(
@@ -602,7 +614,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         coef = np.concatenate(jax.tree_util.tree_leaves(self.coef_)).reshape(matrix.shape[1], -1)
         eta = matrix @ coef + self.intercept_
         if offset is not None:
-            eta = eta + _inputs.offsets(offset, *eta.shape)
+            added = _inputs.offsets(offset, *eta.shape)
+            _inputs.finite_rows(added, partial(_column_of, "offset", added.shape[1]))
+            eta = eta + added
         return eta
 
     def _like_features(self, array: np.ndarray, layout: Layout):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from spikax._errors import unknown_name
@@ -56,6 +57,8 @@ def _jaxopt(algorithm: str) -> SolverSpec:
         algorithm, "jaxopt", ("tol", "maxiter", *OPTIONS[algorithm]), needs_smooth, make
     )
 
+
+_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral}
 
 _SPECS = (_native(WhitenedLBFGS), _native(Newton), *(_jaxopt(name) for name in OPTIONS))
 
@@ -141,6 +144,8 @@ def get_solver(name: str) -> SolverSpec:
     ------
     ValueError
         If nobody registered it.
+    TypeError
+        If it is not a name.
 
     Examples
     --------
@@ -148,12 +153,17 @@ def get_solver(name: str) -> SolverSpec:
     >>> nmo.solvers.get_solver("BFGS").options[:2]
     ('tol', 'maxiter')
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"solver_name must be a name, such as 'LBFGS', or None, got {name!r}. Pass a solver's "
+            "arguments in solver_kwargs."
+        )
     for spec in _SPECS:
         if name in (spec.algorithm, spec.name):
             return spec
-    raise unknown_name(
-        "solver_name", name, [*list_available_algorithms(), *list_available_solvers()]
-    )
+    with_backend = "[" in name
+    known = list_available_solvers() if with_backend else list_available_algorithms()
+    raise unknown_name("solver_name", name, known)
 
 
 def make_solver(
@@ -189,11 +199,13 @@ def make_solver(
             f"solver_name={name!r} needs a penalty with a gradient everywhere, and "
             f"{type(regularizer).__name__} has none at zero. Use {' or '.join(able)}."
         )
+    if not isinstance(kwargs, Mapping | None):
+        raise TypeError(f"solver_kwargs must be a dict such as {{'tol': 1e-6}}, got {kwargs!r}.")
     for key, value in (kwargs or {}).items():
         if key not in spec.options:
             raise unknown_name(f"argument of {spec.name} in solver_kwargs", key, spec.options)
-        if key in ("tol", "maxiter", "memory") and not (
-            isinstance(value, int | float) and value > 0
-        ):
-            raise ValueError(f"solver_kwargs[{key!r}] must be a positive number, got {value!r}.")
+        kind = _POSITIVE.get(key)
+        if kind is not None and not (isinstance(value, kind) and value > 0):
+            what = "number" if kind is Real else "whole number"
+            raise ValueError(f"solver_kwargs[{key!r}] must be a positive {what}, got {value!r}.")
     return spec.make(**(kwargs or {}))

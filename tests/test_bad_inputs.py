@@ -1,0 +1,545 @@
+"""Bad input: each gets one clear error, before anything is compiled."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pandas as pd
+import pynapple as nap
+import pytest
+import scipy.sparse
+
+from compilations import counted
+from spikax import observation_models, regularizer, solvers
+from spikax.glm import GLM, PopulationGLM
+
+T, P, N = 20, 3, 2
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(T, P))
+Y = RNG.poisson(1.0, size=(T, N)).astype(float)
+y = Y[:, 0]
+TREE = {"speed": X[:, :1], "head": X[:, 1:]}
+TIMES = np.arange(T) * 0.01
+EARLY, LATE = (nap.TsdFrame(t=TIMES + shift, d=Y) for shift in (0, 5))
+FRAME = nap.TsdFrame(t=TIMES, d=X)
+
+
+def but(array, index, value):
+    """Copy an array with one entry changed."""
+    changed = np.array(array, dtype=object if isinstance(value, str) else float)
+    changed[index] = value
+    return changed
+
+
+def population(*args, **kwargs) -> Callable:
+    """Make a call that fits a new population of neurons to the data."""
+    return lambda: PopulationGLM(*args, **kwargs).fit(X, Y)
+
+
+def ridge(strength, features=X) -> Callable:
+    """Make a call that fits with a strength."""
+    model = PopulationGLM(regularizer="Ridge", regularizer_strength=strength)
+    return lambda: model.fit(features, Y)
+
+
+# What is called, the error, and the words that its message must contain, in this order.
+BEFORE_FIT = {
+    # Shapes
+    "X of one dimension": (
+        lambda: GLM().fit(X[:, 0], y),
+        ValueError,
+        "X (n_samples, n_features) (20,) X.reshape(-1, 1)",
+    ),
+    "X of three": (
+        lambda: GLM().fit(X[:, :, None], y),
+        ValueError,
+        "X (n_samples, n_features) (20, 3, 1) X.reshape(len(X), -1)",
+    ),
+    "X a number": (lambda: GLM().fit(3.0, y), ValueError, "X (n_samples, n_features) got ()"),
+    "X None": (lambda: GLM().fit(None, y), ValueError, "X is None pass an array"),
+    "a leaf of X None": (
+        lambda: GLM().fit({"a": X, "b": None}, y),
+        ValueError,
+        "X['b'] is None pass an array",
+    ),
+    "X without features": (
+        lambda: GLM().fit(X[:, :0], y),
+        ValueError,
+        "0 feature(s) (20, 0) minimum of 1",
+    ),
+    "X without samples": (
+        lambda: GLM().fit(X[:0], y[:0]),
+        ValueError,
+        "0 sample(s) (0, 3) minimum of 1",
+    ),
+    "an empty dict": (lambda: GLM().fit({}, y), ValueError, "X is an empty container pass"),
+    "y shorter than X": (
+        lambda: GLM().fit(X, y[:-1]),
+        ValueError,
+        "inconsistent numbers of samples X has 20 y has 19",
+    ),
+    "features of unequal lengths": (
+        lambda: PopulationGLM().fit({"a": X, "b": X[:-2]}, Y),
+        ValueError,
+        "X['b'] has 18 samples X['a'] has 20 same number",
+    ),
+    "several neurons for a GLM": (
+        lambda: GLM().fit(X, Y),
+        ValueError,
+        "y must have shape (n_samples,) got (20, 2) PopulationGLM",
+    ),
+    "one neuron for a PopulationGLM": (
+        lambda: PopulationGLM().fit(X, y),
+        ValueError,
+        "y must have shape (n_samples, n_neurons) got (20,) GLM y.reshape(-1, 1)",
+    ),
+    "y of three dimensions": (
+        lambda: PopulationGLM().fit(X, Y[..., None]),
+        ValueError,
+        "y must have shape (n_samples, n_neurons) got (20, 2, 1)",
+    ),
+    "no neurons": (
+        lambda: PopulationGLM().fit(X, Y[:, :0]),
+        ValueError,
+        "y has no neurons (20, 0)",
+    ),
+    "y None": (lambda: GLM().fit(X, None), ValueError, "requires y to be passed"),
+    "ragged X": (
+        lambda: GLM().fit([[1.0, 2.0], [3.0]], y[:2]),
+        ValueError,
+        "X is ragged different lengths",
+    ),
+    "ragged y": (
+        lambda: PopulationGLM().fit(X[:2], [[1, 2], [3]]),
+        ValueError,
+        "y is ragged different lengths",
+    ),
+    # Values
+    "X all NaN": (
+        lambda: GLM().fit(np.full_like(X, np.nan), y),
+        ValueError,
+        "No sample is left of 20 NaN in X, y or offset",
+    ),
+    "y all NaN": (
+        lambda: GLM().fit(X, np.full(T, np.nan)),
+        ValueError,
+        "No sample is left of 20 NaN in X, y or offset",
+    ),
+    "inf in X": (
+        lambda: GLM().fit(but(X, (4, 1), np.inf), y),
+        ValueError,
+        "column 1 of X is inf in row 4 NaN to have the row ignored",
+    ),
+    "inf in a leaf of X": (
+        lambda: GLM().fit({"a": X, "b": but(X, (4, 1), -np.inf)}, y),
+        ValueError,
+        "column 1 of X['b'] is -inf in row 4 NaN",
+    ),
+    "inf in y": (
+        lambda: PopulationGLM().fit(X, but(Y, (7, 1), np.inf)),
+        ValueError,
+        "column 1 of y is inf in row 7 NaN",
+    ),
+    "inf in the y of a GLM": (
+        lambda: GLM().fit(X, but(y, 7, np.inf)),
+        ValueError,
+        "y is inf in row 7 NaN",
+    ),
+    "negative counts": (
+        lambda: PopulationGLM().fit(X, but(Y, (3, 1), -2)),
+        ValueError,
+        "y holds -2 in row 3 of neuron 1 Poisson non-negative observation_model",
+    ),
+    "Bernoulli between 0 and 1": (
+        lambda: GLM("Bernoulli").fit(X, but(y > 0, 3, 0.5)),
+        ValueError,
+        "y holds 0.5 in row 3 Bernoulli 0 or 1 observation_model",
+    ),
+    "Bernoulli above 1": (
+        lambda: PopulationGLM("Bernoulli").fit(X, but(Y > 0, (3, 0), 2)),
+        ValueError,
+        "y holds 2 in row 3 of neuron 0 Bernoulli 0 or 1",
+    ),
+    # Types
+    "text in X": (
+        lambda: GLM().fit(but(X, (2, 1), "fast"), y),
+        ValueError,
+        "X must hold numbers 'fast' Encode",
+    ),
+    "text in y": (lambda: GLM().fit(X, ["go"] * T), ValueError, "y must hold numbers 'go' Encode"),
+    "dates in X": (
+        lambda: GLM().fit(pd.DataFrame({"a": pd.date_range("2020", periods=T)}), y),
+        TypeError,
+        "X holds dates numbers",
+    ),
+    "complex X": (
+        lambda: GLM().fit(X + 1j, y),
+        ValueError,
+        "Complex X complex128 real and imaginary",
+    ),
+    "complex y": (lambda: GLM().fit(X, y + 0j), ValueError, "Complex y complex128"),
+    "sparse X": (
+        lambda: GLM().fit(scipy.sparse.csr_matrix(X), y),
+        TypeError,
+        "X is a sparse matrix X.toarray()",
+    ),
+    "sparse y": (
+        lambda: PopulationGLM().fit(X, scipy.sparse.csr_array(Y)),
+        TypeError,
+        "y is a sparse matrix y.toarray()",
+    ),
+    # Names
+    "an unknown observation model": (
+        population("poison"),
+        ValueError,
+        "observation_model 'poison' 'Poisson' Bernoulli",
+    ),
+    "a class of observation models": (
+        population(observation_models.Poisson),
+        TypeError,
+        "observation_model Poisson Call it",
+    ),
+    "an unknown link": (
+        population(inverse_link_function="exq"),
+        ValueError,
+        "inverse_link_function 'exq' 'exp' softplus",
+    ),
+    "a NumPy link": (
+        population(inverse_link_function=np.exp),
+        ValueError,
+        "inverse_link_function 'exp' JAX jax.numpy",
+    ),
+    "a number for a link": (
+        population(inverse_link_function=3),
+        TypeError,
+        "inverse_link_function must be a name or a JAX callable got 3",
+    ),
+    "a link that sums": (
+        population(inverse_link_function=lambda x: x.sum()),
+        ValueError,
+        "inverse_link_function element by element",
+    ),
+    "an unknown regularizer": (
+        population(regularizer="Rigde"),
+        ValueError,
+        "regularizer 'Rigde' 'Ridge' Lasso",
+    ),
+    "a class of regularizers": (
+        population(regularizer=regularizer.Ridge),
+        TypeError,
+        "regularizer Ridge Call it",
+    ),
+    "an unknown solver": (
+        population(solver_name="LBGFS"),
+        ValueError,
+        "solver_name 'LBGFS' 'LBFGS' BFGS",
+    ),
+    "an unknown backend": (
+        population(solver_name="LBFGS[optimistix]"),
+        ValueError,
+        "solver_name 'LBFGS[jaxopt]'",
+    ),
+    "a class of solvers": (
+        population(solver_name=solvers.Newton),
+        TypeError,
+        "solver_name must be a name Newton solver_kwargs",
+    ),
+    "an unknown argument of a solver": (
+        population(solver_kwargs={"toll": 1e-3}),
+        ValueError,
+        "WhitenedLBFGS solver_kwargs 'toll' 'tol' maxiter",
+    ),
+    "a negative tol": (
+        population(solver_kwargs={"tol": -1}),
+        ValueError,
+        "solver_kwargs['tol'] positive number got -1",
+    ),
+    "a fraction of an iteration": (
+        population(solver_kwargs={"maxiter": 2.5}),
+        ValueError,
+        "solver_kwargs['maxiter'] positive whole number got 2.5",
+    ),
+    "solver_kwargs no dict": (population(solver_kwargs=3), TypeError, "solver_kwargs dict got 3"),
+    "a smooth solver for Lasso": (
+        population(regularizer="Lasso", solver_name="LBFGS"),
+        ValueError,
+        "solver_name='LBFGS' Lasso ProximalGradient",
+    ),
+    "fit_intercept no bool": (
+        population(fit_intercept="yes"),
+        TypeError,
+        "fit_intercept True or False 'yes'",
+    ),
+    # Masks
+    "a dict to mask an array": (
+        population(feature_mask={"a": np.ones(N)}),
+        TypeError,
+        "feature_mask is a dict X is an array pass an array",
+    ),
+    "an array to mask a dict": (
+        lambda: PopulationGLM(feature_mask=np.ones((P, N))).fit(TREE, Y),
+        TypeError,
+        "feature_mask structure of X X['head'] X['speed'] got an array",
+    ),
+    "a mask with another entry": (
+        lambda: PopulationGLM(feature_mask={"speed": np.ones(N), "hd": np.ones(N)}).fit(TREE, Y),
+        TypeError,
+        "feature_mask structure of X X['head'] got 'hd'",
+    ),
+    "a mask transposed": (
+        population(feature_mask=np.ones((N, P))),
+        ValueError,
+        "feature_mask (3, 2) got (2, 3)",
+    ),
+    "an entry of a mask too long": (
+        lambda: PopulationGLM(feature_mask={"speed": np.ones(N), "head": np.ones(5)}).fit(TREE, Y),
+        ValueError,
+        "feature_mask X['head'] (2, 2) or (2,) got (5,)",
+    ),
+    "a mask of halves": (
+        population(feature_mask=np.full((P, N), 0.5)),
+        ValueError,
+        "feature_mask only 0 and 1 got 0.5",
+    ),
+    "a mask of NaN": (
+        population(feature_mask=np.full((P, N), np.nan)),
+        ValueError,
+        "feature_mask only 0 and 1 got nan",
+    ),
+    # Strengths
+    "a negative strength": (ridge(-1), ValueError, "regularizer_strength non-negative got -1"),
+    "a strength of NaN": (ridge(np.nan), ValueError, "regularizer_strength finite got nan"),
+    "a strength without a penalty": (
+        population(regularizer_strength=-1),
+        ValueError,
+        "regularizer_strength non-negative got -1",
+    ),
+    "a strength for five": (
+        ridge(np.ones(5)),
+        ValueError,
+        "regularizer_strength scalar one per neuron (2,) (3, 2) got (5,)",
+    ),
+    "a dict of strengths for an array": (
+        ridge({"a": 1.0}),
+        TypeError,
+        "regularizer_strength is a dict X is an array",
+    ),
+    "strengths with another entry": (
+        ridge({"speed": 1.0, "hd": 1.0}, TREE),
+        TypeError,
+        "regularizer_strength structure of X X['head'] got 'hd'",
+    ),
+    "a negative entry of strengths": (
+        ridge({"speed": 1.0, "head": -1.0}, TREE),
+        ValueError,
+        "regularizer_strength['head'] non-negative got -1",
+    ),
+    "text for a strength": (ridge("big"), ValueError, "regularizer_strength must hold numbers"),
+    # Time axes
+    "X and y at other times": (
+        lambda: PopulationGLM().fit(FRAME, LATE),
+        ValueError,
+        "X and y different time axes 0.19 s 5 to 5.19 s Restrict",
+    ),
+    "features at other times": (
+        lambda: PopulationGLM().fit({"a": FRAME, "b": LATE}, Y),
+        ValueError,
+        "X['b'] different time axes Restrict",
+    ),
+    # Start, weights, offsets
+    "init_params no pair": (
+        lambda: GLM().fit(X, y, init_params=3),
+        ValueError,
+        "init_params must be a pair (coef, intercept) got 3",
+    ),
+    "a start of the wrong shape": (
+        lambda: PopulationGLM().fit(X, Y, init_params=(np.zeros((N, P)), np.zeros(N))),
+        ValueError,
+        "coef of init_params (3, 2) got (2, 3)",
+    ),
+    "a starting intercept of the wrong shape": (
+        lambda: PopulationGLM().fit(X, Y, init_params=(np.zeros((P, N)), 0.0)),
+        ValueError,
+        "intercept of init_params (2,) got ()",
+    ),
+    "a start of the wrong structure": (
+        lambda: PopulationGLM().fit(TREE, Y, init_params=(np.zeros((P, N)), np.zeros(N))),
+        TypeError,
+        "coef of init_params structure of X X['head'] got an array",
+    ),
+    "a start of NaN": (
+        lambda: PopulationGLM().fit(X, Y, init_params=(np.full((P, N), np.nan), np.zeros(N))),
+        ValueError,
+        "init_params finite numbers",
+    ),
+    "parameters of the wrong shape": (
+        lambda: GLM().compute_loss((np.zeros(2), np.zeros(1)), X, y),
+        ValueError,
+        "coef of params (3,) got (2,)",
+    ),
+    "a negative weight": (
+        lambda: GLM().fit(X, y, sample_weight=but(np.ones(T), 2, -1)),
+        ValueError,
+        "sample_weight is -1 in row 2 non-negative zero to ignore",
+    ),
+    "a weight of NaN": (
+        lambda: GLM().fit(X, y, sample_weight=but(np.ones(T), 2, np.nan)),
+        ValueError,
+        "sample_weight is nan in row 2 finite",
+    ),
+    "weights of each neuron": (
+        lambda: PopulationGLM().fit(X, Y, sample_weight=np.ones((T, N))),
+        ValueError,
+        "sample_weight (20,) one weight per sample got (20, 2)",
+    ),
+    "weights of zero": (
+        lambda: GLM().fit(X, y, sample_weight=np.zeros(T)),
+        ValueError,
+        "No sample is left of 20 sample_weight of zero",
+    ),
+    "too short an offset": (
+        lambda: PopulationGLM().fit(X, Y, offset=np.ones(T - 1)),
+        ValueError,
+        "offset (20,) or (20, 2) got (19,)",
+    ),
+    "an offset of infinity": (
+        lambda: GLM().fit(X, y, offset=but(np.zeros(T), 3, np.inf)),
+        ValueError,
+        "offset is inf in row 3",
+    ),
+    "a state from elsewhere": (
+        lambda: GLM().update((np.zeros(P), np.zeros(1)), None, X, y),
+        TypeError,
+        "opt_state initialize_optimizer_and_state NoneType",
+    ),
+}
+
+# The same, with a model that was fitted to an array, and one that was fitted to a dict.
+AFTER_FIT = {
+    "fewer features": (
+        lambda model, tree: model.predict(X[:, :2]),
+        ValueError,
+        "X has 2 features PopulationGLM is expecting 3 features",
+    ),
+    "fewer features to score": (
+        lambda model, tree: model.score(X[:, :2], Y),
+        ValueError,
+        "X has 2 features PopulationGLM is expecting 3 features",
+    ),
+    "a wider entry": (
+        lambda model, tree: tree.predict({"speed": X[:, :2], "head": X[:, 1:]}),
+        ValueError,
+        "X['speed'] has 2 features expecting 1",
+    ),
+    "a dict for an array": (
+        lambda model, tree: model.predict(TREE),
+        TypeError,
+        "X PopulationGLM was fitted expected an array got a dict 'speed'",
+    ),
+    "an array for a dict": (
+        lambda model, tree: tree.predict(X),
+        TypeError,
+        "X PopulationGLM was fitted expected a dict 'speed' got an array",
+    ),
+    "another entry": (
+        lambda model, tree: tree.predict({"speed": X[:, :1], "hd": X[:, 1:]}),
+        TypeError,
+        "X expected 'head' got 'hd'",
+    ),
+    "one sample": (
+        lambda model, tree: model.predict(X[0]),
+        ValueError,
+        "X (n_samples, n_features) (3,) X.reshape(1, -1)",
+    ),
+    "infinity": (
+        lambda model, tree: model.predict(but(X, (4, 1), np.inf)),
+        ValueError,
+        "column 1 of X is inf in row 4",
+    ),
+    "an offset of infinity": (
+        lambda model, tree: model.predict(X, offset=but(np.zeros(T), 3, np.inf)),
+        ValueError,
+        "offset is inf in row 3",
+    ),
+    "other neurons": (
+        lambda model, tree: model.score(X, Y[:, :1]),
+        ValueError,
+        "y has 1 neurons fitted to 2",
+    ),
+    "an unknown score": (
+        lambda model, tree: model.score(X, Y, score_type="pseudo-r2"),
+        ValueError,
+        "score_type 'pseudo-r2' pseudo-r2-McFadden",
+    ),
+    "no aggregation": (
+        lambda model, tree: model.score(X, Y, aggregate_sample_scores=3),
+        TypeError,
+        "aggregate_sample_scores function got 3",
+    ),
+    "weights and an aggregation": (
+        lambda model, tree: model.score(
+            X, Y, sample_weight=np.ones(T), aggregate_sample_scores=np.mean
+        ),
+        ValueError,
+        "sample_weight aggregate_sample_scores",
+    ),
+    "X and y at other times": (
+        lambda model, tree: model.score(FRAME, LATE),
+        ValueError,
+        "X and y different time axes Restrict",
+    ),
+    "a new mask": (
+        lambda model, tree: setattr(model, "feature_mask", np.ones((P, N))),
+        AttributeError,
+        "feature_mask cannot be set after the model is fit clone",
+    ),
+}
+
+
+def check_refused(call, error, words):
+    """Check that a call fails as it should, its message in order, and compiles nothing."""
+    with counted() as compiled, pytest.raises(error) as caught:
+        call()
+    assert not compiled
+    message, at = str(caught.value), 0
+    for word in words.split():
+        assert word in message[at:], f"{word!r} is not in its place in: {message}"
+        at = message.index(word, at) + len(word)
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", BEFORE_FIT)
+def test_is_refused_before_compiling(name):
+    check_refused(*BEFORE_FIT[name])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return PopulationGLM().fit(X, Y), PopulationGLM().fit(TREE, Y)
+
+
+@pytest.mark.parametrize("name", AFTER_FIT)
+def test_is_refused_after_fit(name, fitted):
+    call, error, words = AFTER_FIT[name]
+    check_refused(lambda: call(*fitted), error, words)
+
+
+@pytest.mark.parametrize("kind", [ValueError, AttributeError])
+@pytest.mark.parametrize("method", ["predict", "score", "simulate"])
+def test_before_fit_is_both_errors_that_users_catch(method, kind):
+    key = jax.random.key(0)
+    arguments = {"predict": (X,), "score": (X, y), "simulate": (key, X)}[method]
+    check_refused(lambda: getattr(GLM(), method)(*arguments), kind, "GLM not fitted Call 'fit'")
+
+
+def test_fractional_counts_are_taken():
+    model = PopulationGLM().fit(X, Y + 0.5)
+    assert np.isfinite(model.coef_).all()
+
+
+def test_what_is_refused_leaves_a_fitted_model_as_it_was(fitted):
+    model, _ = fitted
+    before = model.coef_.copy()
+    with pytest.raises(ValueError, match="row 4"):
+        model.fit(but(X, (4, 1), np.inf), Y)
+    np.testing.assert_array_equal(model.coef_, before)
