@@ -1,0 +1,184 @@
+"""Agreement with statsmodels and scikit-learn, on simulated spikes and on the recording."""
+
+import jax
+import numpy as np
+import pynapple as nap
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from sklearn import linear_model
+
+import spikax as nmo
+from spikax.glm import GLM, PopulationGLM
+
+LINKS = sm.families.links
+# family, inverse link, statsmodels' family with it, and the mean of its observations
+MODELS = {
+    "poisson": ("Poisson", "exp", sm.families.Poisson(), np.exp),
+    "logit": ("Bernoulli", "logistic", sm.families.Binomial(), lambda e: 1 / (1 + np.exp(-e))),
+    "probit": ("Bernoulli", "norm_cdf", sm.families.Binomial(LINKS.Probit()), stats.norm.cdf),
+    "gaussian": ("Gaussian", "identity", sm.families.Gaussian(), lambda e: e),
+    "gaussian-log": ("Gaussian", "exp", sm.families.Gaussian(LINKS.Log()), np.exp),
+}
+DRAW = {
+    "Poisson": lambda rng, mean: rng.poisson(mean),
+    "Bernoulli": lambda rng, mean: rng.binomial(1, mean),
+    "Gaussian": lambda rng, mean: rng.normal(mean, 0.3),
+}
+
+
+def assert_close(params, expected, relative):
+    """Compare parameters, with the largest of them as the unit of a difference."""
+    np.testing.assert_allclose(
+        params, expected, rtol=relative, atol=relative * np.abs(expected).max()
+    )
+
+
+@pytest.fixture(params=MODELS)
+def simulated(request):
+    """Two hundred samples of one of the models."""
+    family, link, peer, mean = MODELS[request.param]
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(200, 3)) * [1.0, 3.0, 0.2] + [0.0, 1.0, 2.0]
+    offset = rng.normal(0, 0.3, size=200)
+    y = DRAW[family](rng, mean(X @ [0.3, -0.1, 1.0] - 1.5 + offset)).astype(float)
+    weights = rng.integers(1, 4, size=200).astype(float)
+    return family, link, peer, X, y, weights, offset
+
+
+def fit_peer(family, X, y, weights=None, offset=None):
+    model = sm.GLM(y, sm.add_constant(X), family, freq_weights=weights, offset=offset)
+    return model.fit(tol=1e-13, maxiter=200)
+
+
+@pytest.mark.parametrize("extra", [(), ("sample_weight", "offset")], ids=["plain", "weighted"])
+def test_a_glm_is_that_of_statsmodels(extra, simulated):
+    family, link, peer_family, X, y, weights, offset = simulated
+    given = {k: v for k, v in (("sample_weight", weights), ("offset", offset)) if k in extra}
+    peer = fit_peer(peer_family, X, y, given.get("sample_weight"), given.get("offset"))
+    with jax.enable_x64(True):
+        model = GLM(family, link, solver_kwargs={"tol": 1e-10}).fit(X, y, **given)
+        rate = model.predict(X, given.get("offset"))
+    assert_close(model.coef_, peer.params[1:], 1e-5)
+    assert_close(model.intercept_, peer.params[:1], 1e-5)
+    assert_close(rate, peer.fittedvalues, 1e-5)
+    np.testing.assert_allclose(model.scale_, peer.scale, rtol=1e-6)
+    assert model.dof_resid_ == peer.df_resid
+
+
+def test_float32_agrees_to_three_digits(simulated):
+    family, link, peer_family, X, y, weights, offset = simulated
+    model = GLM(family, link, solver_kwargs={"tol": 1e-6})
+    model.fit(X, y, sample_weight=weights, offset=offset)
+    peer = fit_peer(peer_family, X, y, weights, offset)
+    assert model.predict(X).dtype == np.float32
+    assert_close(model.coef_, peer.params[1:], 1e-3)
+    assert_close(model.intercept_, peer.params[:1], 1e-3)
+
+
+def test_scores_are_those_of_statsmodels_and_scipy(simulated):
+    family, link, peer_family, X, y, _, _ = simulated
+    peer = fit_peer(peer_family, X, y)
+    null = fit_peer(peer_family, X[:, :0], y)
+    with jax.enable_x64(True):
+        model = GLM(family, link, solver_kwargs={"tol": 1e-10}).fit(X, y)
+        log_likelihood, mcfadden, cohen = (
+            model.score(X, y, s)
+            for s in ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
+        )
+    mean, scale = peer.fittedvalues, peer.scale
+    log_density, null_log_density = (
+        {
+            "Poisson": lambda mean: stats.poisson.logpmf(y, mean),
+            "Bernoulli": lambda mean: stats.bernoulli.logpmf(y, mean),
+            "Gaussian": lambda mean: stats.norm.logpdf(y, mean, np.sqrt(scale)),
+        }[family](mean)
+        for mean in (mean, y.mean())
+    )
+    assert log_likelihood == pytest.approx(log_density.mean(), rel=1e-6)
+    if family != "Gaussian":  # statsmodels takes another scale for its null model
+        assert log_likelihood == pytest.approx(peer.llf / len(y), rel=1e-6)
+        assert mcfadden == pytest.approx(1 - peer.llf / peer.llnull, rel=1e-5)
+    assert mcfadden == pytest.approx(1 - log_density.sum() / null_log_density.sum(), rel=1e-5)
+    assert cohen == pytest.approx(1 - peer.deviance / null.deviance, rel=1e-5)
+
+
+# --- scikit-learn, with a penalty. Its losses are means over samples too, or sums: see `alpha`.
+
+
+@pytest.fixture(scope="module")
+def population():
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(200, 3)) * [1.0, 3.0, 0.2] + [0.0, 1.0, 2.0]
+    eta = X @ (rng.normal(size=(3, 2)) * [[0.3], [0.1], [1.0]]) - 1
+    weights = rng.uniform(0.2, 3, size=200)
+    return X, eta, weights, rng
+
+
+STRENGTH = 0.05
+PEERS = {
+    # Half the mean deviance is the mean loss, up to a constant.
+    "Poisson": lambda n: linear_model.PoissonRegressor(
+        alpha=STRENGTH, solver="newton-cholesky", tol=1e-10
+    ),
+    # |y - mu|^2 + alpha |w|^2, summed over samples: twice our penalty, n times.
+    "Gaussian": lambda n: linear_model.Ridge(alpha=n * STRENGTH / 2),
+    # C times the sum of the losses, plus |w|^2 / 2.
+    "Bernoulli": lambda n: linear_model.LogisticRegression(
+        C=1 / (n * STRENGTH), solver="newton-cholesky", tol=1e-10
+    ),
+}
+
+
+@pytest.mark.parametrize("family", PEERS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_ridge_population_is_that_of_scikit_learn(family, weighted, population):
+    X, eta, weights, rng = population
+    mean = {"Poisson": np.exp, "Bernoulli": stats.logistic.cdf, "Gaussian": np.asarray}[family]
+    y = DRAW[family](rng, mean(eta)).astype(float)
+    weights = weights if weighted else np.ones(len(y))
+    with jax.enable_x64(True):
+        model = PopulationGLM(
+            family,
+            regularizer="Ridge",
+            regularizer_strength=STRENGTH,
+            solver_kwargs={"tol": 1e-10},
+        ).fit(X, y, sample_weight=weights)
+    for j in range(y.shape[1]):
+        peer = PEERS[family](weights.sum()).fit(X, y[:, j], sample_weight=weights)
+        assert_close(model.coef_[:, j], peer.coef_.ravel(), 1e-5)
+        assert_close(model.intercept_[[j]], peer.intercept_, 1e-5)
+
+
+# --- Real spikes.
+
+
+@pytest.fixture(scope="module")
+def recording():
+    """Two minutes of the recording: counts of all units in 50 ms, and the head's direction."""
+    data = nmo.datasets.load_head_direction()
+    start = data.head_direction.t[0]
+    epoch = nap.IntervalSet(start, start + 120)
+    counts = data.spikes.count(0.05, epoch)
+    angle = data.head_direction.restrict(epoch).interpolate(counts)
+    features = [f(k * angle.d) for k in (1, 2) for f in (np.cos, np.sin)]
+    return np.column_stack(features), counts
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-5), ("float32", 1e-3)])
+def test_head_direction_tuning_is_that_of_statsmodels(precision, tolerance, recording):
+    X, counts = recording
+    busy = np.asarray(counts.d).sum(axis=0) > 100
+    y = counts.d[:, busy].astype(float)
+    assert y.shape[1] >= 4
+    with jax.enable_x64(precision == "float64"):
+        tol = 1e-10 if precision == "float64" else 1e-6
+        model = PopulationGLM(solver_kwargs={"tol": tol}).fit(X, y)
+        scores = model.score(X, y, "pseudo-r2-Cohen", lambda s: s.sum(axis=0, dtype=float))
+    assert model.solver_state_.stats.converged.all()
+    for j in range(y.shape[1]):
+        peer = fit_peer(sm.families.Poisson(), X, y[:, j])
+        assert peer.converged
+        assert_close(model.coef_[:, j], peer.params[1:], tolerance)
+        assert_close(model.intercept_[[j]], peer.params[:1], tolerance)
+        assert scores[j] == pytest.approx(1 - peer.deviance / peer.null_deviance, rel=tolerance)
