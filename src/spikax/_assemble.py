@@ -61,11 +61,11 @@ def padded_length(n_samples: int) -> tuple[int, int]:
     return n_blocks * (-(-block // step) * step), n_blocks
 
 
-def pad(array: np.ndarray, length: int, dtype) -> jax.Array:
+def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     """Lengthen an array with rows of zeros."""
     padded = np.zeros((length, *array.shape[1:]), dtype)
     padded[: len(array)] = array
-    return jnp.asarray(padded)
+    return np.asarray(padded)
 
 
 def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
@@ -96,7 +96,7 @@ def standardize(
         body[:] = (X - units.center) / units.scale @ units.basis
     if rows is not None:
         body[~rows] = 0
-    return jnp.asarray(padded)
+    return np.asarray(padded)
 
 
 def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
@@ -224,11 +224,11 @@ def assemble(
         y=pad(y, length, dtype),
         weights=pad(weight, length, dtype),
         offset=None if offset is None else pad(offset, length, dtype),
-        total_weight=jnp.asarray(np.broadcast_to(np.where(total > 0, total, 1), n_neurons), dtype),
-        mask=jnp.asarray(free, dtype),
-        strength=jnp.asarray(strength, dtype),
-        group=jnp.asarray(group),
-        representative=jnp.asarray(representative),
+        total_weight=np.asarray(np.broadcast_to(np.where(total > 0, total, 1), n_neurons), dtype),
+        mask=np.asarray(free, dtype),
+        strength=np.asarray(strength, dtype),
+        group=np.asarray(group),
+        representative=np.asarray(representative),
         family=family,
         link=link,
         regularizer=regularizer,

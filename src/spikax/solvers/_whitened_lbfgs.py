@@ -63,18 +63,7 @@ class WhitenedLBFGS:
         null = null_model(problem)
         if theta is None:
             theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
-        n_own = _n_own(problem)
-
-        def go_on(carry):
-            found, n_passes = carry
-            found, n_more = _own_phase(problem, null, found, self, n_own)
-            return found, n_passes + n_more
-
-        found, n_passes = jax.lax.while_loop(
-            lambda carry: jnp.any(carry[0].unfinished),
-            go_on,
-            _shared_phase(problem, null, theta, self, n_own),
-        )
+        found, n_passes = _search(problem, null, theta, self)
         status = _status(problem, null, found, self)
         return Outcome(found.theta, found.value, found.n_steps, status, n_passes + 1)
 
@@ -125,56 +114,77 @@ class _Found(NamedTuple):
     unfinished: jax.Array
 
 
-def _n_own(problem: Problem) -> int:
-    """How many neurons may have a whitening of their own: it should not take more room than X."""
+def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
+    """Run phases until every neuron is finished; count the passes."""
     n_samples, n_neurons = problem.y.shape
-    n_parameters = problem.X.shape[1] + 1
-    return max(1, min(n_neurons, max(n_neurons // 4, 8), n_samples // n_parameters))
+    # As many neurons go on together as their own factors take no more room than X.
+    n_own = max(1, min(n_neurons, max(n_neurons // 4, 8), n_samples // len(theta)))
+    n_rows = max(4096, 16 * len(theta))
+    shared = shared_whitening(problem, null.intercept, null.curvature)
+    none = jnp.zeros(n_neurons, int)
+    found = _Found(
+        theta,
+        value=jnp.full_like(theta[0], jnp.inf),
+        towards=jnp.zeros_like(theta),
+        gain=jnp.full_like(theta[0], jnp.inf),
+        n_steps=none,
+        done=none > 0,
+        unfinished=none == 0,
+    )
+
+    def start(found):
+        def patience(n_left):
+            return jnp.where(n_left <= n_own, _PATIENCE_SHARED // 2, _PATIENCE_SHARED)
+
+        return _phase(problem, null, shared, found, solver, patience)
+
+    def go_on_with_some(carry):
+        found, n_passes = carry
+        (chosen,) = jnp.nonzero(found.unfinished, size=n_own, fill_value=n_neurons)
+        index = jnp.minimum(chosen, n_neurons - 1)
+        some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
+        part = jax.tree.map(lambda a: a[..., index], found)
+        part = part._replace(done=part.done | (chosen == n_neurons))
+        whitening = own_whitening(some, part.theta, n_rows)
+        part, turns = _phase(some, some_null, whitening, part, solver, lambda _: _PATIENCE_OWN)
+        found = jax.tree.map(
+            lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
+        )
+        return found, n_passes + turns + 1
+
+    def go_on_with_all(carry):
+        # One body for both phases: half as much to compile.
+        found, n_passes = carry
+        first = n_passes == 0
+        whitening = jax.lax.cond(
+            first, shared.by_neuron, lambda: own_whitening(problem, found.theta, n_rows)
+        )
+        patience = jnp.where(first, _PATIENCE_SHARED // 2, _PATIENCE_OWN)
+        found, turns = _phase(problem, null, whitening, found, solver, lambda _: patience)
+        return found, n_passes + turns + 1
+
+    few = n_own == n_neurons
+    return jax.lax.while_loop(
+        lambda carry: jnp.any(carry[0].unfinished),
+        go_on_with_all if few else go_on_with_some,
+        (found, jnp.asarray(0)) if few else start(found),
+    )
 
 
-def _shared_phase(problem, null: Null, theta, solver, n_own: int) -> tuple[_Found, jax.Array]:
-    """Start all neurons, whitened by their Gram matrix; count the passes."""
-    whitening = shared_whitening(problem, null.intercept, null.curvature)
+def _phase(
+    problem, null: Null, whitening: Whitening, found: _Found, solver, patience
+) -> tuple[_Found, jax.Array]:
+    """Go on in one set of coordinates for some turns, `patience` of the number of neurons left."""
 
     def unfinished(point, turn):
         n_left = jnp.sum(~(point.done | point.stuck) & (point.n_steps < solver.maxiter))
-        few = n_left <= n_own
-        return (n_left > 0) & (turn < jnp.where(few, _PATIENCE_SHARED // 2, _PATIENCE_SHARED))
+        return (n_left > 0) & (turn < patience(n_left))
 
-    start = _begin(problem, theta, solver.memory)
+    start = _begin(problem, found.theta, solver.memory)
+    start = start._replace(done=found.done, n_steps=found.n_steps - 1)
     point, turns = _turns(problem, null, whitening, start, solver, unfinished)
-    found = _Found(
-        point.theta,
-        point.value,
-        whitening.to_parameters(point.direction),
-        point.gains[-1],
-        point.n_steps,
-        point.done,
-        ~point.done & (point.n_steps < solver.maxiter),
-    )
-    return found, turns
-
-
-def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> tuple[_Found, jax.Array]:
-    """Go on with some unfinished neurons, each whitened by its own Hessian; count the passes."""
-    (chosen,) = jnp.nonzero(found.unfinished, size=n_own, fill_value=found.done.size)
-    real = chosen < found.done.size
-    index = jnp.where(real, chosen, 0)
-    some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
-    theta = found.theta[:, index]
-    whitening = own_whitening(some, theta, n_rows=max(4096, 16 * len(theta)))
-    before = found.n_steps[index]
-    start = _begin(some, theta, solver.memory)._replace(done=~real, n_steps=before - 1)
-
-    def unfinished(point, turn):
-        left = ~(point.done | point.stuck) & (point.n_steps < solver.maxiter)
-        return jnp.any(left) & (turn < _PATIENCE_OWN)
-
-    point, turns = _turns(some, some_null, whitening, start, solver, unfinished)
-    improved = some_null.nats * (found.value[index] - point.value) > _resolution(
-        some_null, point.value
-    )
-    updates = _Found(
+    improved = null.nats * (found.value - point.value) > _resolution(null, point.value)
+    updated = _Found(
         point.theta,
         point.value,
         whitening.to_parameters(point.direction),
@@ -183,10 +193,7 @@ def _own_phase(problem, null: Null, found: _Found, solver, n_own: int) -> tuple[
         point.done,
         ~point.done & improved & (point.n_steps < solver.maxiter),
     )
-    merged = jax.tree.map(
-        lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, updates
-    )
-    return merged, turns + 1
+    return jax.tree.map(lambda old, new: choose(found.done, old, new), found, updated), turns
 
 
 def _resolution(null: Null, value: jax.Array) -> jax.Array:

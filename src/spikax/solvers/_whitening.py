@@ -18,7 +18,7 @@ class Whitening(NamedTuple):
     """Linear maps from whitened coordinates to parameters, one for each neuron."""
 
     factor: jax.Array  # (n_groups, p + 1, p + 1)
-    group: jax.Array  # (n_neurons,)
+    group: jax.Array | None  # index of each neuron's factor, None if each has its own
     scale: jax.Array  # (p + 1, n_neurons) or (1, n_neurons)
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
@@ -30,8 +30,15 @@ class Whitening(NamedTuple):
         transposed = jnp.swapaxes(self.factor, 1, 2)
         return self.scale * _by_group(transposed, self.group, gradient)
 
+    def by_neuron(self) -> "Whitening":
+        """Give each neuron a factor of its own."""
+        factor = self.factor[self.group] * self.scale.T[:, None, :]
+        return Whitening(factor, None, jnp.ones_like(self.scale[:1]))
 
-def _by_group(matrices: jax.Array, group: jax.Array, columns: jax.Array) -> jax.Array:
+
+def _by_group(matrices: jax.Array, group: jax.Array | None, columns: jax.Array) -> jax.Array:
+    if group is None:
+        return jnp.einsum("npq,qn->pn", matrices, columns)
     if matrices.shape[0] == 1:
         return matrices[0] @ columns
 
@@ -124,7 +131,7 @@ def own_whitening(problem: Problem, theta: jax.Array, n_rows: int) -> Whitening:
 
     n_neurons = problem.y.shape[1]
     factors = jax.lax.map(factor, jnp.arange(n_neurons))
-    return Whitening(factors, jnp.arange(n_neurons), jnp.ones((1, n_neurons), theta.dtype))
+    return Whitening(factors, None, jnp.ones((1, n_neurons), theta.dtype))
 
 
 def _ridge(problem: Problem) -> jax.Array:
