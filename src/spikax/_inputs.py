@@ -156,7 +156,7 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
     wanted = "(n_samples,)" if single else "(n_samples, n_neurons)"
     if single and array.ndim == 2 and array.shape[1] == 1:
         warnings.warn(
-            f"A column-vector y of shape {array.shape} was passed when a 1d array was expected: "
+            f"A column-vector y was passed when a 1d array was expected (shape {array.shape}): "
             "pass y.ravel(), or use PopulationGLM.",
             DataConversionWarning,
             stacklevel=4,
@@ -281,7 +281,8 @@ def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np
     """Check a regularizer strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
     if strength is None:
         strength = 1.0
-    if not isinstance(strength, dict | list | tuple):
+    is_array = layout.names == ("X",) and not isinstance(strength, dict)
+    if is_array or not isinstance(strength, dict | list | tuple):
         array = as_float_array(strength, "regularizer_strength")
         _check_strength(array, "regularizer_strength")
         if array.ndim == 0:
