@@ -324,7 +324,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             rows = None if data.weights is None else data.weights[counted]
             totals = [_mean(s, rows) for s in samples]
         else:
-            totals = [aggregate_sample_scores(s) for s in samples]
+            totals: list[Any] = [aggregate_sample_scores(s) for s in samples]
         if score_type == "log-likelihood":
             return totals[0]
         model, null = totals
@@ -613,11 +613,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _predictor(self, matrix: np.ndarray, offset) -> np.ndarray:
         coef = np.concatenate(jax.tree_util.tree_leaves(self.coef_)).reshape(matrix.shape[1], -1)
         eta = matrix @ coef + self.intercept_
-        if offset is not None:
-            added = _inputs.offsets(offset, *eta.shape)
-            _inputs.finite_rows(added, partial(_column_of, "offset", added.shape[1]))
-            eta = eta + added
-        return eta
+        added = _inputs.offsets(offset, *eta.shape)
+        if added is None:
+            return eta
+        _inputs.finite_rows(added, partial(_column_of, "offset", added.shape[1]))
+        return eta + added
 
     def _like_features(self, array: np.ndarray, layout: Layout):
         """Give a prediction the time axis of X and the columns of y, where they have them."""
