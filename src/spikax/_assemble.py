@@ -8,7 +8,6 @@ strength of the scaled coefficients and keeps meaning the user's units.
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import cho_solve, qr, solve_triangular
@@ -85,7 +84,7 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
 
 def standardize(
     X: np.ndarray, rows: np.ndarray | None, units: Units, length: int, dtype
-) -> jax.Array:
+) -> np.ndarray:
     """Center, scale and pad the design; rows to ignore become zero."""
     padded = np.zeros((length, X.shape[1]), dtype)
     body = padded[: len(X)]
@@ -219,19 +218,19 @@ def assemble(
     if not fit_intercept:
         free[-1] = 0
 
+    # NumPy arrays: the compiled program takes them as they are.
+    leaves: dict[str, Any] = {
+        "X": design,
+        "y": pad(y, length, dtype),
+        "weights": pad(weight, length, dtype),
+        "offset": None if offset is None else pad(offset, length, dtype),
+        "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
+        "mask": free.astype(dtype),
+        "strength": strength.astype(dtype),
+        "group": group,
+        "representative": representative,
+    }
     problem = Problem(
-        X=design,
-        y=pad(y, length, dtype),
-        weights=pad(weight, length, dtype),
-        offset=None if offset is None else pad(offset, length, dtype),
-        total_weight=np.asarray(np.broadcast_to(np.where(total > 0, total, 1), n_neurons), dtype),
-        mask=np.asarray(free, dtype),
-        strength=np.asarray(strength, dtype),
-        group=np.asarray(group),
-        representative=np.asarray(representative),
-        family=family,
-        link=link,
-        regularizer=regularizer,
-        n_blocks=n_blocks,
+        **leaves, family=family, link=link, regularizer=regularizer, n_blocks=n_blocks
     )
     return problem, units

@@ -96,7 +96,7 @@ def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -
     return eta if offset is None else eta + offset
 
 
-def walk(problem: Problem, reduce_block: Callable) -> Any:
+def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) -> Any:
     """Sum `reduce_block(X, y, weights, offset)` over blocks of samples.
 
     Every reduction over samples goes through here: temporaries are of the size of a block, and
@@ -110,7 +110,7 @@ def walk(problem: Problem, reduce_block: Callable) -> Any:
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), first)
 
     def add(total, block):
-        return jax.tree.map(jnp.add, total, reduce_block(*block)), None
+        return jax.tree.map(combine, total, reduce_block(*block)), None
 
     return jax.lax.scan(add, zero, blocks)[0]
 

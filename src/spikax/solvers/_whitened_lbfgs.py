@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Null, Problem, null_model, value_and_grad, walk
+from spikax.problem import Null, Problem, null_model, penalized_loss, value_and_grad, walk
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, Status
 from spikax.solvers._whitening import Whitening, own_whitening, shared_whitening
@@ -216,14 +216,22 @@ def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
 
 
 def _runs_away(problem, found: _Found) -> jax.Array:
-    """Whether a step that gains next to nothing still moves a sample far: no optimum is near."""
+    """Whether the loss stays as it is far along the step not taken: no optimum is near."""
 
     def block(X, y, weights, offset):
         movement = X @ found.towards[:-1] + found.towards[-1:]
-        return jnp.sum((jnp.abs(movement) > 0.3) & (weights > 0), axis=0)
+        return jnp.max(jnp.abs(movement) * (weights > 0), axis=0)
 
-    bounded = problem.family.mean_bounds == (-jnp.inf, jnp.inf)
-    return jnp.zeros_like(found.done) if bounded else walk(problem, block) > 0
+    def far_ahead(reach):
+        value = penalized_loss(problem, found.theta + (10 / reach)[None] * found.towards)
+        return (reach > 0.01) & (problem.total_weight * (value - found.value) < 1)
+
+    if problem.family.mean_bounds == (-jnp.inf, jnp.inf):
+        return jnp.zeros_like(found.done)
+    reach = walk(problem, block, jnp.maximum)
+    return jax.lax.cond(
+        jnp.any(reach > 0.01), far_ahead, lambda reach: jnp.zeros(reach.shape, bool), reach
+    )
 
 
 def _begin(problem, theta, memory: int) -> _Point:
