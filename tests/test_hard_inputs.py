@@ -330,3 +330,14 @@ def test_weights_that_are_all_zero_are_an_error(rng):
     X, y = population(rng)
     with pytest.raises(ValueError, match="weight of zero"):
         PopulationGLM().fit(X, y, sample_weight=np.zeros(T))
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_many_samples_do_not_hide_a_separation(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4000, P))
+    y = rng.poisson(np.exp(X @ rng.normal(scale=0.4, size=(P, N)) - 0.5)).astype(float)
+    X[:, 4] = rng.uniform(size=4000) < 0.2
+    y[X[:, 4] == 1, 0] = 0
+    with pytest.warns(RuntimeWarning, match=r"^1 of 4 neurons .* neurons 0 have their optimum"):
+        PopulationGLM().fit(X, y)
