@@ -27,6 +27,9 @@ DRAW = {
 }
 
 
+UNITS = np.array([1.0, 3.0, 0.2, 1.0])
+
+
 def assert_close(params, expected, relative):
     """Compare parameters, with the largest of them as the unit of a difference."""
     np.testing.assert_allclose(
@@ -36,13 +39,13 @@ def assert_close(params, expected, relative):
 
 @pytest.fixture(params=MODELS)
 def simulated(request):
-    """Two hundred samples of one of the models."""
+    """Draw a hundred and fifty samples of one of the models."""
     family, link, peer, mean = MODELS[request.param]
     rng = np.random.default_rng(5)
-    X = rng.normal(size=(200, 3)) * [1.0, 3.0, 0.2] + [0.0, 1.0, 2.0]
-    offset = rng.normal(0, 0.3, size=200)
-    y = DRAW[family](rng, mean(X @ [0.3, -0.1, 1.0] - 1.5 + offset)).astype(float)
-    weights = rng.integers(1, 4, size=200).astype(float)
+    X = rng.normal(size=(150, 4)) * UNITS + [0.0, 1.0, 2.0, 0.0]
+    offset = rng.normal(0, 0.3, size=150)
+    y = DRAW[family](rng, mean(X @ [0.3, -0.1, 1.0, 0.2] - 1.5 + offset)).astype(float)
+    weights = rng.integers(1, 4, size=150).astype(float)
     return family, link, peer, X, y, weights, offset
 
 
@@ -66,11 +69,11 @@ def test_a_glm_is_that_of_statsmodels(extra, simulated):
     assert model.dof_resid_ == peer.df_resid
 
 
+@pytest.mark.parametrize("simulated", ["poisson", "logit", "gaussian"], indirect=True)
 def test_float32_agrees_to_three_digits(simulated):
-    family, link, peer_family, X, y, weights, offset = simulated
-    model = GLM(family, link, solver_kwargs={"tol": 1e-6})
-    model.fit(X, y, sample_weight=weights, offset=offset)
-    peer = fit_peer(peer_family, X, y, weights, offset)
+    family, link, peer_family, X, y, weights, _ = simulated
+    model = GLM(family, link, solver_kwargs={"tol": 1e-6}).fit(X, y, sample_weight=weights)
+    peer = fit_peer(peer_family, X, y, weights)
     assert model.predict(X).dtype == np.float32
     assert_close(model.coef_, peer.params[1:], 1e-3)
     assert_close(model.intercept_, peer.params[:1], 1e-3)
@@ -109,9 +112,9 @@ def test_scores_are_those_of_statsmodels_and_scipy(simulated):
 @pytest.fixture(scope="module")
 def population():
     rng = np.random.default_rng(6)
-    X = rng.normal(size=(200, 3)) * [1.0, 3.0, 0.2] + [0.0, 1.0, 2.0]
-    eta = X @ (rng.normal(size=(3, 2)) * [[0.3], [0.1], [1.0]]) - 1
-    weights = rng.uniform(0.2, 3, size=200)
+    X = rng.normal(size=(150, 4)) * UNITS + [0.0, 1.0, 2.0, 0.0]
+    eta = X @ (rng.normal(size=(4, 3)) * [[0.3], [0.1], [1.0], [0.3]]) - 1
+    weights = rng.uniform(0.2, 3, size=150)
     return X, eta, weights, rng
 
 

@@ -41,8 +41,8 @@ CASES = [
 def data():
     """Features, and three neurons' observations of each family."""
     rng = np.random.default_rng(1)
-    X = rng.normal(size=(150, 3)) * [1.0, 0.5, 3.0] + [0.0, 1.0, -2.0]
-    eta = X @ (rng.normal(size=(3, 3)) * [[0.3], [0.6], [0.1]]) - 0.3
+    X = rng.normal(size=(150, 4)) * [1.0, 0.5, 3.0, 1.0] + [0.0, 1.0, -2.0, 0.0]
+    eta = X @ (rng.normal(size=(4, 3)) * [[0.3], [0.6], [0.1], [0.1]]) - 0.3
     return X, {
         "Poisson": rng.poisson(np.exp(eta)),
         "Bernoulli": rng.binomial(1, 1 / (1 + np.exp(-eta))),
@@ -64,7 +64,7 @@ def optimum(data):
 
         case = family, penalty, neuron
         if case not in found:
-            found[case] = minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-7})
+            found[case] = minimize(objective, np.zeros(5), method="BFGS", options={"gtol": 1e-7})
         return found[case]
 
     return find
@@ -79,7 +79,8 @@ def test_every_solver_reaches_the_optimum_of_every_neuron(solver, family, penalt
             regularizer=penalty,
             regularizer_strength=STRENGTH,
             solver_name=solver,
-            solver_kwargs={"tol": 1e-7},
+            # nats of the whole fit for ours, the norm of a gradient for jaxopt's
+            solver_kwargs={"tol": 1e-9 if "[spikax]" in solver else 1e-7},
         ).fit(X, observed[family])
     stats = model.solver_state_.stats
     for neuron in range(3):
@@ -129,7 +130,7 @@ def test_a_gaussian_lasso_is_that_of_scikit_learn(data):
     np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-6)
 
 
-@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "LBFGS"])
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "ProximalGradient"])
 def test_every_neuron_has_a_status_of_its_own(solver, data):
     X, observed = data
     spikes = observed["Poisson"].copy()
@@ -142,7 +143,7 @@ def test_every_neuron_has_a_status_of_its_own(solver, data):
     assert model.predict(X)[:, 1].sum() < 0.1
 
 
-@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "LBFGS"])
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "ProximalGradient"])
 def test_running_out_of_steps_is_told_once_with_the_neurons_name(solver, data):
     X, observed = data
     spikes = observed["Poisson"].copy()

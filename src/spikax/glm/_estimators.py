@@ -1,5 +1,6 @@
 """The estimators: they store, resolve names, call the fit, and unpack what it found."""
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -196,7 +197,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset)
-        problem, units, result = self._solve(data, parts, solver, init_params)
+        with jax.enable_x64(True) if solver.needs_double else nullcontext():
+            problem, units, result = self._solve(data, parts, solver, init_params)
         if np.any(result.rounding > 0.01):
             # Huge counts ask for more digits than single precision has.
             with jax.enable_x64(True):

@@ -62,6 +62,15 @@ class JaxoptSolver:
         """Whether the penalty must have a gradient everywhere."""
         return self.algorithm != "ProximalGradient"
 
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too coarse: yes for steps that the loss alone accepts.
+
+        A loss in single precision cannot tell a gradient of 1e-4 from none: there the steps of
+        the methods with momentum grow past what converges.
+        """
+        return "acceleration" in OPTIONS[self.algorithm]
+
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)

@@ -22,6 +22,11 @@ class Solver(Protocol):
         """Whether the penalty must have a gradient everywhere."""
         ...
 
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too coarse for its way of choosing steps."""
+        ...
+
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from a start of the solver's own."""
         ...

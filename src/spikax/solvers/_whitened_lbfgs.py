@@ -58,6 +58,11 @@ class WhitenedLBFGS:
         """Whether the penalty must have a gradient everywhere."""
         return True
 
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too coarse: no, its steps are accepted by their slopes."""
+        return False
+
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
