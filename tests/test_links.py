@@ -69,6 +69,12 @@ def test_the_predictor_inverts_the_mean(link):
 
 
 @every_link
+def test_a_mean_that_the_link_cannot_reach_has_a_predictor_too(link):
+    mean = jnp.asarray([-1e3, -1.0, 0.0, 1.0, 3.0, 1e3])
+    assert np.all(np.isfinite(link.predictor(mean)))
+
+
+@every_link
 @every_part
 def test_slopes_are_the_limits_of_differences(link, part):
     function, h = getattr(link, part), 1e-6

@@ -175,20 +175,35 @@ def _inverse_softplus(mean: jax.Array) -> jax.Array:
     return mean + jnp.log(-jnp.expm1(-mean))
 
 
+def _reachable(predictor: Function, high: float = jnp.inf) -> Function:
+    """Take a mean outside (0, high), which some families have, for one a little inside."""
+
+    def inside(mean: jax.Array) -> jax.Array:
+        mean = jnp.where(mean > 0, mean, 0.02)
+        return predictor(jnp.where(mean < high, mean, high - 0.02))
+
+    return inside
+
+
 def _identity(eta: jax.Array) -> jax.Array:
     return jnp.asarray(eta)
 
 
 INVERSE_LINKS = (
     InverseLink(
-        "exp", _exp, _identity, lambda eta: _log(1 - _exp(eta)), jnp.log, aliases=(jnp.exp,)
+        "exp",
+        _exp,
+        _identity,
+        lambda eta: _log(1 - _exp(eta)),
+        _reachable(jnp.log),
+        aliases=(jnp.exp,),
     ),
     InverseLink(
         "softplus",
         _softplus,
         _log_softplus,
         lambda eta: _log(1 - _softplus(eta)),
-        _inverse_softplus,
+        _reachable(_inverse_softplus),
         aliases=(jax.nn.softplus,),
     ),
     InverseLink(
@@ -196,7 +211,7 @@ INVERSE_LINKS = (
         jax.nn.sigmoid,
         jax.nn.log_sigmoid,
         lambda eta: jax.nn.log_sigmoid(-eta),
-        logit,
+        _reachable(logit, high=1.0),
         aliases=("expit", jax.nn.sigmoid, jax.scipy.special.expit, jax.lax.logistic),
     ),
     InverseLink(
@@ -204,7 +219,7 @@ INVERSE_LINKS = (
         ndtr,
         log_ndtr,
         lambda eta: log_ndtr(-eta),
-        ndtri,
+        _reachable(ndtri, high=1.0),
         aliases=("norm.cdf", ndtr, jax.scipy.stats.norm.cdf),
     ),
     InverseLink("identity", _identity, _log, lambda eta: _log(1 - eta), _identity),
