@@ -5,6 +5,8 @@ float32 fit loses nothing of a column of mean 1e4 and deviation 0.5. The penalty
 strength of the scaled coefficients and keeps meaning the user's units.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,8 @@ from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.regularizer import Regularizer
 
-_BLOCK = 16384
+_BLOCK = 8192
+_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,47 @@ class Units:
         return np.vstack([scaled, intercept + self.center @ coef])
 
 
-def padded_length(n_samples: int) -> tuple[int, int]:
-    """Coarse number of samples that a program is compiled for, and its number of blocks.
+def padded_length(n_samples: int) -> int:
+    """Coarse number of samples that a program is compiled for.
 
     The folds of a cross-validation differ by a sample or two and should share a program. The odd
     spare room keeps the steps away from the round numbers at which users cut their data.
     """
+    n_blocks, block = blocks(n_samples)
+    return n_blocks * block
+
+
+def blocks(n_samples: int) -> tuple[int, int]:
+    """Choose the number and the length of the blocks for so many samples."""
     wanted = n_samples + 11
-    n_blocks = max(1, round(wanted / _BLOCK))
-    block = -(-wanted // n_blocks)
-    step = max(64, 1 << max(0, block.bit_length() - 5))
-    return n_blocks * (-(-block // step) * step), n_blocks
+    length = wanted if wanted <= 4 * _BLOCK else wanted / round(wanted / _BLOCK)
+    step = max(64, 1 << max(0, int(length).bit_length() - 5))
+    block = math.ceil(length / step) * step
+    return math.ceil(wanted / block), block
 
 
 def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     """Lengthen an array with rows of zeros."""
     padded = np.zeros((length, *array.shape[1:]), dtype)
     padded[: len(array)] = array
-    return np.asarray(padded)
+    return padded
+
+
+def lay_out(rows: Callable[[slice], np.ndarray], n_samples: int, width: int, dtype) -> np.ndarray:
+    """Lay samples out in blocks (n_blocks, width, block), zero after the last one.
+
+    `rows(piece)` gives the samples of a slice, (n, width): a few at a time, which stay in the
+    processor's cache while they are turned.
+    """
+    n_blocks, block = blocks(n_samples)
+    laid = np.zeros((n_blocks, width, block), dtype)
+
+    for index, columns in enumerate(laid):
+        first = index * block
+        for start in range(0, min(block, n_samples - first), _PIECE):
+            stop = min(start + _PIECE, block, n_samples - first)
+            columns[:, start:stop] = rows(slice(first + start, first + stop)).T
+    return laid
 
 
 def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
@@ -82,20 +108,21 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     return Units(mean, scale)
 
 
-def standardize(
-    X: np.ndarray, rows: np.ndarray | None, units: Units, length: int, dtype
-) -> np.ndarray:
-    """Center, scale and pad the design; rows to ignore become zero."""
-    padded = np.zeros((length, X.shape[1]), dtype)
-    body = padded[: len(X)]
-    if units.basis is None:
-        np.subtract(X, units.center.astype(X.dtype), out=body, casting="same_kind")
-        body *= (1 / units.scale).astype(dtype)
-    else:
-        body[:] = (X - units.center) / units.scale @ units.basis
-    if rows is not None:
-        body[~rows] = 0
-    return np.asarray(padded)
+def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> np.ndarray:
+    """Center, scale and lay out the design; rows to ignore become zero."""
+    center, scale = units.center.astype(X.dtype), (1 / units.scale).astype(dtype)
+
+    def piece(some: slice) -> np.ndarray:
+        if units.basis is None:
+            standardised = (X[some] - center).astype(dtype, copy=False)
+            standardised *= scale
+        else:
+            standardised = (X[some] - units.center) / units.scale @ units.basis
+        if rows is not None:
+            standardised[~rows[some]] = 0
+        return standardised
+
+    return lay_out(piece, *X.shape, dtype)
 
 
 def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
@@ -191,7 +218,6 @@ def assemble(
     """
     dtype = jnp.result_type(float)
     (n_samples, p), n_neurons = X.shape, y.shape[1]
-    length, n_blocks = padded_length(n_samples)
     weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
     if valid is not None:
         weight = weight * valid
@@ -203,7 +229,7 @@ def assemble(
         # Without a penalty or a mask, coefficients may be sought in any basis.
         if mask is None and X.dtype == np.float64 and not np.any(regularizer.rescale(strength, 1)):
             units = tell_apart(X, rows, units)
-    design = standardize(X, rows, units, length, dtype)
+    design = standardize(X, rows, units, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
@@ -218,19 +244,19 @@ def assemble(
     if not fit_intercept:
         free[-1] = 0
 
+    def samples(array: np.ndarray) -> np.ndarray:
+        return lay_out(array.__getitem__, *array.shape, dtype)
+
     # NumPy arrays: the compiled program takes them as they are.
     leaves: dict[str, Any] = {
         "X": design,
-        "y": pad(y, length, dtype),
-        "weights": pad(weight, length, dtype),
-        "offset": None if offset is None else pad(offset, length, dtype),
+        "y": samples(y),
+        "weights": samples(weight),
+        "offset": None if offset is None else samples(offset),
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "strength": strength.astype(dtype),
         "group": group,
         "representative": representative,
     }
-    problem = Problem(
-        **leaves, family=family, link=link, regularizer=regularizer, n_blocks=n_blocks
-    )
-    return problem, units
+    return Problem(**leaves, family=family, link=link, regularizer=regularizer), units

@@ -17,19 +17,21 @@ from spikax.regularizer import Regularizer
 class Problem:
     """Everything a fit of a population needs.
 
-    The parameters of a problem are one array `theta` of shape (n_features + 1, n_neurons): the
+    Samples lie in blocks and on the last axis, where both products of a pass over the data are
+    fastest. The parameters are one array `theta` of shape (n_features + 1, n_neurons): the
     coefficients of the standardised features, and the intercepts in the last row.
 
     Parameters
     ----------
     X
-        Standardised design matrix, shape (n_samples, n_features), padded with zero rows.
+        Standardised design matrix, shape (n_blocks, n_features, n_samples), padded with zeros.
     y
-        Observations, shape (n_samples, n_neurons), zero where they are to be ignored.
+        Observations, shape (n_blocks, n_neurons, n_samples), zero where they are to be ignored.
     weights
-        Sample weights, shape (n_samples, 1) or (n_samples, n_neurons); zero ignores a sample.
+        Sample weights, shape (n_blocks, 1, n_samples) or (n_blocks, n_neurons, n_samples); zero
+        ignores a sample.
     offset
-        Added to the linear predictor, shape (n_samples, 1) or (n_samples, n_neurons), or None.
+        Added to the linear predictor, shaped as weights may be, or None.
     total_weight
         Sum of the weights of each neuron, shape (n_neurons,).
     mask
@@ -44,8 +46,6 @@ class Problem:
         One neuron of each group, shape (n_groups,).
     family, link, regularizer
         What the loss and the penalty are.
-    n_blocks
-        In how many blocks the samples are walked; divides n_samples.
     """
 
     X: jax.Array
@@ -60,13 +60,22 @@ class Problem:
     family: Family = field(metadata={"static": True})
     link: InverseLink = field(metadata={"static": True})
     regularizer: Regularizer = field(metadata={"static": True})
-    n_blocks: int = field(metadata={"static": True})
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+        return self.y.shape[1]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.X.shape[1]
 
     def neurons(self, index: jax.Array) -> "Problem":
         """Restrict the problem to some neurons, each a group of its own."""
 
         def pick(a):
-            return a if a is None or a.shape[-1] == 1 else jnp.take(a, index, axis=-1)
+            return a if a is None or a.shape[1] == 1 else jnp.take(a, index, axis=1)
 
         return replace(
             self,
@@ -91,8 +100,8 @@ class Null(NamedTuple):
 
 
 def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -> jax.Array:
-    """Linear predictor of each sample and neuron."""
-    eta = X @ theta[:-1] + theta[-1:]
+    """Linear predictor of each neuron and sample of a block, (n_neurons, n_samples)."""
+    eta = theta[:-1].T @ X + theta[-1][:, None]
     return eta if offset is None else eta + offset
 
 
@@ -102,12 +111,12 @@ def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) 
     Every reduction over samples goes through here: temporaries are of the size of a block, and
     solvers do not know where the samples are.
     """
-    samples = (problem.X, problem.y, problem.weights, problem.offset)
-    if problem.n_blocks == 1:
-        return reduce_block(*samples)
-    blocks = jax.tree.map(lambda a: a.reshape(problem.n_blocks, -1, a.shape[1]), samples)
-    first = jax.eval_shape(lambda b: reduce_block(*jax.tree.map(lambda a: a[0], b)), blocks)
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), first)
+    blocks = (problem.X, problem.y, problem.weights, problem.offset)
+    first = jax.tree.map(lambda a: a.reshape(a.shape[1:]) if len(a) == 1 else a[0], blocks)
+    if len(problem.X) == 1:
+        return reduce_block(*first)
+    total = jax.eval_shape(lambda block: reduce_block(*block), first)
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), total)
 
     def add(total, block):
         return jax.tree.map(combine, total, reduce_block(*block)), None
@@ -115,8 +124,15 @@ def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) 
     return jax.lax.scan(add, zero, blocks)[0]
 
 
+def along(problem: Problem, of_block: Callable) -> jax.Array:
+    """Compute `of_block(X, y, weights, offset)` of each block, with the samples in their order."""
+    blocks = (problem.X, problem.y, problem.weights, problem.offset)
+    values = jax.lax.map(lambda block: of_block(*block), blocks)
+    return jnp.moveaxis(values, 0, 1).reshape(values.shape[1], -1)
+
+
 def sample_loss(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
-    """Loss of each sample and neuron."""
+    """Loss of each neuron and sample."""
     return problem.family.loss(eta, y, problem.link)
 
 
@@ -134,7 +150,7 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
 
     def block(X, y, weights, offset):
         eta = linear_predictor(theta, X, offset)
-        return jnp.sum(weights * sample_loss(problem, eta, y), axis=0)
+        return jnp.sum(weights * sample_loss(problem, eta, y), axis=1)
 
     return walk(problem, block) / problem.total_weight
 
@@ -151,8 +167,8 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
         eta = linear_predictor(theta, X, offset)
         loss, pull = jax.vjp(lambda e: sample_loss(problem, e, y), eta)
         (residual,) = pull(jnp.broadcast_to(weights, eta.shape))
-        gradient = jnp.concatenate([X.T @ residual, residual.sum(axis=0, keepdims=True)])
-        return jnp.sum(weights * loss, axis=0), gradient
+        gradient = jnp.concatenate([X @ residual.T, residual.sum(axis=1)[None]])
+        return jnp.sum(weights * loss, axis=1), gradient
 
     loss, gradient = walk(problem, block)
     n = problem.total_weight
@@ -168,14 +184,15 @@ def gram(problem: Problem, sample_weights: Callable) -> jax.Array:
     """Weighted second moments of the features and the intercept's ones, (p + 1, p + 1)."""
 
     def block(X, y, weights, offset):
-        v = sample_weights(y, weights, offset)
+        v = sample_weights(X, y, weights, offset)
         weighted = v * X
-        return X.T @ weighted, weighted.sum(axis=0), v.sum()
+        return X @ weighted.T, weighted.sum(axis=1), v.sum()
 
-    return _bordered(*walk(problem, block))
+    return border_moments(*walk(problem, block))
 
 
-def _bordered(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.Array:
+def border_moments(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.Array:
+    """Add the moments of the intercept's ones to those of the features."""
     top = jnp.concatenate([features, border[:, None]], axis=1)
     bottom = jnp.append(border, corner)[None]
     return jnp.concatenate([top, bottom])
@@ -184,7 +201,7 @@ def _bordered(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.
 def null_model(problem: Problem) -> Null:
     """Fit the intercepts alone."""
     n = problem.total_weight
-    mean = walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=0)) / n
+    mean = walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=1)) / n
     low, high = problem.family.mean_bounds
     # A neuron whose mean is at a bound (silent, or always on) starts where the bound is at most
     # a small part of a nat away, and stays finite.
@@ -200,11 +217,11 @@ def null_model(problem: Problem) -> Null:
 
     def derivatives(intercept):
         def block(X, y, weights, offset):
-            eta = intercept[None] + offset
+            eta = intercept[:, None] + offset
             slope = jax.grad(lambda e: jnp.sum(weights * sample_loss(problem, e, y)))(
                 jnp.broadcast_to(eta, y.shape)
             )
-            return slope.sum(axis=0), jnp.sum(weights * sample_curvature(problem, eta, y), axis=0)
+            return slope.sum(axis=1), jnp.sum(weights * sample_curvature(problem, eta, y), axis=1)
 
         slope, curvature = walk(problem, block)
         return slope / n, _positive(curvature / n)
@@ -220,7 +237,7 @@ def null_model(problem: Problem) -> Null:
 def _null_scale(problem: Problem, mean: jax.Array) -> jax.Array | float:
     if not problem.family.has_scale:
         return 1.0
-    scale = pearson(problem, lambda X, offset: mean[None]) / problem.total_weight
+    scale = pearson(problem, lambda X, offset: mean[:, None]) / problem.total_weight
     return jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
 
 
@@ -229,7 +246,7 @@ def pearson(problem: Problem, mean: Callable) -> jax.Array:
 
     def block(X, y, weights, offset):
         mu = mean(X, offset)
-        return jnp.sum(weights * (y - mu) ** 2 / problem.family.variance(mu), axis=0)
+        return jnp.sum(weights * (y - mu) ** 2 / problem.family.variance(mu), axis=1)
 
     return walk(problem, block)
 

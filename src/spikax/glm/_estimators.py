@@ -219,7 +219,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
-        counted = np.any(np.asarray(problem.weights) > 0, axis=0)
+        counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
         warn_about_neurons(
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),

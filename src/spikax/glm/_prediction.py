@@ -14,7 +14,7 @@ from spikax.observation_models import Family
 
 def mean_of(link: InverseLink, eta: np.ndarray) -> np.ndarray:
     """Apply the inverse link, (n_samples, n_neurons); NaN stays NaN."""
-    length, _ = padded_length(len(eta))
+    length = padded_length(len(eta))
     return np.array(_mean(link, pad(eta, length, jnp.result_type(float))))[: len(eta)]
 
 
@@ -30,7 +30,7 @@ def sample_scores(
 
     An entry that is missing for its neuron only becomes that neuron's mean.
     """
-    length, _ = padded_length(len(eta))
+    length = padded_length(len(eta))
     dtype = jnp.result_type(float)
     weight = data.weight
     valid = weight > 0

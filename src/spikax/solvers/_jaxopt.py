@@ -99,7 +99,7 @@ class JaxoptSolver:
             theta, state, _ = jax.lax.while_loop(unfinished, step, start)
             return theta, state.iter_num
 
-        neurons = jnp.arange(problem.y.shape[1])
+        neurons = jnp.arange(problem.n_neurons)
         over = (0, 1, 0)
         theta, n_steps = jax.vmap(fit, over, (1, 0))(neurons, theta, tol)
         assert theta is not None

@@ -137,7 +137,7 @@ def _step(problem, nats, point: _Point, solver) -> _Point:
 
 def _direction(problem, nats, theta, gradient, solver):
     """Newton's direction, and whether it is expected to gain less than the tolerance."""
-    whitening = own_whitening(problem, theta, n_rows=problem.X.shape[0])
+    whitening = own_whitening(problem, theta)
     whitened = whitening.pull_back(gradient)
     gain = nats * jnp.sum(whitened**2, axis=0) / 2
     return -whitening.to_parameters(whitened), gain < solver.tol

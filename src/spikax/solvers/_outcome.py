@@ -23,4 +23,4 @@ class Outcome(NamedTuple):
     value: jax.Array  # penalised mean loss, (n_neurons,)
     n_steps: jax.Array  # accepted steps, (n_neurons,)
     status: jax.Array  # a `Status`, (n_neurons,)
-    n_passes: jax.Array  # passes over the data, those over a part of the neurons included
+    n_passes: jax.Array  # passes over the data of the population, ()

@@ -2,24 +2,40 @@
 
 Every turn of the loop is one pass over the data, in which each neuron tries a point of its own:
 the first of a new direction, or a shorter step along the last one. Neurons that converged wait.
-The first turns whiten all neurons by the Gram matrix they share; the few neurons that need more go
-on by themselves, each whitened by its own Hessian.
+Neurons go through in buckets: first each whitened by the Gram matrix that all share; the few that
+need more come again, each whitened by its own Hessian.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Null, Problem, null_model, penalized_loss, value_and_grad, walk
+from spikax.problem import (
+    Null,
+    Problem,
+    linear_predictor,
+    null_model,
+    penalized_loss,
+    value_and_grad,
+    walk,
+)
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, Status
-from spikax.solvers._whitening import Whitening, own_whitening, shared_whitening
+from spikax.solvers._whitening import (
+    OwnWhitening,
+    SharedWhitening,
+    own_whitening,
+    shared_whitening,
+)
 
-# Passes over the data before a neuron gets a whitening of its own, and with each such one.
-_PATIENCE_SHARED = 20
-_PATIENCE_OWN = 12
+# What a whitening of its own costs a neuron, in turns of its bucket, and what it takes to settle.
+_WHITENING_TURNS = 1.5
+_SETTLING_TURNS = 8
+# More neurons at once share little more of the time that reading X takes, and wait for each other.
+_BUCKET = 24
 
 
 @jax.tree_util.register_dataclass
@@ -70,14 +86,14 @@ class WhitenedLBFGS:
             theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
         found, n_passes = _search(problem, null, theta, self)
         status = _status(problem, null, found, self)
-        return Outcome(found.theta, found.value, found.n_steps, status, n_passes + 1)
+        return Outcome(found.theta, found.value, found.n_steps, status, n_passes)
 
-    def init(self, problem: Problem, theta: jax.Array) -> Whitening:
+    def init(self, problem: Problem, theta: jax.Array) -> SharedWhitening:
         """Prepare for batches like this one: the whitening they share."""
         null = null_model(problem)
         return shared_whitening(problem, null.intercept, null.curvature)
 
-    def update(self, problem: Problem, theta: jax.Array, state: Whitening):
+    def update(self, problem: Problem, theta: jax.Array, state: SharedWhitening):
         """Take one whitened step on a batch."""
 
         def unfinished(point, turn):
@@ -108,86 +124,79 @@ class _Point(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What the phases have found so far."""
+    """What the visits to the buckets have found so far."""
 
     theta: jax.Array
     value: jax.Array
     towards: jax.Array  # the step not taken, in parameters, (p + 1, n)
     gain: jax.Array  # nats it is expected to gain, (n,)
     n_steps: jax.Array
+    n_visits: jax.Array  # buckets the neuron has been in, (n,)
     done: jax.Array
     unfinished: jax.Array
 
 
 def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
-    """Run phases until every neuron is finished; count the passes."""
-    n_samples, n_neurons = problem.y.shape
-    # As many neurons go on together as their own factors take no more room than X.
-    n_own = max(1, min(n_neurons, max(n_neurons // 4, 8), n_samples // len(theta)))
-    n_rows = max(4096, 16 * len(theta))
+    """Visit buckets of neurons until all are finished; count the passes over the data."""
+    n_neurons, n_parameters = problem.n_neurons, len(theta)
+    n_samples = len(problem.X) * problem.X.shape[2]
+    # As many neurons go together as their factors take no more room than X.
+    most = max(4, min(_BUCKET, n_samples // n_parameters))
+    size = math.ceil(n_neurons / math.ceil(n_neurons / most))
+    n_rows = max(4096, 16 * n_parameters)
     shared = shared_whitening(problem, null.intercept, null.curvature)
     none = jnp.zeros(n_neurons, int)
-    found = _Found(
+    start = _Found(
         theta,
         value=jnp.full_like(theta[0], jnp.inf),
         towards=jnp.zeros_like(theta),
         gain=jnp.full_like(theta[0], jnp.inf),
         n_steps=none,
+        n_visits=none,
         done=none > 0,
         unfinished=none == 0,
     )
 
-    def start(found):
-        def patience(n_left):
-            return jnp.where(n_left <= n_own, _PATIENCE_SHARED // 2, _PATIENCE_SHARED)
-
-        return _phase(problem, null, shared, found, solver, patience)
-
-    def go_on_with_some(carry):
-        found, n_passes = carry
-        (chosen,) = jnp.nonzero(found.unfinished, size=n_own, fill_value=n_neurons)
-        index = jnp.minimum(chosen, n_neurons - 1)
+    def visit(carry):
+        found, n_turns = carry
+        least = jnp.min(found.n_visits, where=found.unfinished, initial=solver.maxiter)
+        next_ones = found.unfinished & (found.n_visits == least)
+        (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
+        index, real = jnp.minimum(chosen, n_neurons - 1), chosen < n_neurons
         some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
         part = jax.tree.map(lambda a: a[..., index], found)
-        part = part._replace(done=part.done | (chosen == n_neurons))
-        whitening = own_whitening(some, part.theta, n_rows)
-        part, turns = _phase(some, some_null, whitening, part, solver, lambda _: _PATIENCE_OWN)
+        whitening = jax.lax.cond(
+            least == 0,
+            lambda: shared.neurons(index),
+            lambda: own_whitening(some, part.theta, n_rows, real),
+        )
+        part = part._replace(done=part.done | ~real)
+        part, turns = _phase(some, some_null, whitening, part, solver)
         found = jax.tree.map(
             lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
         )
-        return found, n_passes + turns + 1
+        return found, n_turns + turns + 1
 
-    def go_on_with_all(carry):
-        # One body for both phases: half as much to compile.
-        found, n_passes = carry
-        first = n_passes == 0
-        whitening = jax.lax.cond(
-            first, shared.by_neuron, lambda: own_whitening(problem, found.theta, n_rows)
-        )
-        patience = jnp.where(first, _PATIENCE_SHARED // 2, _PATIENCE_OWN)
-        found, turns = _phase(problem, null, whitening, found, solver, lambda _: patience)
-        return found, n_passes + turns + 1
-
-    few = n_own == n_neurons
-    return jax.lax.while_loop(
-        lambda carry: jnp.any(carry[0].unfinished),
-        go_on_with_all if few else go_on_with_some,
-        (found, jnp.asarray(0)) if few else start(found),
+    found, n_turns = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[0].unfinished), visit, (start, jnp.asarray(0))
     )
+    return found, 1 - (-n_turns * size // n_neurons)
 
 
 def _phase(
-    problem, null: Null, whitening: Whitening, found: _Found, solver, patience
+    problem, null: Null, whitening: OwnWhitening, found: _Found, solver
 ) -> tuple[_Found, jax.Array]:
-    """Go on in one set of coordinates for some turns, `patience` of the number of neurons left."""
+    """Go on in one set of coordinates, for as long as that costs less than the next one."""
 
-    def unfinished(point, turn):
-        n_left = jnp.sum(~(point.done | point.stuck) & (point.n_steps < solver.maxiter))
-        return (n_left > 0) & (turn < patience(n_left))
+    def worthwhile(point, turn):
+        left = ~(point.done | point.stuck) & (point.n_steps < solver.maxiter)
+        expected = jnp.mean(_turns_left(point.gains, solver.tol), where=left)
+        next_costs = _SETTLING_TURNS + _WHITENING_TURNS * jnp.sum(left)
+        return jnp.any(left) & ((turn < _SETTLING_TURNS) | (expected < next_costs))
 
     start = _begin(problem, found.theta, solver.memory)
     start = start._replace(done=found.done, n_steps=found.n_steps - 1)
-    point, turns = _turns(problem, null, whitening, start, solver, unfinished)
+    point, turns = _turns(problem, null, whitening, start, solver, worthwhile)
     improved = null.nats * (found.value - point.value) > _resolution(null, point.value)
     updated = _Found(
         point.theta,
@@ -195,6 +204,7 @@ def _phase(
         whitening.to_parameters(point.direction),
         point.gains[-1],
         point.n_steps,
+        found.n_visits + 1,
         point.done,
         ~point.done & improved & (point.n_steps < solver.maxiter),
     )
@@ -224,8 +234,8 @@ def _runs_away(problem, found: _Found) -> jax.Array:
     """Whether the loss stays as it is far along the step not taken: no optimum is near."""
 
     def block(X, y, weights, offset):
-        movement = X @ found.towards[:-1] + found.towards[-1:]
-        return jnp.max(jnp.abs(movement) * (weights > 0), axis=0)
+        movement = linear_predictor(found.towards, X, None)
+        return jnp.max(jnp.abs(movement) * (weights > 0), axis=1)
 
     def far_ahead(reach):
         value = penalized_loss(problem, found.theta + (10 / reach)[None] * found.towards)
@@ -268,7 +278,7 @@ def _turns(problem, null, whitening, point, solver, unfinished) -> tuple[_Point,
     return jax.lax.while_loop(lambda carry: unfinished(*carry), turn, (point, jnp.asarray(0)))
 
 
-def _turn(problem, null: Null, whitening: Whitening, point: _Point, solver) -> _Point:
+def _turn(problem, null: Null, whitening, point: _Point, solver) -> _Point:
     move = point.step[None] * point.direction
     theta = point.theta + whitening.to_parameters(move)
     value, gradient = value_and_grad(problem, theta)
@@ -310,10 +320,18 @@ def _push(queue: jax.Array, newest: jax.Array) -> jax.Array:
     return jnp.concatenate([queue[1:], newest[None]])
 
 
+def _shrinkage(gains: jax.Array) -> jax.Array:
+    return jnp.clip(jnp.sqrt(gains[2] / gains[0]), 0.0, 0.99)
+
+
 def _converged(gains: jax.Array, tol) -> jax.Array:
     """Whether the gains to come, if they go on shrinking as they did, sum to less than `tol`."""
-    shrinkage = jnp.clip(jnp.sqrt(gains[2] / gains[0]), 0.0, 0.99)
-    return gains[2] < tol * (1 - shrinkage)
+    return gains[2] < tol * (1 - _shrinkage(gains))
+
+
+def _turns_left(gains: jax.Array, tol) -> jax.Array:
+    """In how many turns the gains will be below `tol`, if they go on shrinking as they did."""
+    return jnp.clip(jnp.log(tol / gains[2]) / jnp.log(_shrinkage(gains)), 0, 100)
 
 
 def _quasi_newton(gradient, moves, bends, inverse) -> jax.Array:

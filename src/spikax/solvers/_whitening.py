@@ -11,15 +11,36 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from spikax.problem import Problem, gram, linear_predictor, sample_curvature
+from spikax.problem import (
+    Problem,
+    along,
+    border_moments,
+    gram,
+    linear_predictor,
+    sample_curvature,
+)
 
 
-class Whitening(NamedTuple):
-    """Linear maps from whitened coordinates to parameters, one for each neuron."""
+class OwnWhitening(NamedTuple):
+    """A linear map from whitened coordinates to parameters for each neuron."""
+
+    factor: jax.Array  # (n_neurons, p + 1, p + 1)
+
+    def to_parameters(self, whitened: jax.Array) -> jax.Array:
+        """Map a step from whitened coordinates to parameters."""
+        return jnp.einsum("npq,qn->pn", self.factor, whitened)
+
+    def pull_back(self, gradient: jax.Array) -> jax.Array:
+        """Map a gradient from parameters to whitened coordinates."""
+        return jnp.einsum("nqp,qn->pn", self.factor, gradient)
+
+
+class SharedWhitening(NamedTuple):
+    """Such maps, equal up to a scale for the neurons of a group."""
 
     factor: jax.Array  # (n_groups, p + 1, p + 1)
-    group: jax.Array | None  # index of each neuron's factor, None if each has its own
-    scale: jax.Array  # (p + 1, n_neurons) or (1, n_neurons)
+    group: jax.Array  # index of each neuron's factor, (n_neurons,)
+    scale: jax.Array  # of the whitened coordinates, (p + 1, n_neurons)
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
         """Map a step from whitened coordinates to parameters."""
@@ -27,18 +48,14 @@ class Whitening(NamedTuple):
 
     def pull_back(self, gradient: jax.Array) -> jax.Array:
         """Map a gradient from parameters to whitened coordinates."""
-        transposed = jnp.swapaxes(self.factor, 1, 2)
-        return self.scale * _by_group(transposed, self.group, gradient)
+        return self.scale * _by_group(jnp.swapaxes(self.factor, 1, 2), self.group, gradient)
 
-    def by_neuron(self) -> "Whitening":
-        """Give each neuron a factor of its own."""
-        factor = self.factor[self.group] * self.scale.T[:, None, :]
-        return Whitening(factor, None, jnp.ones_like(self.scale[:1]))
+    def neurons(self, index: jax.Array) -> OwnWhitening:
+        """Give some neurons maps of their own."""
+        return OwnWhitening(self.factor[self.group[index]] * self.scale.T[index, None, :])
 
 
-def _by_group(matrices: jax.Array, group: jax.Array | None, columns: jax.Array) -> jax.Array:
-    if group is None:
-        return jnp.einsum("npq,qn->pn", matrices, columns)
+def _by_group(matrices: jax.Array, group: jax.Array, columns: jax.Array) -> jax.Array:
     if matrices.shape[0] == 1:
         return matrices[0] @ columns
 
@@ -50,15 +67,17 @@ def _by_group(matrices: jax.Array, group: jax.Array | None, columns: jax.Array) 
     return jax.lax.scan(add, jnp.zeros_like(columns), items)[0]
 
 
-def shared_whitening(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> Whitening:
+def shared_whitening(
+    problem: Problem, intercept: jax.Array, curvature: jax.Array
+) -> SharedWhitening:
     """Whiten with the Gram matrix that all neurons share."""
     weight = jnp.mean(problem.total_weight)
 
-    def sample_weights(y, weights, offset):
+    def sample_weights(X, y, weights, offset):
         if offset is not None:
-            eta = jnp.broadcast_to(intercept[None] + offset, y.shape)
-            weights = weights * sample_curvature(problem, eta, y) / curvature[None]
-        return jnp.mean(weights, axis=1, keepdims=True) / weight
+            eta = jnp.broadcast_to(intercept[:, None] + offset, y.shape)
+            weights = weights * sample_curvature(problem, eta, y) / curvature[:, None]
+        return jnp.mean(weights, axis=0, keepdims=True) / weight
 
     moments = gram(problem, sample_weights)
     ridge = _ridge(problem)
@@ -88,56 +107,69 @@ def shared_whitening(problem: Problem, intercept: jax.Array, curvature: jax.Arra
     share = share[problem.group].T
     relative = ratio / jnp.where(typical > 0, typical, 1)[problem.group]
     whitened_curvature = curvature[None] * (share + relative[None] * (1 - share))
-    return Whitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
+    return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
 
 
-def own_whitening(problem: Problem, theta: jax.Array, n_rows: int) -> Whitening:
-    """Whiten each neuron with its own Hessian at `theta`, estimated from some of its rows.
+def own_whitening(
+    problem: Problem, theta: jax.Array, n_rows: int | None = None, wanted: jax.Array | None = None
+) -> OwnWhitening:
+    """Whiten each wanted neuron with its own Hessian at `theta`, from all or some of its rows.
 
     Half of the rows stand at equal steps of the neuron's cumulated curvature, half at equal steps
     of time: few rows of a sharply tuned neuron carry its curvature, and the others must not be
     forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
     """
-    T = problem.X.shape[0]
+    block = problem.X.shape[2]
+    n_samples = len(problem.X) * block
+    sampled = n_rows is not None and n_rows < n_samples
     ridge = _ridge(problem)
 
-    def column(a, neuron):
-        return a[:, 0] if a.shape[1] == 1 else a[:, neuron]
+    def curvature_at(theta):
+        def curvature(X, y, weights, offset):
+            return weights * sample_curvature(problem, linear_predictor(theta, X, offset), y)
+
+        return curvature
+
+    if sampled:
+        curvatures = along(problem, curvature_at(theta))
+        weights = along(problem, lambda X, y, weights, offset: weights)
+
+    def hessian(neuron):
+        if not sampled:
+            return gram(problem.neurons(neuron[None]), curvature_at(theta[:, neuron][:, None]))
+        v, w = curvatures[neuron], weights[jnp.minimum(neuron, len(weights) - 1)]
+        density = v / jnp.maximum(v.sum(), jnp.finfo(v.dtype).tiny) + w / w.sum()
+        edges = jnp.cumsum(density)
+        at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
+        rows = jnp.minimum(jnp.searchsorted(edges, at), n_samples - 1)
+        X = problem.X[rows // block, :, rows % block]
+        v = v[rows] * edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
+        weighted = v[:, None] * X
+        return border_moments(X.T @ weighted, weighted.sum(axis=0), v.sum())
 
     def factor(neuron):
-        w = column(problem.weights, neuron)
-        y = problem.y[:, neuron]
-        offset = None if problem.offset is None else column(problem.offset, neuron)[:, None]
-        eta = linear_predictor(theta[:, neuron, None], problem.X, offset)[:, 0]
-        v = w * sample_curvature(problem, eta, y) / problem.total_weight[neuron]
-        if n_rows >= T:
-            X, v = problem.X, v
-        else:
-            density = v / jnp.maximum(v.sum(), jnp.finfo(v.dtype).tiny) + w / w.sum()
-            edges = jnp.cumsum(density)
-            at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
-            rows = jnp.minimum(jnp.searchsorted(edges, at), T - 1)
-            X = problem.X[rows]
-            v = v[rows] * edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
-        weighted = v[:, None] * X
-        border = weighted.sum(axis=0)
-        hessian = jnp.block([[X.T @ weighted, border[:, None]], [border[None], v.sum()]])
         mask = problem.mask[:, neuron]
-        hessian = hessian * jnp.outer(mask, mask)
+        moments = hessian(neuron) / problem.total_weight[neuron] * jnp.outer(mask, mask)
         # A free parameter without curvature is as flat as the smallest that precision can tell.
-        level = jnp.trace(hessian) / jnp.maximum(mask.sum(), 1)
-        hessian = hessian + jnp.diag((1 - mask) * level + mask * column(ridge, neuron))
-        return _inverse_factor(hessian)
+        level = jnp.trace(moments) / jnp.maximum(mask.sum(), 1)
+        moments = moments + jnp.diag((1 - mask) * level + mask * ridge[:, neuron])
+        return _inverse_factor(moments)
 
-    n_neurons = problem.y.shape[1]
-    factors = jax.lax.map(factor, jnp.arange(n_neurons))
-    return Whitening(factors, None, jnp.ones((1, n_neurons), theta.dtype))
+    def factor_if_wanted(item):
+        neuron, wanted = item
+        none = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        return jax.lax.cond(wanted, factor, lambda _: none, neuron)
+
+    neurons = jnp.arange(problem.n_neurons)
+    if wanted is None:
+        return OwnWhitening(jax.lax.map(factor, neurons))
+    return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
 
 
 def _ridge(problem: Problem) -> jax.Array:
     """Second derivative of the penalty, the intercept's included, (p + 1, n_neurons)."""
     curvature = problem.regularizer.curvature(problem.strength)
-    shape = (problem.X.shape[1], problem.y.shape[1])
+    shape = (problem.n_features, problem.n_neurons)
     if curvature is None:
         return jnp.zeros((shape[0] + 1, shape[1]), problem.X.dtype)
     return jnp.pad(jnp.broadcast_to(curvature, shape), ((0, 1), (0, 0)))
