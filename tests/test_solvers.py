@@ -143,6 +143,35 @@ def test_every_neuron_has_a_status_of_its_own(solver, data):
     assert model.predict(X)[:, 1].sum() < 0.1
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_no_solver_calls_a_separation_converged(solver, data):
+    X, y = np.array(data[0]), np.array(data[1]["Poisson"])
+    X[:, 3] = np.arange(len(X)) % 5 == 0
+    y[X[:, 3] == 1, 1] = 0
+    with pytest.warns(RuntimeWarning, match="1 of 3 neurons .* neurons 1 "):
+        model = PopulationGLM(solver_name=solver).fit(X, y)
+    status = model.solver_state_.stats.status[1]
+    # Those that know the curvature poorly may still be under way.
+    assert status == Status.UNBOUNDED or ("jaxopt" in solver and status == Status.OUT_OF_STEPS)
+
+
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton"])
+@pytest.mark.parametrize(
+    ("family", "link", "mean"),
+    [("Gaussian", "exp", -1.0), ("Poisson", "logistic", 2.0), ("Gaussian", "one_over_x", -1.0)],
+)
+def test_a_mean_that_the_link_cannot_reach_is_told(solver, family, link, mean):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 2)), np.full((200, 2), 0.5)
+    y += 0.1 * rng.uniform(size=y.shape)
+    y[:, 1] += mean - 0.5
+    model = PopulationGLM(family, link, solver_name=solver)
+    with pytest.warns(RuntimeWarning, match="neurons 1 have their optimum at infinity"):
+        model.fit(X, y)
+    assert list(model.solver_state_.stats.status) == [Status.CONVERGED, Status.UNBOUNDED]
+    assert np.isfinite(model.predict(X)).all()
+
+
 @pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton", "ProximalGradient"])
 def test_running_out_of_steps_is_told_once_with_the_neurons_name(solver, data):
     X, observed = data

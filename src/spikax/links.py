@@ -228,6 +228,6 @@ INVERSE_LINKS = (
         _reciprocal,
         lambda eta: -_log(eta),
         lambda eta: _log(1 - _reciprocal(eta)),
-        _reciprocal,
+        _reachable(_reciprocal),
     ),
 )

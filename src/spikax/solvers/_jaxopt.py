@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from spikax.problem import Problem, null_model, penalized_loss, value_and_grad
 from spikax.regularizer import UnRegularized
-from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._whitening import own_whitening
 
 _COMMON = ("stepsize", "maxls", "decrease_factor")
 _LINE_SEARCH = (
@@ -105,9 +106,14 @@ class JaxoptSolver:
         assert theta is not None
         value = penalized_loss(problem, theta)
         residual = _residual(self, problem, theta)
+        away = null.at_bound
+        if problem.regularizer.smooth:
+            whitening = own_whitening(problem, theta, n_rows=max(4096, 16 * len(theta)))
+            slope = whitening.pull_back(value_and_grad(problem, theta)[1])
+            away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
         status = jnp.select(
             [~jnp.isfinite(value), residual <= 2 * tol],
-            [Status.NOT_FINITE, jnp.where(null.at_bound, Status.UNBOUNDED, Status.CONVERGED)],
+            [Status.NOT_FINITE, jnp.where(away, Status.UNBOUNDED, Status.CONVERGED)],
             jnp.where(n_steps >= self.maxiter, Status.OUT_OF_STEPS, Status.STALLED),
         )
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from spikax.problem import Problem, null_model, value_and_grad
 from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
 
 
@@ -64,8 +64,9 @@ class Newton:
             return _step(problem, null.nats, point, self)
 
         point = jax.lax.while_loop(unfinished, step, _begin(problem, null.nats, theta, self))
+        away = null.at_bound | runs_away(problem, null, point.theta, point.value, point.direction)
         status = jnp.select(
-            [~jnp.isfinite(point.value), point.done & null.at_bound, point.done, ~point.stuck],
+            [~jnp.isfinite(point.value), point.done & away, point.done, ~point.stuck],
             [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
             Status.STALLED,
         )

@@ -4,6 +4,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+
+from spikax.problem import Null, Problem, linear_predictor, penalized_loss, walk
 
 
 class Status(IntEnum):
@@ -24,3 +27,27 @@ class Outcome(NamedTuple):
     n_steps: jax.Array  # accepted steps, (n_neurons,)
     status: jax.Array  # a `Status`, (n_neurons,)
     n_passes: jax.Array  # passes over the data of the population, ()
+
+
+def runs_away(
+    problem: Problem, null: Null, theta: jax.Array, value: jax.Array, towards: jax.Array
+) -> jax.Array:
+    """Whether the loss stays as it is far along a step not taken: no optimum is near.
+
+    Separated observations do that, and means that the inverse link approaches but never reaches.
+    """
+    if problem.link.name == "identity":
+        return jnp.zeros(value.shape, bool)
+
+    def block(X, y, weights, offset):
+        movement = linear_predictor(towards, X, None)
+        return jnp.max(jnp.abs(movement) * (weights > 0), axis=1)
+
+    def far_ahead(reach):
+        ahead = penalized_loss(problem, theta + (10 / reach)[None] * towards)
+        return (reach > 0.01) & (null.nats * (ahead - value) < 1)
+
+    reach = walk(problem, block, jnp.maximum)
+    return jax.lax.cond(
+        jnp.any(reach > 0.01), far_ahead, lambda reach: jnp.zeros(reach.shape, bool), reach
+    )

@@ -16,14 +16,11 @@ import jax.numpy as jnp
 from spikax.problem import (
     Null,
     Problem,
-    linear_predictor,
     null_model,
-    penalized_loss,
     value_and_grad,
-    walk,
 )
 from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import (
     OwnWhitening,
     SharedWhitening,
@@ -161,17 +158,22 @@ def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
         found, n_turns = carry
         least = jnp.min(found.n_visits, where=found.unfinished, initial=solver.maxiter)
         next_ones = found.unfinished & (found.n_visits == least)
-        (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
-        index, real = jnp.minimum(chosen, n_neurons - 1), chosen < n_neurons
-        some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
-        part = jax.tree.map(lambda a: a[..., index], found)
+        if size == n_neurons:
+            index, wanted = jnp.arange(size), next_ones
+            some, some_null, part = problem, null, found
+        else:
+            (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
+            index, wanted = jnp.minimum(chosen, n_neurons - 1), chosen < n_neurons
+            some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
+            part = jax.tree.map(lambda a: a[..., index], found)
         whitening = jax.lax.cond(
             least == 0,
             lambda: shared.neurons(index),
-            lambda: own_whitening(some, part.theta, n_rows, real),
+            lambda: own_whitening(some, part.theta, n_rows, wanted),
         )
-        part = part._replace(done=part.done | ~real)
-        part, turns = _phase(some, some_null, whitening, part, solver)
+        part, turns = _phase(some, some_null, whitening, part, wanted, solver)
+        if size == n_neurons:
+            return part, n_turns + turns + 1
         found = jax.tree.map(
             lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
         )
@@ -184,9 +186,9 @@ def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
 
 
 def _phase(
-    problem, null: Null, whitening: OwnWhitening, found: _Found, solver
+    problem, null: Null, whitening: OwnWhitening, found: _Found, wanted, solver
 ) -> tuple[_Found, jax.Array]:
-    """Go on in one set of coordinates, for as long as that costs less than the next one."""
+    """Go on with the wanted neurons in one set of coordinates, while that is worth its time."""
 
     def worthwhile(point, turn):
         left = ~(point.done | point.stuck) & (point.n_steps < solver.maxiter)
@@ -195,7 +197,7 @@ def _phase(
         return jnp.any(left) & ((turn < _SETTLING_TURNS) | (expected < next_costs))
 
     start = _begin(problem, found.theta, solver.memory)
-    start = start._replace(done=found.done, n_steps=found.n_steps - 1)
+    start = start._replace(done=~wanted, n_steps=found.n_steps - 1)
     point, turns = _turns(problem, null, whitening, start, solver, worthwhile)
     improved = null.nats * (found.value - point.value) > _resolution(null, point.value)
     updated = _Found(
@@ -208,7 +210,7 @@ def _phase(
         point.done,
         ~point.done & improved & (point.n_steps < solver.maxiter),
     )
-    return jax.tree.map(lambda old, new: choose(found.done, old, new), found, updated), turns
+    return jax.tree.map(lambda new, old: choose(wanted, new, old), updated, found), turns
 
 
 def _resolution(null: Null, value: jax.Array) -> jax.Array:
@@ -217,35 +219,17 @@ def _resolution(null: Null, value: jax.Array) -> jax.Array:
 
 
 def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
+    away = runs_away(problem, null, found.theta, found.value, found.towards)
     converged = found.done | (found.gain <= _resolution(null, found.value))
     return jnp.select(
         [
             ~jnp.isfinite(found.value),
-            converged & (null.at_bound | _runs_away(problem, found)),
+            converged & (null.at_bound | away),
             converged,
             found.n_steps >= solver.maxiter,
         ],
         [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
         Status.STALLED,
-    )
-
-
-def _runs_away(problem, found: _Found) -> jax.Array:
-    """Whether the loss stays as it is far along the step not taken: no optimum is near."""
-
-    def block(X, y, weights, offset):
-        movement = linear_predictor(found.towards, X, None)
-        return jnp.max(jnp.abs(movement) * (weights > 0), axis=1)
-
-    def far_ahead(reach):
-        value = penalized_loss(problem, found.theta + (10 / reach)[None] * found.towards)
-        return (reach > 0.01) & (problem.total_weight * (value - found.value) < 1)
-
-    if problem.family.mean_bounds == (-jnp.inf, jnp.inf):
-        return jnp.zeros_like(found.done)
-    reach = walk(problem, block, jnp.maximum)
-    return jax.lax.cond(
-        jnp.any(reach > 0.01), far_ahead, lambda reach: jnp.zeros(reach.shape, bool), reach
     )
 
 
