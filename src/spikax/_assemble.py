@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import cho_solve, qr, solve_triangular
@@ -76,14 +77,15 @@ def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     return padded
 
 
-def lay_out(rows: Callable[[slice], np.ndarray], n_samples: int, width: int, dtype) -> np.ndarray:
-    """Lay samples out in blocks (n_blocks, width, block), zero after the last one.
+def lay_out(rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Lay an array (n_samples, width) out in blocks (n_blocks, width, block), padded with zeros.
 
-    `rows(piece)` gives the samples of a slice, (n, width): a few at a time, which stay in the
-    processor's cache while they are turned.
+    `rows(piece)` gives a slice of its samples: a few at a time, which stay in the processor's
+    cache while they are turned.
     """
+    n_samples, width = shape
     n_blocks, block = blocks(n_samples)
-    laid = np.zeros((n_blocks, width, block), dtype)
+    laid = _zeros((n_blocks, width, block), dtype)
 
     for index, columns in enumerate(laid):
         first = index * block
@@ -91,6 +93,14 @@ def lay_out(rows: Callable[[slice], np.ndarray], n_samples: int, width: int, dty
             stop = min(start + _PIECE, block, n_samples - first)
             columns[:, start:stop] = rows(slice(first + start, first + stop)).T
     return laid
+
+
+def _zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Make an array that JAX can take without a copy: XLA's arrays start at multiples of 64."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
@@ -122,7 +132,7 @@ def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> 
             standardised[~rows[some]] = 0
         return standardised
 
-    return lay_out(piece, *X.shape, dtype)
+    return lay_out(piece, X.shape, dtype)
 
 
 def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
@@ -245,11 +255,11 @@ def assemble(
         free[-1] = 0
 
     def samples(array: np.ndarray) -> np.ndarray:
-        return lay_out(array.__getitem__, *array.shape, dtype)
+        return lay_out(array.__getitem__, array.shape, dtype)
 
-    # NumPy arrays: the compiled program takes them as they are.
+    # The small ones as NumPy arrays, which the compiled program takes as they are.
     leaves: dict[str, Any] = {
-        "X": design,
+        "X": jax.device_put(design, may_alias=True),
         "y": samples(y),
         "weights": samples(weight),
         "offset": None if offset is None else samples(offset),

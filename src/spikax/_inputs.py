@@ -6,7 +6,8 @@ ignore get weight zero; everything wrong is said here, before anything is compil
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
-from spikax._time_series import TimeSeries
+from spikax._time_series import TimeSeries, check_same_times
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,58 @@ class Layout:
                 return f"column {index} of {name}"
             index -= width
         raise IndexError(index)
+
+
+class Data(NamedTuple):
+    """Checked samples."""
+
+    X: np.ndarray  # (n_samples, n_features)
+    y: np.ndarray  # (n_samples, n_neurons)
+    layout: Layout
+    valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+    weights: np.ndarray | None  # (n_samples,)
+    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
+        weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
+        return weight if self.valid is None else weight * self.valid
+
+
+def samples(X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool) -> Data:
+    """Check all that comes one by one with the samples."""
+    matrix, layout = design_matrix(X)
+    observed = observations(y, single, len(matrix), layout)
+    n_samples, n_neurons = observed.shape
+    weights = sample_weights(sample_weight, n_samples)
+    added = offsets(offset, n_samples, n_neurons)
+    valid: Any = finite_rows(matrix, layout.column)
+    valid = None if valid is None else valid.all(axis=1, keepdims=True)
+    for array, name in ((observed, "y"), (added, "offset")):
+        if array is not None:
+            more = finite_rows(array, partial(column_of, name, array.shape[1]))
+            if more is not None:
+                more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
+                valid = more if valid is None else valid & more
+    check_support(observed, family, single)
+    if n_samples == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={matrix.shape}) while a minimum of 1 is "
+            "required."
+        )
+    data = Data(matrix, observed, layout, valid, weights, added)
+    if not (data.weight > 0).any():
+        raise ValueError(
+            f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "
+            "sample_weight of zero."
+        )
+    return data
+
+
+def column_of(name: str, n_columns: int, column: int) -> str:
+    """Name a column of an argument that has names for its neurons."""
+    return name if n_columns == 1 else f"column {column} of {name}"
 
 
 def as_float_array(value: Any, name: str) -> np.ndarray:
@@ -136,20 +189,6 @@ def _is_rows(X: Any) -> bool:
     return not any(isinstance(x, dict) for x in X) and not any(np.ndim(x) >= 2 for x in leaves)
 
 
-def check_same_times(name: str, series: Any, other_name: str, other: Any) -> None:
-    """Refuse two time series that are not on one time axis."""
-    t, u = series.t, other.t
-    if t.shape != u.shape or not np.allclose(t, u, rtol=0, atol=1e-6):
-        raise ValueError(
-            f"{name} and {other_name} have different time axes: {_span(t)} and {_span(u)}. "
-            "Restrict or interpolate them to one another first."
-        )
-
-
-def _span(t: np.ndarray) -> str:
-    return f"{t.size} samples" + (f" from {t[0]:g} to {t[-1]:g} s" if t.size else "")
-
-
 def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.ndarray:
     """Make the (n_samples, n_neurons) array of what was observed."""
     array = as_float_array(y, "y")
@@ -159,7 +198,7 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
             f"A column-vector y was passed when a 1d array was expected (shape {array.shape}): "
             "pass y.ravel(), or use PopulationGLM.",
             DataConversionWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         array = array[:, 0]
     if array.ndim != (1 if single else 2):

@@ -24,6 +24,20 @@ class Epochs(NamedTuple):
     stop: np.ndarray
 
 
+def check_same_times(name: str, series: Any, other_name: str, other: Any) -> None:
+    """Refuse two time series that are not on one time axis."""
+    t, u = series.t, other.t
+    if t.shape != u.shape or not np.allclose(t, u, rtol=0, atol=1e-6):
+        raise ValueError(
+            f"{name} and {other_name} have different time axes: {_span(t)} and {_span(u)}. "
+            "Restrict or interpolate them to one another first."
+        )
+
+
+def _span(t: np.ndarray) -> str:
+    return f"{t.size} samples" + (f" from {t[0]:g} to {t[-1]:g} s" if t.size else "")
+
+
 def values(x: Any, name: str) -> ArrayLike:
     """Return `x` as a floating JAX or NumPy array; JAX arrays and tracers stay what they are."""
     array = x.d if isinstance(x, TimeSeries) else x

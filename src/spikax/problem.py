@@ -71,6 +71,11 @@ class Problem:
         """Number of features."""
         return self.X.shape[1]
 
+    @property
+    def n_samples(self) -> int:
+        """Number of samples, the padding included."""
+        return len(self.X) * self.X.shape[2]
+
     def neurons(self, index: jax.Array) -> "Problem":
         """Restrict the problem to some neurons, each a group of its own."""
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from spikax._time_series import TimeSeries, like, values
+from spikax._time_series import TimeSeries, check_same_times, like, values
 from spikax.basis._families import Family
 from spikax.basis._ways import Bounds, Convolve, Evaluate, Way
 
@@ -307,15 +307,15 @@ def _check_lengths(xs: tuple[Any, ...]) -> None:
 
 def _shared_time(xs: tuple[Any, ...]) -> Any:
     """Return the first pynapple object, if any, once all are known to share its time axis."""
-    series = [x for x in xs if isinstance(x, TimeSeries)]
-    for x in series[1:]:
-        same_support = np.array_equal(x.time_support.values, series[0].time_support.values)
-        if not (same_support and np.allclose(x.t, series[0].t, rtol=0, atol=1e-6)):
+    named = [(f"input {i}", x) for i, x in enumerate(xs) if isinstance(x, TimeSeries)]
+    for name, x in named[1:]:
+        check_same_times(*named[0], name, x)
+        if not np.array_equal(x.time_support.values, named[0][1].time_support.values):
             raise ValueError(
-                "The pynapple inputs have different time axes. Bring them to the same samples "
-                "with `value_from` or `restrict`."
+                f"{named[0][0]} and {name} have different time axes: their epochs differ. "
+                "Restrict them to the same ones first."
             )
-    return series[0] if series else None
+    return named[0][1] if named else None
 
 
 def _unfold(array: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:

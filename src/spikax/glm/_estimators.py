@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from spikax import _inputs, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
 from spikax._errors import unknown_name
-from spikax._inputs import Layout
+from spikax._inputs import Data, Layout
 from spikax._time_series import TimeSeries
 from spikax.fit import fit_population, null_parameters, start_batches, update_on_batch
 from spikax.glm._prediction import mean_of, sample_scores
@@ -30,23 +30,6 @@ class _Parts(NamedTuple):
     model: ObservationModel
     link: InverseLink
     regularizer: Regularizer
-
-
-class _Data(NamedTuple):
-    """Checked inputs."""
-
-    X: np.ndarray  # (n_samples, n_features)
-    y: np.ndarray  # (n_samples, n_neurons)
-    layout: Layout
-    valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
-    weights: np.ndarray | None  # (n_samples,)
-    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
-
-    @property
-    def weight(self) -> np.ndarray:
-        """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
-        weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
-        return weight if self.valid is None else weight * self.valid
 
 
 class _BatchState(NamedTuple):
@@ -517,39 +500,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             regularizer.resolve(self.regularizer),
         )
 
-    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> _Data:
+    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> Data:
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} requires y to be passed, but the target y is None."
             )
-        matrix, layout = _inputs.design_matrix(X)
-        observed = _inputs.observations(y, self._single, len(matrix), layout)
-        n_samples, n_neurons = observed.shape
-        weights = _inputs.sample_weights(sample_weight, n_samples)
-        offset = _inputs.offsets(offset, n_samples, n_neurons)
-        valid = _inputs.finite_rows(matrix, layout.column)
-        valid: Any = None if valid is None else valid.all(axis=1, keepdims=True)
-        for array, name in ((observed, "y"), (offset, "offset")):
-            if array is not None:
-                more = _inputs.finite_rows(array, partial(_column_of, name, array.shape[1]))
-                if more is not None:
-                    more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
-                    valid = more if valid is None else valid & more
-        _inputs.check_support(observed, parts.model.family, self._single)
-        if n_samples == 0:
-            raise ValueError(
-                f"Found array with 0 sample(s) (shape={matrix.shape}) while a minimum of 1 is "
-                "required."
-            )
-        data = _Data(matrix, observed, layout, valid, weights, offset)
-        if not (data.weight > 0).any():
-            raise ValueError(
-                f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "
-                "sample_weight of zero."
-            )
-        return data
+        return _inputs.samples(X, y, sample_weight, offset, parts.model.family, self._single)
 
-    def _problem(self, data: _Data, parts: _Parts, units: Units | None = None):
+    def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
         n_neurons = data.y.shape[1]
         return assemble(
             data.X,
@@ -568,29 +526,29 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             units=units,
         )
 
-    def _solve(self, data: _Data, parts: _Parts, solver, init_params):
+    def _solve(self, data: Data, parts: _Parts, solver, init_params):
         problem, units = self._problem(data, parts)
         theta = None
         if init_params is not None:
             theta = self._theta(init_params, "init_params", data, units) * problem.mask
         return problem, units, jax.device_get(fit_population(problem, solver, theta))
 
-    def _stacked(self, params, argument: str, data: _Data, xp: Any = np):
+    def _stacked(self, params, argument: str, data: Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""
         n_neurons = data.y.shape[1]
         return _inputs.parameters(params, argument, data.layout, n_neurons, self._single, xp)
 
-    def _theta(self, params, argument: str, data: _Data, units: Units) -> jax.Array:
+    def _theta(self, params, argument: str, data: Data, units: Units) -> jax.Array:
         theta = units.from_user(*self._stacked(params, argument, data))
         return jnp.asarray(theta, jnp.result_type(float))
 
-    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: _Data):
+    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: Data):
         # As precise as the features: those that are nearly collinear need every digit.
         dtype = np.result_type(data.X.dtype, jnp.result_type(float))
         coef = (coef[:, 0] if self._single else coef).astype(dtype)
         return data.layout.split(coef), intercept.astype(dtype)
 
-    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, data: _Data) -> None:
+    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, data: Data) -> None:
         self.coef_, self.intercept_ = self._shaped(coef, intercept, data)
 
     def _remember_features(self, X, layout: Layout) -> None:
@@ -618,7 +576,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         added = _inputs.offsets(offset, *eta.shape)
         if added is None:
             return eta
-        _inputs.finite_rows(added, partial(_column_of, "offset", added.shape[1]))
+        _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
         return eta + added
 
     def _like_features(self, array: np.ndarray, layout: Layout):
@@ -694,10 +652,6 @@ class GLM(PopulationGLM):
 def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
     per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
     return float(np.average(per_sample, weights=weights))
-
-
-def _column_of(name: str, n_columns: int, column: int) -> str:
-    return name if n_columns == 1 else f"column {column} of {name}"
 
 
 def _columns(y):

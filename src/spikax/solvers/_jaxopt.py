@@ -108,7 +108,7 @@ class JaxoptSolver:
         residual = _residual(self, problem, theta)
         away = null.at_bound
         if problem.regularizer.smooth:
-            whitening = own_whitening(problem, theta, n_rows=max(4096, 16 * len(theta)))
+            whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
             away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
         status = jnp.select(

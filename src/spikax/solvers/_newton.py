@@ -38,18 +38,11 @@ class Newton:
     GLM(solver_name='Newton')
     """
 
+    needs_smooth = True
+    needs_double = False
+
     tol: float = 1e-4
     maxiter: int = 100
-
-    @property
-    def needs_smooth(self) -> bool:
-        """Whether the penalty must have a gradient everywhere."""
-        return True
-
-    @property
-    def needs_double(self) -> bool:
-        """Whether single precision is too coarse: no, its steps are accepted by their slopes."""
-        return False
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -96,7 +89,8 @@ class _Point(NamedTuple):
 
 def _begin(problem, nats, theta, solver) -> _Point:
     value, gradient = value_and_grad(problem, theta)
-    direction, done = _direction(problem, nats, theta, gradient, solver)
+    everyone = nats > 0
+    direction, done = _direction(problem, nats, theta, gradient, everyone, solver)
     n_steps = jnp.zeros(value.shape, int)
     return _Point(
         theta,
@@ -121,7 +115,7 @@ def _step(problem, nats, point: _Point, solver) -> _Point:
     accepted = good & ~waits
     theta = choose(accepted, theta, point.theta)
     gradient = choose(accepted, gradient, point.gradient)
-    direction, done = _direction(problem, nats, theta, gradient, solver)
+    direction, done = _direction(problem, nats, theta, gradient, accepted, solver)
     step = jnp.where(accepted, 1.0, jnp.where(waits, point.step, next_step))
     return _Point(
         theta,
@@ -136,9 +130,9 @@ def _step(problem, nats, point: _Point, solver) -> _Point:
     )
 
 
-def _direction(problem, nats, theta, gradient, solver):
+def _direction(problem, nats, theta, gradient, wanted, solver):
     """Newton's direction, and whether it is expected to gain less than the tolerance."""
-    whitening = own_whitening(problem, theta)
+    whitening = own_whitening(problem, theta, problem.n_samples, wanted)
     whitened = whitening.pull_back(gradient)
     gain = nats * jnp.sum(whitened**2, axis=0) / 2
     return -whitening.to_parameters(whitened), gain < solver.tol

@@ -45,6 +45,7 @@ class WhitenedLBFGS:
     tol
         Log-likelihood, in nats over all samples, that a neuron may still gain when it stops
         (default 1e-4). It bounds every coefficient's error by `sqrt(2 * tol)` standard errors.
+        Weights count as samples do: with `sample_weight=2` there are twice as many nats.
     maxiter
         Largest number of steps of a neuron (default 500).
     memory
@@ -62,19 +63,12 @@ class WhitenedLBFGS:
     PopulationGLM(solver_kwargs={'tol': 1e-06}, solver_name='WhitenedLBFGS')
     """
 
+    needs_smooth = True
+    needs_double = False
+
     tol: float = 1e-4
     maxiter: int = 500
     memory: int = field(default=10, metadata={"static": True})
-
-    @property
-    def needs_smooth(self) -> bool:
-        """Whether the penalty must have a gradient everywhere."""
-        return True
-
-    @property
-    def needs_double(self) -> bool:
-        """Whether single precision is too coarse: no, its steps are accepted by their slopes."""
-        return False
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -136,9 +130,8 @@ class _Found(NamedTuple):
 def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
     """Visit buckets of neurons until all are finished; count the passes over the data."""
     n_neurons, n_parameters = problem.n_neurons, len(theta)
-    n_samples = len(problem.X) * problem.X.shape[2]
     # As many neurons go together as their factors take no more room than X.
-    most = max(4, min(_BUCKET, n_samples // n_parameters))
+    most = max(4, min(_BUCKET, problem.n_samples // n_parameters))
     size = math.ceil(n_neurons / math.ceil(n_neurons / most))
     n_rows = max(4096, 16 * n_parameters)
     shared = shared_whitening(problem, null.intercept, null.curvature)
@@ -159,11 +152,11 @@ def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
         least = jnp.min(found.n_visits, where=found.unfinished, initial=solver.maxiter)
         next_ones = found.unfinished & (found.n_visits == least)
         if size == n_neurons:
-            index, wanted = jnp.arange(size), next_ones
-            some, some_null, part = problem, null, found
+            index = chosen = jnp.arange(n_neurons)
+            wanted, some, some_null, part = next_ones, problem, null, found
         else:
             (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
-            index, wanted = jnp.minimum(chosen, n_neurons - 1), chosen < n_neurons
+            wanted, index = chosen < n_neurons, jnp.minimum(chosen, n_neurons - 1)
             some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
             part = jax.tree.map(lambda a: a[..., index], found)
         whitening = jax.lax.cond(
@@ -172,12 +165,11 @@ def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
             lambda: own_whitening(some, part.theta, n_rows, wanted),
         )
         part, turns = _phase(some, some_null, whitening, part, wanted, solver)
-        if size == n_neurons:
-            return part, n_turns + turns + 1
-        found = jax.tree.map(
-            lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
-        )
-        return found, n_turns + turns + 1
+        if size < n_neurons:
+            part = jax.tree.map(
+                lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
+            )
+        return part, n_turns + turns + 1
 
     found, n_turns = jax.lax.while_loop(
         lambda carry: jnp.any(carry[0].unfinished), visit, (start, jnp.asarray(0))

@@ -5,6 +5,7 @@ and `t S` its ridge term, `c G + t S` is factored for all neurons at once: `B = 
 `C^-1 G C^-T = Q diag(share) Q'` give `c G + t S = C Q diag(c share + t (1 - share)) Q' C'`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -111,41 +112,12 @@ def shared_whitening(
 
 
 def own_whitening(
-    problem: Problem, theta: jax.Array, n_rows: int | None = None, wanted: jax.Array | None = None
+    problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.Array
 ) -> OwnWhitening:
-    """Whiten each wanted neuron with its own Hessian at `theta`, from all or some of its rows.
-
-    Half of the rows stand at equal steps of the neuron's cumulated curvature, half at equal steps
-    of time: few rows of a sharply tuned neuron carry its curvature, and the others must not be
-    forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
-    """
-    block = problem.X.shape[2]
-    n_samples = len(problem.X) * block
-    sampled = n_rows is not None and n_rows < n_samples
+    """Whiten each wanted neuron with its own Hessian at `theta`, from so many of its rows."""
     ridge = _ridge(problem)
-
-    def curvature_at(theta):
-        def curvature(X, y, weights, offset):
-            return weights * sample_curvature(problem, linear_predictor(theta, X, offset), y)
-
-        return curvature
-
-    if sampled:
-        curvatures = along(problem, curvature_at(theta))
-        weights = along(problem, lambda X, y, weights, offset: weights)
-
-    def hessian(neuron):
-        if not sampled:
-            return gram(problem.neurons(neuron[None]), curvature_at(theta[:, neuron][:, None]))
-        v, w = curvatures[neuron], weights[jnp.minimum(neuron, len(weights) - 1)]
-        density = v / jnp.maximum(v.sum(), jnp.finfo(v.dtype).tiny) + w / w.sum()
-        edges = jnp.cumsum(density)
-        at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
-        rows = jnp.minimum(jnp.searchsorted(edges, at), n_samples - 1)
-        X = problem.X[rows // block, :, rows % block]
-        v = v[rows] * edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
-        weighted = v[:, None] * X
-        return border_moments(X.T @ weighted, weighted.sum(axis=0), v.sum())
+    some = n_rows < problem.n_samples
+    hessian = _hessian_of_some(problem, theta, n_rows) if some else _hessian_of_all(problem, theta)
 
     def factor(neuron):
         mask = problem.mask[:, neuron]
@@ -161,9 +133,47 @@ def own_whitening(
         return jax.lax.cond(wanted, factor, lambda _: none, neuron)
 
     neurons = jnp.arange(problem.n_neurons)
-    if wanted is None:
-        return OwnWhitening(jax.lax.map(factor, neurons))
     return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
+
+
+def _curvature_at(problem: Problem, theta: jax.Array) -> Callable:
+    def curvature(X, y, weights, offset):
+        return weights * sample_curvature(problem, linear_predictor(theta, X, offset), y)
+
+    return curvature
+
+
+def _hessian_of_all(problem: Problem, theta: jax.Array) -> Callable:
+    def hessian(neuron):
+        curvature = _curvature_at(problem, theta[:, neuron][:, None])
+        return gram(problem.neurons(neuron[None]), curvature)
+
+    return hessian
+
+
+def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callable:
+    """Estimate a neuron's Hessian from some rows.
+
+    Half of the rows stand at equal steps of the neuron's cumulated curvature, half at equal steps
+    of time: few rows of a sharply tuned neuron carry its curvature, and the others must not be
+    forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
+    """
+    block = problem.X.shape[2]
+    curvature = along(problem, _curvature_at(problem, theta))
+    weights = along(problem, lambda X, y, weights, offset: weights)
+
+    def hessian(neuron):
+        v, w = curvature[neuron], weights[jnp.minimum(neuron, len(weights) - 1)]
+        density = v / jnp.maximum(v.sum(), jnp.finfo(v.dtype).tiny) + w / w.sum()
+        edges = jnp.cumsum(density)
+        at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
+        rows = jnp.minimum(jnp.searchsorted(edges, at), v.size - 1)
+        X = problem.X[rows // block, :, rows % block]
+        v = v[rows] * edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
+        weighted = v[:, None] * X
+        return border_moments(X.T @ weighted, weighted.sum(axis=0), v.sum())
+
+    return hessian
 
 
 def _ridge(problem: Problem) -> jax.Array:
