@@ -64,7 +64,7 @@ def padded_length(n_samples: int) -> int:
 def blocks(n_samples: int) -> tuple[int, int]:
     """Choose the number and the length of the blocks for so many samples."""
     wanted = n_samples + 11
-    length = wanted if wanted <= 4 * _BLOCK else wanted / round(wanted / _BLOCK)
+    length = wanted / max(1, round(wanted / _BLOCK))
     step = max(64, 1 << max(0, int(length).bit_length() - 5))
     block = math.ceil(length / step) * step
     return math.ceil(wanted / block), block
@@ -257,9 +257,10 @@ def assemble(
     def samples(array: np.ndarray) -> np.ndarray:
         return lay_out(array.__getitem__, array.shape, dtype)
 
-    # The small ones as NumPy arrays, which the compiled program takes as they are.
+    # The compiled program copies NumPy arrays, which is quickest for all but a large design.
+    large = design.nbytes > 2**20
     leaves: dict[str, Any] = {
-        "X": jax.device_put(design, may_alias=True),
+        "X": jax.device_put(design, may_alias=True) if large else design,
         "y": samples(y),
         "weights": samples(weight),
         "offset": None if offset is None else samples(offset),
