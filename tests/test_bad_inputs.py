@@ -150,6 +150,11 @@ BEFORE_FIT = {
         ValueError,
         "y holds -2 in row 3 of neuron 1 Poisson non-negative observation_model",
     ),
+    "Gamma of zero": (
+        lambda: PopulationGLM("Gamma").fit(X, but(Y + 1.0, (3, 1), 0)),
+        ValueError,
+        "y holds 0 in row 3 of neuron 1 Gamma positive numbers observation_model",
+    ),
     "Bernoulli between 0 and 1": (
         lambda: GLM("Bernoulli").fit(X, but(y > 0, 3, 0.5)),
         ValueError,

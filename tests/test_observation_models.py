@@ -14,9 +14,15 @@ LOG_DENSITY = {
     "Poisson": lambda y, mean, scale: stats.poisson.logpmf(y, mean),
     "Bernoulli": lambda y, mean, scale: stats.bernoulli.logpmf(y, mean),
     "Gaussian": lambda y, mean, scale: stats.norm.logpdf(y, mean, np.sqrt(scale)),
+    "Gamma": lambda y, mean, scale: stats.gamma.logpdf(y, 1 / scale, scale=scale * mean),
 }
-SCALE = {"Poisson": 1.0, "Bernoulli": 1.0, "Gaussian": 0.7}
-OBSERVED = {"Poisson": [0, 1, 2, 7, 40], "Bernoulli": [0, 1], "Gaussian": [-2.5, 0, 3]}
+SCALE = {"Poisson": 1.0, "Bernoulli": 1.0, "Gaussian": 0.7, "Gamma": 0.7}
+OBSERVED = {
+    "Poisson": [0, 1, 2, 7, 40],
+    "Bernoulli": [0, 1],
+    "Gaussian": [-2.5, 0, 3],
+    "Gamma": [0.01, 0.5, 3, 40],
+}
 
 every_model = pytest.mark.parametrize("name", OBSERVATION_MODELS)
 every_link = pytest.mark.parametrize("link", INVERSE_LINKS, ids=lambda link: link.name)
@@ -121,7 +127,12 @@ def test_samples_have_the_mean_and_the_variance_of_the_family(name, key):
     drawn = np.asarray(
         model.sample_generator(key, jnp.broadcast_to(mean, (n, 3)), scale), np.float64
     )
-    variance = {"Poisson": mean, "Bernoulli": mean * (1 - mean), "Gaussian": scale}[name]
+    variance = {
+        "Poisson": mean,
+        "Bernoulli": mean * (1 - mean),
+        "Gaussian": scale,
+        "Gamma": scale * mean**2,
+    }[name]
     variance = np.broadcast_to(variance, 3)
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=5 * np.sqrt(variance.max() / n))
     np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.03)
@@ -133,10 +144,10 @@ def test_the_scale_is_estimated_where_the_family_has_one(name, data):
     y, mean = data
     dof = np.array([57.0, 50.0, 40.0])
     expected = np.ones(3)
-    if name == "Gaussian":
-        expected = [
-            stats.moment(y[:, j] - mean[:, j], 2, center=0) * 60 / dof[j] for j in range(3)
-        ]
+    if name in ("Gaussian", "Gamma"):
+        unit = mean if name == "Gamma" else np.ones_like(mean)
+        residual = (y - mean) / unit
+        expected = [stats.moment(residual[:, j], 2, center=0) * 60 / dof[j] for j in range(3)]
     np.testing.assert_allclose(resolve(name).estimate_scale(y, mean, dof), expected, rtol=1e-10)
 
 

@@ -1,5 +1,7 @@
 """Agreement with statsmodels and scikit-learn, on simulated spikes and on the recording."""
 
+import warnings
+
 import jax
 import numpy as np
 import pynapple as nap
@@ -7,6 +9,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from sklearn import linear_model
+from statsmodels.tools import sm_exceptions
 
 import spikax as nmo
 from spikax.glm import GLM, PopulationGLM
@@ -18,12 +21,15 @@ MODELS = {
     "logit": ("Bernoulli", "logistic", sm.families.Binomial(), lambda e: 1 / (1 + np.exp(-e))),
     "probit": ("Bernoulli", "norm_cdf", sm.families.Binomial(LINKS.Probit()), stats.norm.cdf),
     "gaussian": ("Gaussian", "identity", sm.families.Gaussian(), lambda e: e),
+    "gamma": ("Gamma", "one_over_x", sm.families.Gamma(), lambda e: 1 / (8 + e)),
+    "gamma-log": ("Gamma", "exp", sm.families.Gamma(LINKS.Log()), np.exp),
     "gaussian-log": ("Gaussian", "exp", sm.families.Gaussian(LINKS.Log()), np.exp),
 }
 DRAW = {
     "Poisson": lambda rng, mean: rng.poisson(mean),
     "Bernoulli": lambda rng, mean: rng.binomial(1, mean),
     "Gaussian": lambda rng, mean: rng.normal(mean, 0.3),
+    "Gamma": lambda rng, mean: rng.gamma(2.0, mean / 2),
 }
 
 
@@ -50,7 +56,9 @@ def simulated(request):
 
 
 def fit_peer(family, X, y, weights=None, offset=None):
-    model = sm.GLM(y, sm.add_constant(X), family, freq_weights=weights, offset=offset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sm_exceptions.DomainWarning)  # of a Gamma with 1 / eta
+        model = sm.GLM(y, sm.add_constant(X), family, freq_weights=weights, offset=offset)
     return model.fit(tol=1e-13, maxiter=200)
 
 
@@ -95,11 +103,12 @@ def test_scores_are_those_of_statsmodels_and_scipy(simulated):
             "Poisson": lambda mean: stats.poisson.logpmf(y, mean),
             "Bernoulli": lambda mean: stats.bernoulli.logpmf(y, mean),
             "Gaussian": lambda mean: stats.norm.logpdf(y, mean, np.sqrt(scale)),
+            "Gamma": lambda mean: stats.gamma.logpdf(y, 1 / scale, scale=scale * mean),
         }[family](mean)
         for mean in (mean, y.mean())
     )
     assert log_likelihood == pytest.approx(log_density.mean(), rel=1e-6)
-    if family != "Gaussian":  # statsmodels takes another scale for its null model
+    if family not in ("Gaussian", "Gamma"):  # statsmodels takes another scale for its null model
         assert log_likelihood == pytest.approx(peer.llf / len(y), rel=1e-6)
         assert mcfadden == pytest.approx(1 - peer.llf / peer.llnull, rel=1e-5)
     assert mcfadden == pytest.approx(1 - log_density.sum() / null_log_density.sum(), rel=1e-5)

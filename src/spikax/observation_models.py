@@ -176,6 +176,52 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
+class Gamma:
+    """Positive values whose standard deviation is proportional to their mean."""
+
+    default_link: ClassVar[str] = "one_over_x"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    support: ClassVar[str] = "positive numbers"
+    has_scale: ClassVar[bool] = True
+
+    def allows(self, y):
+        """Whether each observation is positive."""
+        return y > 0
+
+    def loss(self, eta, y, link):
+        """Loss `y / mu + log mu`."""
+        log_mean = link.log_mean(eta)
+        return y * links.resolve("exp").mean(-log_mean) + log_mean
+
+    def saturated(self, y):
+        """Loss at `mu = y`."""
+        return 1 + _log_positive(y)
+
+    def log_normalizer(self, y, scale):
+        """Normaliser of a Gamma density of shape `1 / scale`."""
+        shape = 1 / jnp.asarray(scale)
+        return gammaln(shape) - shape * jnp.log(shape) - (shape - 1) * _log_positive(y)
+
+    def precision(self, scale):
+        """One over the scale, which is the shape of the density."""
+        return 1 / scale
+
+    def variance(self, mean):
+        """Variance `mu^2` of unit scale."""
+        return mean**2
+
+    def sample(self, key, mean, scale):
+        """Draw values."""
+        shape = jnp.broadcast_to(1 / jnp.asarray(scale, mean.dtype), mean.shape)
+        return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
+
+
+def _log_positive(y: jax.Array) -> jax.Array:
+    # Entries that are ignored are zero.
+    return jnp.log(jnp.where(y > 0, y, 1))
+
+
+@dataclass(frozen=True)
 class ObservationModel:
     """What a model says about observations whose mean it predicts.
 
@@ -444,10 +490,28 @@ def GaussianObservations() -> ObservationModel:
     return ObservationModel(Gaussian())
 
 
+def GammaObservations() -> ObservationModel:
+    """Make the observation model of positive values with a variance like their squared mean.
+
+    Returns
+    -------
+    ObservationModel
+        Gamma, with `one_over_x` as its default inverse link.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import GammaObservations
+    >>> GammaObservations()
+    ObservationModel(family=Gamma())
+    """
+    return ObservationModel(Gamma())
+
+
 OBSERVATION_MODELS: dict[str, Callable[[], ObservationModel]] = {
     "Poisson": PoissonObservations,
     "Bernoulli": BernoulliObservations,
     "Gaussian": GaussianObservations,
+    "Gamma": GammaObservations,
 }
 
 
@@ -457,7 +521,7 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     Parameters
     ----------
     observation_model
-        A name ("Poisson", "Bernoulli", "Gaussian"), an `ObservationModel`, or a `Family`.
+        A name ("Poisson", "Bernoulli", "Gaussian", "Gamma"), an `ObservationModel`, or a `Family`.
 
     Returns
     -------

@@ -48,7 +48,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
@@ -137,7 +137,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         tags.target_tags.single_output = self._single
         # The default score is a log-likelihood, not an R2 that could be called poor.
         tags.regressor_tags.poor_score = True
-        tags.target_tags.positive_only = self.observation_model == "Poisson"
+        tags.target_tags.positive_only = self.observation_model in ("Poisson", "Gamma")
         return tags
 
     def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
@@ -602,7 +602,7 @@ class GLM(PopulationGLM):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
