@@ -11,8 +11,9 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
+    {"io"},
     {"glm"},
-    {"datasets"},
+    {"datasets", "_npz"},
     {"_assemble"},
     {"_inputs"},
     {"fit"},

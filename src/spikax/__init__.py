@@ -9,11 +9,13 @@ if TYPE_CHECKING:
         convolve,
         datasets,
         glm,
+        io,
         links,
         observation_models,
         regularizer,
         solvers,
     )
+    from spikax.io import inspect_npz, load_model
 
     __version__: str
 
@@ -22,7 +24,10 @@ __all__ = (
     "convolve",
     "datasets",
     "glm",
+    "inspect_npz",
+    "io",
     "links",
+    "load_model",
     "observation_models",
     "regularizer",
     "solvers",
@@ -31,6 +36,8 @@ __all__ = (
 
 def __getattr__(name: str):
     # Lazy (PEP 562): `import spikax` must not pay for JAX, pynapple and scikit-learn.
+    if name in ("inspect_npz", "load_model"):
+        return getattr(import_module("spikax.io"), name)
     if name in __all__:
         return import_module(f"spikax.{name}")
     if name == "__version__":

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from spikax import _inputs, links, observation_models, regularizer
+from spikax import _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
 from spikax._errors import unknown_name
 from spikax._inputs import Data, Layout
@@ -489,6 +489,35 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self._columns = _columns(y)
         return (self.coef_, self.intercept_), _BatchState(units, state)
 
+    def save_params(self, filename):
+        """Save the model, its constructor's arguments and what it was fitted to, without pickle.
+
+        Parameters
+        ----------
+        filename
+            Path of the npz file (the ending is added where it is missing), or a binary file.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of a type that files do not hold.
+
+        Notes
+        -----
+        Functions and classes are saved by name, and `solver_state_` is not saved. Load the file
+        with `spikax.load_model`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import spikax as nmo
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     nmo.glm.GLM(regularizer="Ridge").save_params(f"{folder}/model.npz")
+        ...     nmo.load_model(f"{folder}/model.npz")
+        GLM(regularizer='Ridge')
+        """
+        _npz.write(filename, self)
+
     def _parts(self) -> _Parts:
         if not isinstance(self.fit_intercept, bool | np.bool_):
             raise TypeError(f"fit_intercept must be True or False, got {self.fit_intercept!r}.")
@@ -657,4 +686,8 @@ def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
 def _columns(y):
     """Names and metadata of the neurons of a pynapple frame."""
     columns = getattr(y, "columns", None) if isinstance(y, TimeSeries) else None
-    return None if columns is None else (np.asarray(columns), getattr(y, "metadata", None))
+    if columns is None:
+        return None
+    metadata = getattr(y, "metadata", None)
+    metadata = {} if metadata is None else metadata
+    return np.asarray(columns), {name: np.asarray(metadata[name]) for name in metadata}
