@@ -132,7 +132,7 @@ features = containers(st.sampled_from([X[:, :1], X[:, 1:]])).filter(
     single=st.booleans(),
 )
 @settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @pytest.mark.filterwarnings("ignore:.*neurons need a look:RuntimeWarning")
 def test_a_loaded_model_predicts_what_the_saved_one_did(

@@ -5,10 +5,13 @@ from spikax.solvers._outcome import Outcome, Status
 from spikax.solvers._registry import (
     SolverSpec,
     get_solver,
+    get_solver_documentation,
     list_algo_backends,
     list_available_algorithms,
     list_available_solvers,
     make_solver,
+    register,
+    set_default_backend,
 )
 from spikax.solvers._solver import Solver
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
@@ -21,8 +24,11 @@ __all__ = [
     "Status",
     "WhitenedLBFGS",
     "get_solver",
+    "get_solver_documentation",
     "list_algo_backends",
     "list_available_algorithms",
     "list_available_solvers",
     "make_solver",
+    "register",
+    "set_default_backend",
 ]
