@@ -102,10 +102,11 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
     if value is None:
         raise ValueError(f"{name} is None: pass an array of numbers.")
-    if issparse(value):
-        raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
-    if isinstance(value, TimeSeries):
-        value = value.d
+    # To ask an array whether it follows a protocol would take longer than all else here.
+    if not isinstance(value, np.ndarray):
+        if issparse(value):
+            raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
+        value = value.d if isinstance(value, TimeSeries) else value
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -145,7 +146,7 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
             )
     series = None
     for name, leaf in zip(names, leaves, strict=True):
-        if isinstance(leaf, TimeSeries):
+        if not isinstance(leaf, np.ndarray) and isinstance(leaf, TimeSeries):
             series = leaf if series is None else series
             check_same_times("X", series, name, leaf)
     layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)

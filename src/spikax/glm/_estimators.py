@@ -478,11 +478,12 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         theta, state = update_on_batch(
             problem, solver, self._theta(params, "params", data, units), opt_state.solver
         )
+        theta = np.asarray(theta, float)
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(np.asarray(theta, float)), data)
+        self._set_parameters(*units.to_user(theta), data)
         n_neurons = data.y.shape[1]
-        used = np.count_nonzero(np.asarray(theta[:-1]), axis=0) + self.fit_intercept
+        used = np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept
         dof = (len(data.y) if n_samples is None else n_samples) - used
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = 1.0 if self._single else np.ones(n_neurons)
@@ -567,9 +568,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         n_neurons = data.y.shape[1]
         return _inputs.parameters(params, argument, data.layout, n_neurons, self._single, xp)
 
-    def _theta(self, params, argument: str, data: Data, units: Units) -> jax.Array:
+    def _theta(self, params, argument: str, data: Data, units: Units) -> Any:
         theta = units.from_user(*self._stacked(params, argument, data))
-        return jnp.asarray(theta, jnp.result_type(float))
+        return theta.astype(jnp.result_type(float))
 
     def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: Data):
         # As precise as the features: those that are nearly collinear need every digit.
@@ -685,8 +686,8 @@ def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
 
 def _columns(y):
     """Names and metadata of the neurons of a pynapple frame."""
-    columns = getattr(y, "columns", None) if isinstance(y, TimeSeries) else None
-    if columns is None:
+    columns = getattr(y, "columns", None)
+    if columns is None or not isinstance(y, TimeSeries):
         return None
     metadata = getattr(y, "metadata", None)
     metadata = {} if metadata is None else metadata
