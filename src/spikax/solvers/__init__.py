@@ -14,11 +14,14 @@ from spikax.solvers._registry import (
     set_default_backend,
 )
 from spikax.solvers._solver import Solver
+from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
 __all__ = [
+    "SVRG",
     "Newton",
     "Outcome",
+    "ProxSVRG",
     "Solver",
     "SolverSpec",
     "Status",

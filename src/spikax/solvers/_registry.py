@@ -16,6 +16,7 @@ from spikax.solvers import _jaxopt, _optax, _optimistix
 from spikax.solvers._each import EachNeuron
 from spikax.solvers._newton import Newton
 from spikax.solvers._solver import Solver
+from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
 
@@ -83,7 +84,7 @@ def _of_library(algorithm: str, backend: str, adapter: Any) -> SolverSpec:
     return SolverSpec(algorithm, backend, names, needs_smooth, make, documented)
 
 
-_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral}
+_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral, "batch_size": Integral}
 
 # The specs of each algorithm by their backends, the default one first. `register` and
 # `set_default_backend` change it, and nothing else does.
@@ -99,6 +100,8 @@ for _kind in (WhitenedLBFGS, Newton):
 for _backend, _adapter in (("jaxopt", _jaxopt), ("optimistix", _optimistix), ("optax", _optax)):
     for _name in _adapter.OPTIONS:
         _add(_of_library(_name, _backend, _adapter))
+for _kind in (SVRG, ProxSVRG):
+    _add(_of_class(_kind.__name__, "spikax", _kind))
 
 
 def register(
