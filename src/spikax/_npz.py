@@ -24,14 +24,15 @@ FORMAT = 1
 _OWN = (regularizer, observation_models, links)
 _STATS = (jax.scipy.stats.norm, jax.scipy.stats.logistic, jax.scipy.stats.cauchy)
 _PUBLIC = (*_OWN, jax.numpy, jax.nn, jax.lax, jax.scipy.special, *_STATS)
-_NOT_SAVED = "solver_state_"
+# How a fit went, and the samples that `partial_fit` goes on from.
+_NOT_SAVED = ("solver_state_", "_memory")
 
 
 def write(filename: Any, model: Any) -> None:
     """Write a model, fitted or not; all is encoded before a file is opened."""
     arrays: dict[str, np.ndarray] = {}
     params = model.get_params(deep=False)
-    fitted = {k: v for k, v in vars(model).items() if k not in params and k != _NOT_SAVED}
+    fitted = {k: v for k, v in vars(model).items() if k not in {*params, *_NOT_SAVED}}
     header = {
         "format": FORMAT,
         "spikax": version("spikax"),

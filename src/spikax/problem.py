@@ -46,6 +46,8 @@ class Problem:
         One neuron of each group, shape (n_groups,).
     family, link, regularizer
         What the loss and the penalty are.
+    tilt
+        Gradient of a linear term of each neuron's mean loss, shaped as mask, or None.
     """
 
     X: jax.Array
@@ -60,6 +62,7 @@ class Problem:
     family: Family = field(metadata={"static": True})
     link: InverseLink = field(metadata={"static": True})
     regularizer: Regularizer = field(metadata={"static": True})
+    tilt: jax.Array | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -90,6 +93,7 @@ class Problem:
             total_weight=jnp.take(self.total_weight, index),
             mask=jnp.take(self.mask, index, axis=1),
             strength=pick(self.strength),
+            tilt=None if self.tilt is None else jnp.take(self.tilt, index, axis=1),
             group=jnp.arange(index.size),
             representative=jnp.arange(index.size),
         )
@@ -157,7 +161,8 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
         eta = linear_predictor(theta, X, offset)
         return jnp.sum(weights * sample_loss(problem, eta, y), axis=1)
 
-    return walk(problem, block) / problem.total_weight
+    loss = walk(problem, block) / problem.total_weight
+    return loss if problem.tilt is None else loss + jnp.sum(problem.tilt * theta, axis=0)
 
 
 def penalized_loss(problem: Problem, theta: jax.Array) -> jax.Array:
@@ -181,8 +186,10 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
         lambda coef: problem.regularizer.penalty(coef, problem.strength), theta[:-1]
     )
     (slope,) = pull(jnp.ones_like(penalty))
-    gradient = (gradient / n[None]).at[:-1].add(slope) * problem.mask
-    return loss / n + penalty, gradient
+    loss, gradient = loss / n + penalty, (gradient / n[None]).at[:-1].add(slope)
+    if problem.tilt is not None:
+        loss, gradient = loss + jnp.sum(problem.tilt * theta, axis=0), gradient + problem.tilt
+    return loss, gradient * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:

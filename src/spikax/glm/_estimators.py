@@ -11,11 +11,19 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikax import _inputs, _npz, links, observation_models, regularizer
-from spikax._assemble import Units, assemble
+from spikax._assemble import Units, assemble, measure_batch
 from spikax._errors import unknown_name
 from spikax._inputs import Data, Layout
 from spikax._time_series import TimeSeries
-from spikax.fit import fit_population, null_parameters, start_batches, update_on_batch
+from spikax.fit import (
+    Past,
+    fit_population,
+    null_parameters,
+    renew_estimate,
+    start_batches,
+    update_on_batch,
+)
+from spikax.glm import _batches
 from spikax.glm._prediction import mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
 from spikax.links import InverseLink
@@ -189,6 +197,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
+        self.__dict__.pop("_memory", None)
         self._remember_features(X, data.layout)
         self._set_parameters(*units.to_user(result.outcome.theta.astype(float)), data)
         self.solver_state_ = solver_state(result.outcome, self._single)
@@ -479,16 +488,124 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             problem, solver, self._theta(params, "params", data, units), opt_state.solver
         )
         theta = np.asarray(theta, float)
+        self.__dict__.pop("_memory", None)
+        samples = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
+        self._keep(X, y, data, units, theta, samples, None)
+        return (self.coef_, self.intercept_), _BatchState(units, state)
+
+    def partial_fit(self, X, y, sample_weight=None, offset=None):
+        """Fit to the next batch of samples, together with all batches before it.
+
+        Of the batches before, 4096 samples drawn at random are kept, and the slope of the loss of
+        all. Until there are more samples, the result is that of `fit` to all of them. Beyond, what
+        it misses by is a part of a standard error of about the square root of the number of
+        parameters over that of the kept samples: after one pass over the batches, statistical
+        accuracy. Every call counts as new samples: further passes over the same batches bring the
+        coefficients closer to those of `fit`, and count the samples again in `dof_resid_`.
+
+        Parameters
+        ----------
+        X, y
+            A batch of features and observations, as in `fit`. The first batch sets the units in
+            which the solver sees the features.
+        sample_weight, offset
+            As in `fit`, for this batch.
+
+        Returns
+        -------
+        self
+            The model fitted to all batches so far. `scale_` judges each batch by the estimate
+            that it led to.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong, features or neurons are not those of the first batch, or
+            the model was fitted in another way before.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Warns
+        -----
+        RuntimeWarning
+            As `fit` does; small batches often leave neurons without a finite optimum.
+
+        Notes
+        -----
+        The kept samples stand for all past ones as the batches of a stochastic variance-reduced
+        gradient do (Johnson & Zhang 2013, NeurIPS 26): exact at the last estimate, and up to
+        chance elsewhere. They go with pickles of the model, and not into `save_params`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> model = nmo.glm.GLM()
+        >>> for _ in range(5):
+        ...     X = rng.normal(size=(200, 2))
+        ...     model = model.partial_fit(X, rng.poisson(np.exp(0.3 * X[:, 0] - 1)))
+        >>> float(model.dof_resid_)
+        997.0
+        """
+        parts = self._parts()
+        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        memory = self.__dict__.get("_memory")
+        if memory is not None:
+            self._features(X)
+        elif hasattr(self, "coef_"):
+            raise ValueError(
+                f"This {type(self).__name__} was fitted before, but not by partial_fit: what that "
+                "would go on from was not kept. Start from sklearn.base.clone(model)."
+            )
+        data = self._data(X, y, parts, sample_weight, offset)
+        n_neurons = data.y.shape[1]
+        if memory is not None and memory.total.size != n_neurons:
+            raise ValueError(
+                f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
+            )
+        units = measure_batch(
+            data.X,
+            np.any(data.weight > 0, axis=1),
+            self.fit_intercept,
+            None if memory is None else memory.units,
+        )
+        with jax.enable_x64(True) if solver.needs_double else nullcontext():
+            dtype = jnp.result_type(float)
+            memory = _batches.empty(data, units, dtype) if memory is None else memory
+            problem, _ = self._problem(_batches.joined(memory, data), parts, units)
+            past = Past(*(a.astype(dtype) for a in memory.past))
+            outcome, past, pearson = jax.device_get(
+                renew_estimate(problem, solver, past, _batches.N_KEPT)
+            )
+        if pearson is not None:
+            pearson = memory.pearson + pearson
+        self._memory = memory = _batches.remember(
+            memory, data, units=units, past=past, pearson=pearson
+        )
+        theta = outcome.theta.astype(float)
+        self._keep(X, y, data, units, theta, memory.total, pearson)
+        self.solver_state_ = solver_state(outcome, self._single)
+        self.n_iter_ = int(np.max(outcome.n_steps))
+        warn_about_neurons(
+            outcome.status,
+            memory.total == 0,
+            np.arange(n_neurons) if self._columns is None else self._columns[0],
+        )
+        return self
+
+    def _keep(self, X, y, data: Data, units: Units, theta, samples, pearson) -> None:
+        """Set what every way of going over batches finds."""
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
         self._set_parameters(*units.to_user(theta), data)
-        n_neurons = data.y.shape[1]
-        used = np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept
-        dof = (len(data.y) if n_samples is None else n_samples) - used
+        dof = samples - (np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept)
+        scale = np.ones(dof.shape)
+        if pearson is not None:
+            scale = pearson / np.where(dof > 0, dof, np.nan)
         self.dof_resid_ = dof[0] if self._single else dof
-        self.scale_ = 1.0 if self._single else np.ones(n_neurons)
+        self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
-        return (self.coef_, self.intercept_), _BatchState(units, state)
 
     def save_params(self, filename):
         """Save the model, its constructor's arguments and what it was fitted to, without pickle.

@@ -71,9 +71,14 @@ class SVRG:
         return _anchor(self, problem, theta)
 
     def update(self, problem: Problem, theta: jax.Array, state: "Reference"):
-        """Take one step on a batch."""
-        move = _corrected(self, problem, theta, state)
-        return _step(self, problem, theta, move, state)[0], state
+        """Take one step on a batch, cut where it leads beyond the batch's minimum."""
+        # A run goes back when an epoch raises the loss; here nobody could.
+        slope = _corrected(self, problem, theta, state)
+        ahead, _ = _step(self, problem, theta, slope, state)
+        before = jnp.sum(slope * (ahead - theta), axis=0)
+        after = jnp.sum(_corrected(self, problem, ahead, state) * (ahead - theta), axis=0)
+        share = jnp.where((before < 0) & (after > 0), before / (before - after), 1.0)
+        return theta + share[None] * (ahead - theta), state
 
 
 @jax.tree_util.register_dataclass
