@@ -496,7 +496,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def partial_fit(self, X, y, sample_weight=None, offset=None):
         """Fit to the next batch of samples, together with all batches before it.
 
-        Of the batches before, 4096 samples drawn at random are kept, and the slope of the loss of
+        The batches before it are those since the model was made, loaded, or fitted in another way:
+        `fit` and `update` keep nothing to go on from.
+
+        Of these batches, 4096 samples drawn at random are kept, and the slope of the loss of
         all. Until there are more samples, the result is that of `fit` to all of them. Beyond, what
         it misses by is a part of a standard error of about the square root of the number of
         parameters over that of the kept samples: after one pass over the batches, statistical
@@ -520,8 +523,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If shapes or values are wrong, features or neurons are not those of the first batch, or
-            the model was fitted in another way before.
+            If shapes or values are wrong, or features or neurons are not those of the first batch.
         TypeError
             If a container has the wrong structure or type.
 
@@ -553,11 +555,6 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         memory = self.__dict__.get("_memory")
         if memory is not None:
             self._features(X)
-        elif hasattr(self, "coef_"):
-            raise ValueError(
-                f"This {type(self).__name__} was fitted before, but not by partial_fit: what that "
-                "would go on from was not kept. Start from sklearn.base.clone(model)."
-            )
         data = self._data(X, y, parts, sample_weight, offset)
         n_neurons = data.y.shape[1]
         if memory is not None and memory.total.size != n_neurons:
