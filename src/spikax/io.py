@@ -109,9 +109,7 @@ def inspect_npz(file_path: str | PathLike) -> None:
     ...     nmo.glm.GLM(regularizer="Ridge").save_params(f"{folder}/model.npz")
     ...     nmo.inspect_npz(f"{folder}/model.npz")
     spikax.glm.GLM, saved by spikax ...
-
-    Parameters
-    ----------
+    Constructor arguments
         observation_model: 'Poisson'
         inverse_link_function: None
         regularizer: 'Ridge'
@@ -120,9 +118,10 @@ def inspect_npz(file_path: str | PathLike) -> None:
         none
     """
     saved = _npz.read(file_path)
+    sections = ("Constructor arguments", saved.params), ("Fitted attributes", saved.fitted)
     print(f"{saved.model}, saved by spikax {saved.version}")
     with np.printoptions(threshold=8, edgeitems=2, precision=4):
-        for title, nodes in (("Parameters", saved.params), ("Fitted attributes", saved.fitted)):
+        for title, nodes in sections:
             print(title)
             for name, value in saved.values(nodes, _Shown).items():
                 print(f"    {name}: {value!r}")

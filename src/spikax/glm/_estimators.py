@@ -561,12 +561,23 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
             )
-        units = measure_batch(
-            data.X,
-            np.any(data.weight > 0, axis=1),
-            self.fit_intercept,
-            None if memory is None else memory.units,
+        memory, outcome = self._renew(data, parts, solver, memory)
+        self._memory = memory
+        theta = outcome.theta.astype(float)
+        self._keep(X, y, data, memory.units, theta, memory.total, memory.pearson)
+        self.solver_state_ = solver_state(outcome, self._single)
+        self.n_iter_ = int(np.max(outcome.n_steps))
+        warn_about_neurons(
+            outcome.status,
+            memory.total == 0,
+            np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
+        return self
+
+    def _renew(self, data: Data, parts: _Parts, solver, memory):
+        """Fit a batch together with what is remembered, and remember it."""
+        rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
+        units = measure_batch(data.X, rows, self.fit_intercept, known)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             dtype = jnp.result_type(float)
             memory = _batches.empty(data, units, dtype) if memory is None else memory
@@ -577,19 +588,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             )
         if pearson is not None:
             pearson = memory.pearson + pearson
-        self._memory = memory = _batches.remember(
-            memory, data, units=units, past=past, pearson=pearson
-        )
-        theta = outcome.theta.astype(float)
-        self._keep(X, y, data, units, theta, memory.total, pearson)
-        self.solver_state_ = solver_state(outcome, self._single)
-        self.n_iter_ = int(np.max(outcome.n_steps))
-        warn_about_neurons(
-            outcome.status,
-            memory.total == 0,
-            np.arange(n_neurons) if self._columns is None else self._columns[0],
-        )
-        return self
+        memory = _batches.remember(memory, data, units=units, past=past, pearson=pearson)
+        return memory, outcome
 
     def _keep(self, X, y, data: Data, units: Units, theta, samples, pearson) -> None:
         """Set what every way of going over batches finds."""
