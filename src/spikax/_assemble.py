@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessI
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
-from spikax.regularizer import Regularizer
+from spikax.regularizer import Penalty
 
 _BLOCK = 8192
 _PIECE = 512
@@ -118,6 +118,16 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     return Units(mean, scale)
 
 
+def tie(units: Units, ties: np.ndarray | None) -> Units:
+    """Give features that a penalty ties, by their labels, the same scale."""
+    if ties is None:
+        return units
+    finite = np.isfinite(units.scale)
+    squares = np.bincount(ties, np.where(finite, units.scale, 0) ** 2)
+    common = np.sqrt(squares / np.maximum(np.bincount(ties, finite), 1))
+    return replace(units, scale=np.where(finite, common[ties], np.inf))
+
+
 def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> np.ndarray:
     """Center, scale and lay out the design; rows to ignore become zero."""
     center, scale = units.center.astype(X.dtype), (1 / units.scale).astype(dtype)
@@ -203,11 +213,10 @@ def assemble(
     weights: np.ndarray | None,
     offset: np.ndarray | None,
     mask: np.ndarray | None,
-    strength: Any,
+    penalty: Penalty,
     fit_intercept: bool,
     family: Family,
     link: InverseLink,
-    regularizer: Regularizer,
     units: Units | None = None,
 ) -> tuple[Problem, Units]:
     """Build the problem of a fit.
@@ -221,8 +230,10 @@ def assemble(
         Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
     weights
         Sample weights, (n_samples,), or None.
-    offset, mask, strength
+    offset, mask
         As `_inputs` checked them.
+    penalty
+        Built from the user's strength.
     units
         Units of the standardised features, None to take those of `X`.
     """
@@ -235,18 +246,17 @@ def assemble(
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     if units is None:
-        units = measure(X, rows, fit_intercept)
+        units = tie(measure(X, rows, fit_intercept), penalty.ties(p))
         # Without a penalty or a mask, coefficients may be sought in any basis.
-        if mask is None and X.dtype == np.float64 and not np.any(regularizer.rescale(strength, 1)):
+        free = all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
+        if mask is None and X.dtype == np.float64 and free:
             units = tell_apart(X, rows, units)
     design = standardize(X, rows, units, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
-    scale = np.where(np.isfinite(units.scale), units.scale, 1)
-    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
-    curvature: Any = regularizer.curvature(strength)
-    if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
+    curvature = penalty.curvature
+    if mask is None and (curvature is None or 1 in curvature.shape):
         group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
     else:
         group, representative = groups(mask, curvature, n_neurons)
@@ -266,8 +276,9 @@ def assemble(
         "offset": None if offset is None else samples(offset),
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
-        "strength": strength.astype(dtype),
+        "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
+        "unit": np.where(np.isfinite(units.scale), units.scale, 1)[:, None].astype(dtype),
         "group": group,
         "representative": representative,
     }
-    return Problem(**leaves, family=family, link=link, regularizer=regularizer), units
+    return Problem(**leaves, family=family, link=link), units

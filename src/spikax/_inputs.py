@@ -316,38 +316,146 @@ def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.
     return np.concatenate(rows)
 
 
-def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray:
-    """Check a regularizer strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
-    if strength is None:
-        strength = 1.0
-    is_array = layout.names == ("X",) and not isinstance(strength, dict)
-    if is_array or not isinstance(strength, dict | list | tuple):
-        array = as_float_array(strength, "regularizer_strength")
+@dataclass(frozen=True)
+class CoefficientShape:
+    """Of what shape the coefficients of a fit are, for arguments that come in that shape."""
+
+    layout: Layout
+    n_neurons: int
+    single: bool
+    free: np.ndarray | None  # the feature mask, (n_features, n_neurons)
+
+    def spread(self, value: Any, argument: str) -> np.ndarray:
+        """Check a strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
+        layout, n_neurons, single = self.layout, self.n_neurons, self.single
+        if value is None:
+            value = 1.0
+        is_array = layout.names == ("X",) and not isinstance(value, dict)
+        if is_array or not isinstance(value, dict | list | tuple):
+            array = as_float_array(value, argument)
+            _check_strength(array, argument)
+            if array.ndim == 0:
+                return array.reshape(1, 1)
+            if not single and array.shape == (n_neurons,):
+                return array[None]
+        parts = _like_features(value, layout, argument)
+        rows = []
+        for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
+            label = argument + name[1:]
+            array = as_float_array(part, label)
+            _check_strength(array, label)
+            full = (width,) if single else (width, n_neurons)
+            if array.ndim == 0:
+                array = np.broadcast_to(array, (width, 1))
+            elif array.shape == full:
+                array = array.reshape(width, n_neurons)
+            elif not single and array.shape == (n_neurons,):
+                array = np.broadcast_to(array, full)
+            else:
+                neurons = "" if single else f", one per neuron ({n_neurons},)"
+                raise ValueError(
+                    f"{label} must be a scalar{neurons} or have the shape of the coefficients "
+                    f"{full}, got {array.shape}."
+                )
+            rows.append(array)
+        columns = max(r.shape[1] for r in rows)
+        return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+
+    def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
+        """Check the strength of groups: one for each of them, and zero for no group."""
+        array = as_float_array(1.0 if strength is None else strength, "regularizer_strength")
         _check_strength(array, "regularizer_strength")
-        if array.ndim == 0:
-            return array.reshape(1, 1)
-        if not single and array.shape == (n_neurons,):
-            return array[None]
-    parts = _like_features(strength, layout, "regularizer_strength")
-    rows = []
-    for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
-        label = "regularizer_strength" + name[1:]
-        array = as_float_array(part, label)
-        _check_strength(array, label)
-        full = (width,) if single else (width, n_neurons)
-        if array.ndim == 0:
-            array = np.broadcast_to(array, (width, 1))
-        elif array.shape == full:
-            array = array.reshape(width, n_neurons)
-        else:
-            neurons = "" if single else f", one per neuron ({n_neurons},)"
+        if array.shape not in ((), (n_groups,)):
             raise ValueError(
-                f"{label} must be a scalar{neurons} or have the shape of the coefficients {full}, "
-                f"got {array.shape}."
+                "regularizer_strength of GroupLasso must be a scalar or have one entry for each "
+                f"of the {n_groups} groups of its mask, got shape {array.shape}."
             )
-        rows.append(array)
-    columns = max(r.shape[1] for r in rows)
-    return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+        return np.append(np.broadcast_to(array, n_groups), 0.0)
+
+    def groups(self, mask: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Index the groups that a mask tells; those of the arrays of features if it is None.
+
+        Returns
+        -------
+        index
+            The group of each coefficient, (n_features, 1 or n_neurons).
+        size
+            How many free coefficients each group has, (n_groups, 1 or n_neurons).
+        number
+            Which group of the mask it is, (n_groups, 1 or n_neurons).
+        """
+        if mask is None:
+            index = np.repeat(np.arange(len(self.layout.widths)), self.layout.widths)[:, None]
+            number = np.arange(len(self.layout.widths))[:, None]
+        else:
+            index, number = _local_groups(*self._group_numbers(mask))
+        free = np.ones(index.shape) if self.free is None else self.free
+        size = np.zeros((len(number), free.shape[1]))
+        neuron = np.arange(free.shape[1])[None]
+        np.add.at(size, (np.broadcast_to(index, free.shape), neuron), free)
+        return index.astype(np.int32), size, number
+
+    def _group_numbers(self, mask: Any) -> tuple[np.ndarray, int]:
+        """Read the number of each coefficient's group off a mask; `n_groups` for none."""
+        parts = _like_features(mask, self.layout, "mask of GroupLasso")
+        rows = []
+        n_groups = np.shape(parts[0])[:1]
+        for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
+            label = f"mask of GroupLasso for {name}"
+            array = as_float_array(part, label)
+            full = (width,) if self.single else (width, self.n_neurons)
+            if array.shape[:1] != n_groups or array.shape[1:] not in ((width,), full):
+                forms = " or ".join(str(("n_groups", *s)) for s in {(width,): 0, full: 0})
+                raise ValueError(
+                    f"{label} must have shape {forms}, with the same n_groups everywhere, got "
+                    f"{array.shape}."
+                )
+            if not np.isin(array, (0, 1)).all():
+                wrong = array[~np.isin(array, (0, 1))][0]
+                raise ValueError(f"{label} must hold only 0 and 1, got {wrong:g}.")
+            array = array.reshape(*n_groups, width, -1)
+            if (array.sum(axis=0) > 1).any():
+                row = np.argwhere(array.sum(axis=0) > 1)[0, 0]
+                both = np.flatnonzero(array[:, row].max(axis=1))[:2]
+                raise ValueError(
+                    f"{label} puts row {row} into groups {both[0]} and {both[1]}: groups must "
+                    "not overlap. Leave it in one of them."
+                )
+            rows.append(np.where(array.any(axis=0), array.argmax(axis=0), *n_groups))
+        columns = max(r.shape[1] for r in rows)
+        numbers = np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+        self._check_groups(numbers, *n_groups)
+        return numbers, *n_groups
+
+    def _check_groups(self, numbers: np.ndarray, n_groups: int) -> None:
+        """Refuse groups without coefficients, and groups over several neurons."""
+        empty = np.setdiff1d(np.arange(n_groups), numbers)
+        if empty.size:
+            raise ValueError(
+                f"mask of GroupLasso has no coefficient in group {empty[0]}: leave empty groups "
+                "out."
+            )
+        if numbers.shape[1] > 1:
+            own = [np.unique(column[column < n_groups]) for column in numbers.T]
+            names, count = np.unique(np.concatenate(own), return_counts=True)
+            for group in names[count > 1]:
+                neurons = np.flatnonzero((numbers == group).any(axis=0))
+                raise ValueError(
+                    f"mask of GroupLasso has coefficients of neurons {neurons[0]} and "
+                    f"{neurons[1]} in group {group}, but each neuron is fitted by itself. Give "
+                    "each neuron groups of its own, or a mask (n_groups, n_features) of groups "
+                    "that each of them has."
+                )
+
+
+def _local_groups(numbers: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number the groups of each neuron from zero, and keep what they were called."""
+    found = [np.unique(column, return_inverse=True) for column in numbers.T]
+    index = np.stack([inverse.reshape(-1) for _, inverse in found], axis=1)
+    number = np.full((max(len(names) for names, _ in found), len(found)), n_groups)
+    for column, (names, _) in enumerate(found):
+        number[: len(names), column] = names
+    return index, number
 
 
 def _check_strength(array: np.ndarray, label: str) -> None:

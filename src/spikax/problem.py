@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from spikax.links import InverseLink
 from spikax.observation_models import Family
-from spikax.regularizer import Regularizer
+from spikax.regularizer import Penalty
 
 
 @jax.tree_util.register_dataclass
@@ -36,16 +36,17 @@ class Problem:
         Sum of the weights of each neuron, shape (n_neurons,).
     mask
         One where a parameter is free, zero where it stays, shape (n_features + 1, n_neurons).
-    strength
-        Strength of the penalty in standardised units, shape (n_features, 1) or
-        (n_features, n_neurons).
+    penalty
+        What coefficients in the user's units cost.
+    unit
+        What divides the coefficients to bring them to the user's units, shape (n_features, 1).
     group
         Index of each neuron's group, shape (n_neurons,): neurons of a group share their mask, and
         their strengths up to a factor.
     representative
         One neuron of each group, shape (n_groups,).
-    family, link, regularizer
-        What the loss and the penalty are.
+    family, link
+        What the loss is.
     """
 
     X: jax.Array
@@ -54,12 +55,12 @@ class Problem:
     offset: jax.Array | None
     total_weight: jax.Array
     mask: jax.Array
-    strength: jax.Array
+    penalty: Penalty
+    unit: jax.Array
     group: jax.Array
     representative: jax.Array
     family: Family = field(metadata={"static": True})
     link: InverseLink = field(metadata={"static": True})
-    regularizer: Regularizer = field(metadata={"static": True})
 
     @property
     def n_neurons(self) -> int:
@@ -89,7 +90,7 @@ class Problem:
             offset=pick(self.offset),
             total_weight=jnp.take(self.total_weight, index),
             mask=jnp.take(self.mask, index, axis=1),
-            strength=pick(self.strength),
+            penalty=jax.tree.map(pick, self.penalty),
             group=jnp.arange(index.size),
             representative=jnp.arange(index.size),
         )
@@ -160,9 +161,28 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     return walk(problem, block) / problem.total_weight
 
 
+def penalty(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Penalty of each neuron."""
+    return problem.penalty.value(theta[:-1] / problem.unit)
+
+
+def proximal_step(problem: Problem, theta: jax.Array, step: jax.Array) -> jax.Array:
+    """Minimiser over `w` of `|w - theta|^2 / (2 step) + penalty(w)`, step (n_neurons,)."""
+    coef = theta[:-1] / problem.unit
+    shrunk = problem.penalty.prox(coef, step[None] / problem.unit**2)
+    # A coefficient that is kept as it is must not move by the rounding of its units.
+    return theta.at[:-1].set(jnp.where(shrunk == coef, theta[:-1], shrunk * problem.unit))
+
+
+def penalty_curvature(problem: Problem) -> jax.Array | None:
+    """Second derivatives of the penalty where they are constant, (1 or p, 1 or n_neurons)."""
+    curvature = problem.penalty.curvature
+    return None if curvature is None else curvature / problem.unit**2
+
+
 def penalized_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     """Mean loss of each neuron plus its penalty."""
-    return mean_loss(problem, theta) + problem.regularizer.penalty(theta[:-1], problem.strength)
+    return mean_loss(problem, theta) + penalty(problem, theta)
 
 
 def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -177,12 +197,9 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
 
     loss, gradient = walk(problem, block)
     n = problem.total_weight
-    penalty, pull = jax.vjp(
-        lambda coef: problem.regularizer.penalty(coef, problem.strength), theta[:-1]
-    )
-    (slope,) = pull(jnp.ones_like(penalty))
-    gradient = (gradient / n[None]).at[:-1].add(slope) * problem.mask
-    return loss / n + penalty, gradient
+    cost, pull = jax.vjp(lambda theta: penalty(problem, theta), theta)
+    (slope,) = pull(jnp.ones_like(cost))
+    return loss / n + cost, (gradient / n[None] + slope) * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:

@@ -18,6 +18,7 @@ from spikax.problem import (
     border_moments,
     gram,
     linear_predictor,
+    penalty_curvature,
     sample_curvature,
 )
 
@@ -95,7 +96,7 @@ def shared_whitening(
         profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask))
-        if problem.regularizer.curvature(problem.strength) is None:
+        if problem.penalty.curvature is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
         # A masked parameter moves by nothing, not by the rounding of a rotation.
@@ -178,7 +179,7 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
 
 def _ridge(problem: Problem) -> jax.Array:
     """Second derivative of the penalty, the intercept's included, (p + 1, n_neurons)."""
-    curvature = problem.regularizer.curvature(problem.strength)
+    curvature = penalty_curvature(problem)
     shape = (problem.n_features, problem.n_neurons)
     if curvature is None:
         return jnp.zeros((shape[0] + 1, shape[1]), problem.X.dtype)
