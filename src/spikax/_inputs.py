@@ -449,7 +449,7 @@ class CoefficientShape:
 
 
 def _local_groups(numbers: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number the groups of each neuron from zero, and keep what they were called."""
+    """Count the groups of each neuron from zero, and keep what they were called."""
     found = [np.unique(column, return_inverse=True) for column in numbers.T]
     index = np.stack([inverse.reshape(-1) for _, inverse in found], axis=1)
     number = np.full((max(len(names) for names, _ in found), len(found)), n_groups)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +137,7 @@ class Grouped:
         What the norm of each group costs, (n_groups, 1 or n_neurons).
     """
 
-    smooth: ClassVar[bool] = False
+    smooth = False
 
     index: Any
     cost: Any
@@ -228,7 +228,7 @@ class UnRegularized:
     GLM(regularizer=UnRegularized())
     """
 
-    smooth: ClassVar[bool] = True
+    smooth = True
 
     def penalty(self, strength, coefficients):
         """Check the strength, and use none of it."""
@@ -247,7 +247,7 @@ class Ridge:
     GLM(regularizer='Ridge', regularizer_strength=0.1)
     """
 
-    smooth: ClassVar[bool] = True
+    smooth = True
 
     def penalty(self, strength, coefficients):
         """Build the penalty of a strength."""
@@ -265,7 +265,7 @@ class Lasso:
     GLM(regularizer='Lasso', regularizer_strength=0.01)
     """
 
-    smooth: ClassVar[bool] = False
+    smooth = False
 
     def penalty(self, strength, coefficients):
         """Build the penalty of a strength."""
@@ -287,7 +287,7 @@ class ElasticNet:
     GLM(regularizer='ElasticNet', regularizer_strength=(0.01, 0.9))
     """
 
-    smooth: ClassVar[bool] = False
+    smooth = False
 
     def penalty(self, strength, coefficients):
         """Build the penalty of a pair of strength and ratio."""
@@ -312,21 +312,22 @@ class ElasticNet:
 class GroupLasso:
     r"""Penalty :math:`\sum_g s_g \sqrt{|g|} \, \|w_g\|`, which makes groups zero as a whole.
 
-    The size :math:`|g|` counts the coefficients that the feature mask leaves free (Yuan & Lin 2006,
-    J. R. Stat. Soc. B 68, 49).
+    The size :math:`|g|` counts the coefficients that the feature mask leaves free (Yuan & Lin
+    2006, J. R. Stat. Soc. B 68, 49).
 
     Parameters
     ----------
     mask
         Zeros and ones that tell the groups: (n_groups, n_features) for groups that all neurons
-        have, or (n_groups, *coef.shape), where no group may reach over several neurons; a container
-        of these for a container of features. Groups do not overlap, and coefficients in none are
-        not penalised. None (default) makes one group of each array of features, neuron by neuron.
+        have, or (n_groups, *coef.shape), where no group may reach over several neurons; a
+        container of these for a container of features. Groups do not overlap, and coefficients in
+        none are not penalised. None (default) makes one group of each array of features, neuron
+        by neuron.
 
     Notes
     -----
-    Without a mask the strength is a scalar, one per neuron, or a container of either like `X`; with
-    a mask it is a scalar or one per group, (n_groups,).
+    Without a mask the strength is a scalar, one per neuron, or a container of either like `X`;
+    with a mask it is a scalar or one per group, (n_groups,).
 
     Examples
     --------
@@ -340,7 +341,7 @@ class GroupLasso:
 
     mask: Any = None
 
-    smooth: ClassVar[bool] = False
+    smooth = False
 
     def penalty(self, strength, coefficients):
         """Build the penalty of a strength."""
@@ -370,9 +371,9 @@ class CustomRegularizer:
         Function of the coefficients (n_features,) and their strengths (n_features,) to the cost, a
         scalar, written with `jax.numpy`.
     prox
-        Function of coefficients `v`, strengths and steps, each (n_features,), to the minimiser over
-        `w` of `sum((w - v)**2 / step) / 2 + value(w, strength)`; the steps are all the same. Needed
-        where the penalty has kinks; None says that it has a gradient everywhere.
+        Function of coefficients `v`, strengths and steps, each (n_features,), to the minimiser
+        over `w` of `sum((w - v)**2 / step) / 2 + value(w, strength)`; the steps are all the same.
+        Needed where the penalty has kinks; None says that it has a gradient everywhere.
 
     Notes
     -----

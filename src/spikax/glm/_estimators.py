@@ -53,7 +53,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
         coefficient (n_features, n_neurons), or a container of these structured like `X`. The loss
@@ -606,7 +607,8 @@ class GLM(PopulationGLM):
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per coefficient (n_features,), or a
         container of these structured like `X`.
