@@ -73,15 +73,7 @@ def shared_whitening(
     problem: Problem, intercept: jax.Array, curvature: jax.Array
 ) -> SharedWhitening:
     """Whiten with the Gram matrix that all neurons share."""
-    weight = jnp.mean(problem.total_weight)
-
-    def sample_weights(X, y, weights, offset):
-        if offset is not None:
-            eta = jnp.broadcast_to(intercept[:, None] + offset, y.shape)
-            weights = weights * sample_curvature(problem, eta, y) / curvature[:, None]
-        return jnp.mean(weights, axis=0, keepdims=True) / weight
-
-    moments = gram(problem, sample_weights)
+    moments = _shared_moments(problem, intercept, curvature)
     ridge = _ridge(problem)
     representative = problem.representative
     amplitude = jnp.max(ridge, axis=0)
@@ -110,6 +102,59 @@ def shared_whitening(
     relative = ratio / jnp.where(typical > 0, typical, 1)[problem.group]
     whitened_curvature = curvature[None] * (share + relative[None] * (1 - share))
     return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
+
+
+def _shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
+    """Average the neurons' Hessians at these intercepts, each divided by its curvature."""
+    weight = jnp.mean(problem.total_weight)
+
+    def sample_weights(X, y, weights, offset):
+        if offset is not None:
+            eta = jnp.broadcast_to(intercept[:, None] + offset, y.shape)
+            weights = weights * sample_curvature(problem, eta, y) / curvature[:, None]
+        return jnp.mean(weights, axis=0, keepdims=True) / weight
+
+    return gram(problem, sample_weights)
+
+
+class SharedCurvature(NamedTuple):
+    """Hessians of the loss, equal up to a scale and the neurons' masks."""
+
+    moments: jax.Array  # (p + 1, p + 1)
+    scale: jax.Array  # (n_neurons,)
+    mask: jax.Array  # (p + 1, n_neurons)
+
+    def neurons(self, index: jax.Array) -> jax.Array:
+        """Give some neurons Hessians of their own, (n, p + 1, p + 1)."""
+        return jax.vmap(_masked, (0, 1))(
+            self.scale[index][:, None, None] * self.moments[None], self.mask[:, index]
+        )
+
+
+def _masked(matrix: jax.Array, mask: jax.Array) -> jax.Array:
+    """Leave only what a mask keeps, positive definite even where the data are flat."""
+    level = jnp.trace(matrix) / jnp.maximum(mask.sum(), 1)
+    return matrix * jnp.outer(mask, mask) + jnp.diag(level * (1 - mask))
+
+
+def shared_curvature(problem: Problem, intercept: jax.Array, curvature: jax.Array):
+    """Curvature from the Gram matrix that all neurons share."""
+    moments = _shared_moments(problem, intercept, curvature)
+    return SharedCurvature(moments, curvature, problem.mask)
+
+
+def own_curvature(problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.Array) -> jax.Array:
+    """Hessian of each wanted neuron's loss at `theta`, from so many rows, (n, p + 1, p + 1)."""
+    some = n_rows < problem.n_samples
+    hessian = _hessian_of_some(problem, theta, n_rows) if some else _hessian_of_all(problem, theta)
+
+    def one(item):
+        neuron, wanted = item
+        none = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        found = jax.lax.cond(wanted, hessian, lambda _: none, neuron)
+        return _masked(found / problem.total_weight[neuron], problem.mask[:, neuron])
+
+    return jax.lax.map(one, (jnp.arange(problem.n_neurons), wanted))
 
 
 def own_whitening(
