@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from spikax._time_series import TimeSeries, check_same_times
+from spikax.regularizer import Grouping
 
 
 @dataclass(frozen=True)
@@ -372,39 +373,31 @@ class CoefficientShape:
             )
         return np.append(np.broadcast_to(array, n_groups), 0.0)
 
-    def groups(self, mask: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Index the groups that a mask tells; those of the arrays of features if it is None.
-
-        Returns
-        -------
-        index
-            The group of each coefficient, (n_features, 1 or n_neurons).
-        size
-            How many free coefficients each group has, (n_groups, 1 or n_neurons).
-        number
-            Which group of the mask it is, (n_groups, 1 or n_neurons).
-        """
+    def groups(self, mask: Any) -> Grouping:
+        """Index the groups that a mask tells; those of the arrays of features if it is None."""
+        n_leaves = len(self.layout.widths)
         if mask is None:
-            index = np.repeat(np.arange(len(self.layout.widths)), self.layout.widths)[:, None]
-            number = np.arange(len(self.layout.widths))[:, None]
+            index = np.repeat(np.arange(n_leaves), self.layout.widths)[:, None]
+            number, n_numbers = np.arange(n_leaves)[:, None], n_leaves
         else:
-            index, number = _local_groups(*self._group_numbers(mask))
+            numbers, n_numbers = self._group_numbers(mask)
+            index, number = _local_groups(numbers, n_numbers)
         free = np.ones(index.shape) if self.free is None else self.free
         size = np.zeros((len(number), free.shape[1]))
         neuron = np.arange(free.shape[1])[None]
         np.add.at(size, (np.broadcast_to(index, free.shape), neuron), free)
-        return index.astype(np.int32), size, number
+        return Grouping(index.astype(np.int32), size, number, n_numbers)
 
     def _group_numbers(self, mask: Any) -> tuple[np.ndarray, int]:
         """Read the number of each coefficient's group off a mask; `n_groups` for none."""
         parts = _like_features(mask, self.layout, "mask of GroupLasso")
         rows = []
-        n_groups = np.shape(parts[0])[:1]
+        (n_groups,) = as_float_array(parts[0], "mask of GroupLasso").shape[:1] or (0,)
         for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
             label = f"mask of GroupLasso for {name}"
             array = as_float_array(part, label)
             full = (width,) if self.single else (width, self.n_neurons)
-            if array.shape[:1] != n_groups or array.shape[1:] not in ((width,), full):
+            if array.shape[:1] != (n_groups,) or array.shape[1:] not in ((width,), full):
                 forms = " or ".join(str(("n_groups", *s)) for s in {(width,): 0, full: 0})
                 raise ValueError(
                     f"{label} must have shape {forms}, with the same n_groups everywhere, got "
@@ -413,7 +406,7 @@ class CoefficientShape:
             if not np.isin(array, (0, 1)).all():
                 wrong = array[~np.isin(array, (0, 1))][0]
                 raise ValueError(f"{label} must hold only 0 and 1, got {wrong:g}.")
-            array = array.reshape(*n_groups, width, -1)
+            array = array.reshape(n_groups, width, -1)
             if (array.sum(axis=0) > 1).any():
                 row = np.argwhere(array.sum(axis=0) > 1)[0, 0]
                 both = np.flatnonzero(array[:, row].max(axis=1))[:2]
@@ -421,11 +414,11 @@ class CoefficientShape:
                     f"{label} puts row {row} into groups {both[0]} and {both[1]}: groups must "
                     "not overlap. Leave it in one of them."
                 )
-            rows.append(np.where(array.any(axis=0), array.argmax(axis=0), *n_groups))
+            rows.append(np.where(array.any(axis=0), array.argmax(axis=0), n_groups))
         columns = max(r.shape[1] for r in rows)
         numbers = np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
-        self._check_groups(numbers, *n_groups)
-        return numbers, *n_groups
+        self._check_groups(numbers, n_groups)
+        return numbers, n_groups
 
     def _check_groups(self, numbers: np.ndarray, n_groups: int) -> None:
         """Refuse groups without coefficients, and groups over several neurons."""

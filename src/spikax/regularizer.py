@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,15 @@ class Penalty(Protocol):
         ...
 
 
+class Grouping(NamedTuple):
+    """Groups of each neuron's coefficients."""
+
+    of: np.ndarray  # the group of each coefficient, (n_features, 1 or n_neurons)
+    size: np.ndarray  # how many free coefficients each has, (n_groups, 1 or n_neurons)
+    number: np.ndarray  # which group of the mask each is, (n_groups, 1 or n_neurons)
+    n_numbers: int  # number of groups in the mask; that of coefficients in none
+
+
 class Coefficients(Protocol):
     """What a regularizer may ask of the coefficients of a fit, to arrange its strengths."""
 
@@ -52,12 +61,8 @@ class Coefficients(Protocol):
         """Check an argument, and give it shape (1 or n_features, 1 or n_neurons)."""
         ...
 
-    def groups(self, mask: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Index the groups of each neuron that a mask tells.
-
-        Returns the group of each coefficient, (n_features, 1 or n_neurons), the sizes of these
-        groups and their numbers in the mask, both (n_groups, 1 or n_neurons).
-        """
+    def groups(self, mask: Any) -> "Grouping":
+        """Index the groups that a mask tells; those of the arrays of features if it is None."""
         ...
 
     def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
@@ -345,20 +350,20 @@ class GroupLasso:
 
     def penalty(self, strength, coefficients):
         """Build the penalty of a strength."""
-        index, size, number = coefficients.groups(self.mask)
+        groups = coefficients.groups(self.mask)
         if self.mask is None:
             spread = coefficients.spread(strength, "regularizer_strength")
-            spread = np.broadcast_to(spread, (len(index), spread.shape[1]))
-            first = np.unique(index[:, 0], return_index=True)[1]
-            each = spread[first]
-            if np.any(each[index[:, 0]] != spread):
+            spread = np.broadcast_to(spread, (len(groups.of), spread.shape[1]))
+            index = groups.of[:, 0]
+            each = spread[np.unique(index, return_index=True)[1]]
+            if np.any(each[index] != spread):
                 raise ValueError(
                     "regularizer_strength of GroupLasso must be the same for all coefficients of "
                     "a group: pass one for each array of features."
                 )
         else:
-            each = coefficients.spread_groups(strength, len(number))[number]
-        return Grouped(index, each * np.sqrt(size))
+            each = coefficients.spread_groups(strength, groups.n_numbers)[groups.number]
+        return Grouped(groups.of, each * np.sqrt(groups.size))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Proximal quasi-Newton for a whole population: penalties with kinks at the cost of smooth ones.
 
-Each neuron has a quadratic model of its loss, which knows the curvature of the data and learns from
-every step. A turn minimises model plus penalty, which costs nothing that grows with the number of
-samples, and tries the point found in one pass over the data.
+Each neuron has a quadratic model of its loss, which knows the curvature of the data and learns
+from every step. A turn minimises model plus penalty, which costs nothing that grows with the
+number of samples, and tries the point found in one pass over the data.
 """
 
 from dataclasses import dataclass, replace
@@ -147,8 +147,8 @@ def _turn(problem, null: Null, point: _Point, solver) -> _Point:
     accepted = good & ~waits
     curvature = _learn(point.curvature, theta - point.theta, bend, accepted)
 
-    least = _tolerated(null, solver, point.gains)
-    target, expected = _minimise_model(problem, curvature, gradient, theta, accepted, least)
+    negligible = 0.1 * solver.tol / null.nats
+    target, expected = _minimise_model(problem, curvature, gradient, theta, accepted, negligible)
     direction = target - theta
     slope = (
         jnp.sum(gradient * direction, axis=0) + penalty(problem, target) - penalty(problem, theta)
@@ -187,11 +187,6 @@ def _apply(curvature: jax.Array, move: jax.Array) -> jax.Array:
     return jnp.einsum("npq,qn->pn", curvature, move)
 
 
-def _tolerated(null: Null, solver, gains) -> jax.Array:
-    """Model loss that may be left in each model when it is as good as solved."""
-    return 0.1 * solver.tol / null.nats
-
-
 class _Model(NamedTuple):
     """Where the minimisation of the models stands."""
 
@@ -203,7 +198,7 @@ class _Model(NamedTuple):
     n_rounds: jax.Array
 
 
-def _minimise_model(problem, curvature, gradient, theta, wanted, least):
+def _minimise_model(problem, curvature, gradient, theta, wanted, negligible):
     """Minimise each model plus the penalty; also tell what that is expected to gain."""
 
     def at(target):
@@ -218,7 +213,7 @@ def _minimise_model(problem, curvature, gradient, theta, wanted, least):
     def go_over(model):
         nearer = _newton_step(problem, curvature, _proximal_steps(problem, at, model), at)
         gained = model.value - nearer.value
-        left = gained > jnp.maximum(_LEFT * (start_value - nearer.value), least)
+        left = gained > jnp.maximum(_LEFT * (start_value - nearer.value), negligible)
         return nearer._replace(active=model.active & left, n_rounds=model.n_rounds + 1)
 
     start_value, slope = at(theta)
