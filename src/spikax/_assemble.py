@@ -180,10 +180,10 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
 
 
 def groups(
-    mask: np.ndarray | None, curvature: np.ndarray | None, n_neurons: int
+    mask: np.ndarray | None, curvature: np.ndarray | None, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group neurons of equal masks, and equal strengths up to a factor."""
-    columns = [np.zeros((1, n_neurons))]
+    """Group outputs of equal masks, and equal strengths up to a factor."""
+    columns = [np.zeros((1, n_columns))]
     if mask is not None:
         columns.append(mask)
     if curvature is not None and curvature.shape[1] > 1:
@@ -222,12 +222,15 @@ def assemble(
     weights
         Sample weights, (n_samples,), or None.
     offset, mask, strength
-        As `_inputs` checked them.
+        As `_inputs` checked them. A column is that of an output: those of all neurons for the
+        first class come first.
     units
         Units of the standardised features, None to take those of `X`.
     """
     dtype = jnp.result_type(float)
     (n_samples, p), n_neurons = X.shape, y.shape[1]
+    n_outputs = family.n_outputs
+    n_columns = n_outputs * n_neurons
     weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
     if valid is not None:
         weight = weight * valid
@@ -247,15 +250,27 @@ def assemble(
     strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
     curvature: Any = regularizer.curvature(strength)
     if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
-        group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
+        group, representative = np.zeros(n_columns, np.int32), np.zeros(1, np.int32)
     else:
-        group, representative = groups(mask, curvature, n_neurons)
-    free = np.ones((p + 1, n_neurons)) if mask is None else np.vstack([mask, np.ones(n_neurons)])
+        group, representative = groups(mask, curvature, n_columns)
+    free = np.ones((p + 1, n_columns))
+    if mask is not None:
+        free[:-1] = mask
     if not fit_intercept:
         free[-1] = 0
+    free = free.reshape(-1, n_neurons)
+    balanced = None
+    if n_outputs > 1:
+        strength = _by_neuron(strength, n_outputs)
+        balanced = _balanced(free, strength, n_outputs, regularizer.smooth).astype(dtype)
 
     def samples(array: np.ndarray) -> np.ndarray:
         return lay_out(array.__getitem__, array.shape, dtype)
+
+    if offset is not None:
+        offset = samples(offset)
+        if n_outputs > 1:
+            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
 
     # The compiled program copies NumPy arrays, which is quickest for all but a large design.
     large = design.nbytes > 2**20
@@ -263,11 +278,33 @@ def assemble(
         "X": jax.device_put(design, may_alias=True) if large else design,
         "y": samples(y),
         "weights": samples(weight),
-        "offset": None if offset is None else samples(offset),
+        "offset": offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "strength": strength.astype(dtype),
         "group": group,
         "representative": representative,
+        "balanced": balanced,
     }
+    family = jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
+    )
     return Problem(**leaves, family=family, link=link, regularizer=regularizer), units
+
+
+def _by_neuron(strength: np.ndarray, n_outputs: int) -> np.ndarray:
+    """Give each class of a feature a row: from a column per output to a column per neuron."""
+    rows, columns = strength.shape
+    if columns == 1:
+        return np.repeat(strength, n_outputs, axis=0)
+    return strength.reshape(rows * n_outputs, -1)
+
+
+def _balanced(free: np.ndarray, strength: np.ndarray, n_outputs: int, smooth: bool) -> np.ndarray:
+    """Tell where classes are alike but for the data, (n_features + 1, n_neurons)."""
+    by_class = free.reshape(-1, n_outputs, free.shape[1])
+    strength = np.broadcast_to(strength, (len(free) - n_outputs, free.shape[1]))
+    strength = strength.reshape(-1, *by_class.shape[1:])
+    alike = strength == (strength[:, :1] if smooth else 0)
+    alike = np.append(alike.all(axis=1), np.ones((1, free.shape[1]), bool), axis=0)
+    return np.all(by_class == 1, axis=1) & alike

@@ -11,7 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, null_model, penalized_loss, value_and_grad
+from spikax.problem import (
+    Problem,
+    null_model,
+    penalized_loss,
+    value_and_grad,
+    without_features,
+)
 from spikax.regularizer import UnRegularized
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
@@ -76,9 +82,10 @@ class JaxoptSolver:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         # A gradient is a mean over samples: below this it is rounding.
-        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(null.curvature)
+        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 
         def fit(neuron, theta, tol):
@@ -157,8 +164,9 @@ def _method(solver: JaxoptSolver, problem: Problem):
     if not solver.needs_smooth:
 
         def prox(theta, data, step):
-            coef = data.regularizer.prox(theta[:-1, None], data.strength, step)
-            return jnp.append(coef[:, 0], theta[-1])
+            features = slice(0, -data.n_outputs)
+            coef = data.regularizer.prox(theta[features, None], data.strength, step)
+            return theta.at[features].set(coef[:, 0])
 
         arguments["prox"] = prox
     return getattr(jaxopt, solver.algorithm)(objective, **arguments, **dict(solver.options))
@@ -182,5 +190,6 @@ def _residual(solver, problem: Problem, theta: jax.Array) -> jax.Array:
         return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
     smooth = replace(problem, regularizer=UnRegularized())
     ahead = theta - value_and_grad(smooth, theta)[1]
-    coef = problem.regularizer.prox(ahead[:-1], problem.strength, 1.0)
-    return jnp.linalg.norm(theta - ahead.at[:-1].set(coef), axis=0)
+    features = slice(0, -problem.n_outputs)
+    coef = problem.regularizer.prox(ahead[features], problem.strength, 1.0)
+    return jnp.linalg.norm(theta - ahead.at[features].set(coef), axis=0)

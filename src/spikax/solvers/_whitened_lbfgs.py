@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from spikax.problem import (
     Null,
     Problem,
+    centered,
     null_model,
     value_and_grad,
+    without_features,
 )
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, Status, runs_away
@@ -74,7 +76,7 @@ class WhitenedLBFGS:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         found, n_passes = _search(problem, null, theta, self)
         status = _status(problem, null, found, self)
         return Outcome(found.theta, found.value, found.n_steps, status, n_passes)
@@ -93,7 +95,7 @@ class WhitenedLBFGS:
         once = replace(self, maxiter=1)
         start = _begin(problem, theta, self.memory)
         point, _ = _turns(problem, null_model(problem), state, start, once, unfinished)
-        return point.theta, state
+        return centered(problem, point.theta), state
 
 
 class _Point(NamedTuple):
@@ -157,11 +159,11 @@ def _search(problem, null: Null, theta, solver) -> tuple[_Found, jax.Array]:
         else:
             (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
             wanted, index = chosen < n_neurons, jnp.minimum(chosen, n_neurons - 1)
-            some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
+            some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[..., index], null)
             part = jax.tree.map(lambda a: a[..., index], found)
         whitening = jax.lax.cond(
             least == 0,
-            lambda: shared.neurons(index),
+            lambda: shared.neurons(some, index),
             lambda: own_whitening(some, part.theta, n_rows, wanted),
         )
         part, turns = _phase(some, some_null, whitening, part, wanted, solver)
