@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessI
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
-from spikax.regularizer import Penalty
+from spikax.regularizer import NO_PENALTY, Penalty
 
 _BLOCK = 8192
 _PIECE = 512
@@ -190,10 +190,10 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
 
 
 def groups(
-    mask: np.ndarray | None, curvature: np.ndarray | None, n_neurons: int
+    mask: np.ndarray | None, curvature: np.ndarray | None, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group neurons of equal masks, and equal strengths up to a factor."""
-    columns = [np.zeros((1, n_neurons))]
+    """Group outputs of equal masks, and equal strengths up to a factor."""
+    columns = [np.zeros((1, n_columns))]
     if mask is not None:
         columns.append(mask)
     if curvature is not None and curvature.shape[1] > 1:
@@ -231,7 +231,8 @@ def assemble(
     weights
         Sample weights, (n_samples,), or None.
     offset, mask
-        As `_inputs` checked them.
+        As `_inputs` checked them. A column is that of an output: those of all neurons for the
+        first class come first.
     penalty
         Built from the user's strength.
     units
@@ -239,6 +240,8 @@ def assemble(
     """
     dtype = jnp.result_type(float)
     (n_samples, p), n_neurons = X.shape, y.shape[1]
+    n_outputs = family.n_outputs
+    n_columns = n_outputs * n_neurons
     weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
     if valid is not None:
         weight = weight * valid
@@ -255,17 +258,31 @@ def assemble(
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
+    unit = np.where(np.isfinite(units.scale), units.scale, 1)
     curvature = penalty.curvature
+    if curvature is not None and len(curvature) > 1:
+        curvature = curvature.reshape(p, -1)
     if mask is None and (curvature is None or 1 in curvature.shape):
-        group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
+        group, representative = np.zeros(n_columns, np.int32), np.zeros(1, np.int32)
     else:
-        group, representative = groups(mask, curvature, n_neurons)
-    free = np.ones((p + 1, n_neurons)) if mask is None else np.vstack([mask, np.ones(n_neurons)])
+        group, representative = groups(mask, curvature, n_columns)
+    free = np.ones((p + 1, n_columns))
+    if mask is not None:
+        free[:-1] = mask
     if not fit_intercept:
         free[-1] = 0
+    free = free.reshape(-1, n_neurons)
+    balanced = None
+    if n_outputs > 1:
+        balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
     def samples(array: np.ndarray) -> np.ndarray:
         return lay_out(array.__getitem__, array.shape, dtype)
+
+    if offset is not None:
+        offset = samples(offset)
+        if n_outputs > 1:
+            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
 
     # The compiled program copies NumPy arrays, which is quickest for all but a large design.
     large = design.nbytes > 2**20
@@ -273,12 +290,31 @@ def assemble(
         "X": jax.device_put(design, may_alias=True) if large else design,
         "y": samples(y),
         "weights": samples(weight),
-        "offset": None if offset is None else samples(offset),
+        "offset": offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
-        "unit": np.where(np.isfinite(units.scale), units.scale, 1)[:, None].astype(dtype),
+        "unit": np.repeat(unit, n_outputs)[:, None].astype(dtype),
         "group": group,
         "representative": representative,
+        "balanced": balanced,
     }
+    family = jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
+    )
     return Problem(**leaves, family=family, link=link), units
+
+
+def _balanced(free: np.ndarray, penalty: Penalty, n_outputs: int) -> np.ndarray:
+    """Tell where classes are alike but for the data, (n_features + 1, n_neurons)."""
+    by_class = free.reshape(-1, n_outputs, free.shape[1])
+    squared = np.zeros((1, 1)) if penalty is NO_PENALTY else penalty.curvature
+    if not penalty.smooth or squared is None:
+        alike = np.zeros((len(by_class) - 1, 1), bool)
+    else:
+        squared = np.broadcast_to(squared, (len(free) - n_outputs, free.shape[1]))
+        squared = squared.reshape(-1, *by_class.shape[1:])
+        alike = np.all(squared == squared[:, :1], axis=1)
+    alike = np.broadcast_to(alike, (len(by_class) - 1, free.shape[1]))
+    alike = np.append(alike, np.ones((1, free.shape[1]), bool), axis=0)
+    return np.all(by_class == 1, axis=1) & alike

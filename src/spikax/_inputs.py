@@ -324,10 +324,11 @@ class CoefficientShape:
     layout: Layout
     n_neurons: int
     single: bool
-    free: np.ndarray | None  # the feature mask, (n_features, n_neurons)
+    free: np.ndarray | None  # the feature mask, one row for each row of the coefficients
+    n_outputs: int = 1  # classes of a neuron, which have a row each for every feature
 
     def spread(self, value: Any, argument: str) -> np.ndarray:
-        """Check a strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
+        """Check a strength; give it shape (1, 1), (1, n) or (n_outputs * n_features, n or 1)."""
         layout, n_neurons, single = self.layout, self.n_neurons, self.single
         if value is None:
             value = 1.0
@@ -345,13 +346,14 @@ class CoefficientShape:
             label = argument + name[1:]
             array = as_float_array(part, label)
             _check_strength(array, label)
-            full = (width,) if single else (width, n_neurons)
+            full = self._full(width)
+            n_rows = width * self.n_outputs
             if array.ndim == 0:
-                array = np.broadcast_to(array, (width, 1))
+                array = np.broadcast_to(array, (n_rows, 1))
             elif array.shape == full:
-                array = array.reshape(width, n_neurons)
+                array = self._by_row(array)
             elif not single and array.shape == (n_neurons,):
-                array = np.broadcast_to(array, full)
+                array = np.broadcast_to(array, (n_rows, n_neurons))
             else:
                 neurons = "" if single else f", one per neuron ({n_neurons},)"
                 raise ValueError(
@@ -361,6 +363,16 @@ class CoefficientShape:
             rows.append(array)
         columns = max(r.shape[1] for r in rows)
         return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+
+    def _full(self, width: int) -> tuple[int, ...]:
+        """Shape of the coefficients of so many features."""
+        neurons = () if self.single else (self.n_neurons,)
+        return (width, *neurons, *((self.n_outputs,) if self.n_outputs > 1 else ()))
+
+    def _by_row(self, array: np.ndarray) -> np.ndarray:
+        """Give coefficients a row for each class of each feature, and a column for each neuron."""
+        array = array.reshape(len(array), self.n_neurons, self.n_outputs)
+        return array.swapaxes(1, 2).reshape(-1, self.n_neurons)
 
     def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
         """Check the strength of groups: one for each of them, and zero for no group."""
@@ -377,7 +389,8 @@ class CoefficientShape:
         """Index the groups that a mask tells; those of the arrays of features if it is None."""
         n_leaves = len(self.layout.widths)
         if mask is None:
-            index = np.repeat(np.arange(n_leaves), self.layout.widths)[:, None]
+            n_rows = np.multiply(self.layout.widths, self.n_outputs)
+            index = np.repeat(np.arange(n_leaves), n_rows)[:, None]
             number, n_numbers = np.arange(n_leaves)[:, None], n_leaves
         else:
             numbers, n_numbers = self._group_numbers(mask)
@@ -396,7 +409,7 @@ class CoefficientShape:
         for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
             label = f"mask of GroupLasso for {name}"
             array = as_float_array(part, label)
-            full = (width,) if self.single else (width, self.n_neurons)
+            full = self._full(width)
             if array.shape[:1] != (n_groups,) or array.shape[1:] not in ((width,), full):
                 forms = " or ".join(str(("n_groups", *s)) for s in {(width,): 0, full: 0})
                 raise ValueError(
@@ -406,15 +419,18 @@ class CoefficientShape:
             if not np.isin(array, (0, 1)).all():
                 wrong = array[~np.isin(array, (0, 1))][0]
                 raise ValueError(f"{label} must hold only 0 and 1, got {wrong:g}.")
-            array = array.reshape(n_groups, width, -1)
             if (array.sum(axis=0) > 1).any():
-                row = np.argwhere(array.sum(axis=0) > 1)[0, 0]
-                both = np.flatnonzero(array[:, row].max(axis=1))[:2]
+                feature = np.argwhere(array.sum(axis=0) > 1)[0, 0]
+                both = np.flatnonzero(array[:, feature].reshape(n_groups, -1).max(axis=1))[:2]
                 raise ValueError(
-                    f"{label} puts row {row} into groups {both[0]} and {both[1]}: groups must "
-                    "not overlap. Leave it in one of them."
+                    f"{label} puts feature {feature} into groups {both[0]} and {both[1]}: groups "
+                    "must not overlap. Leave it in one of them."
                 )
-            rows.append(np.where(array.any(axis=0), array.argmax(axis=0), n_groups))
+            number = np.where(array.any(axis=0), array.argmax(axis=0), n_groups)
+            shared = number.ndim == 1 and (self.n_outputs > 1 or not self.single)
+            rows.append(
+                np.repeat(number, self.n_outputs)[:, None] if shared else self._by_row(number)
+            )
         columns = max(r.shape[1] for r in rows)
         numbers = np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
         self._check_groups(numbers, n_groups)

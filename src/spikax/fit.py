@@ -6,7 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, linear_predictor, null_model, pearson
+from spikax.problem import (
+    Problem,
+    centered,
+    linear_predictor,
+    null_model,
+    pearson,
+    without_features,
+)
 from spikax.solvers import Outcome, Solver
 
 
@@ -31,17 +38,20 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     solver
         How to fit it.
     theta
-        Where to start, shape (n_features + 1, n_neurons); the model without features if None.
+        Where to start, shaped as `Problem` says; the model without features if None.
 
     Returns
     -------
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
+    theta = None if theta is None else centered(problem, theta)
     outcome = solver.run(problem, theta)
+    outcome = outcome._replace(theta=centered(problem, outcome.theta))
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
-    rounding = null.nats * null.curvature * error**2 / 2
+    rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
+    rounding = null.nats * rounding
     if not problem.family.has_scale:
         return FitResult(outcome, rounding, None)
 
@@ -53,8 +63,8 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
 
 @jax.jit
 def null_parameters(problem: Problem) -> jax.Array:
-    """Parameters of the model without features, (n_features + 1, n_neurons)."""
-    return jnp.zeros_like(problem.mask).at[-1].set(null_model(problem).intercept)
+    """Parameters of the model without features, shaped as `Problem` says."""
+    return without_features(problem, null_model(problem))
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """Observation models: how counts, choices and traces scatter around their mean."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -21,11 +21,23 @@ SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 class Family(Protocol):
     """The mathematics of one observation model; everything here is elementwise.
 
+    Families are frozen dataclasses. What a user may tune is a leaf of a dataclass registered with
+    JAX, a scalar or one number per neuron; a class that nobody registered has no leaves.
+
     The loss is the part of the negative log-likelihood that depends on the linear predictor, as
     the textbooks write it. Log-likelihood and deviance follow from it:
     ``log_likelihood = -precision(scale) * loss - log_normalizer(y, scale)`` and
     ``deviance = 2 * precision(scale) * (loss - saturated(y))``.
+
+    A family with several outputs has a linear predictor for each class. They, and their means, the
+    classes' probabilities, lie on a leading axis; observations are indices of classes. Only the
+    differences of the outputs matter.
     """
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of linear predictors of a neuron: one, or one for each class."""
+        ...
 
     default_link: ClassVar[str]  # the inverse link used when the user names none
     mean_bounds: ClassVar[tuple[float, float]]  # the open interval in which a mean lies
@@ -61,6 +73,7 @@ class Family(Protocol):
         ...
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Poisson:
     """Counts whose variance equals their mean; fractional counts are allowed."""
@@ -69,6 +82,11 @@ class Poisson:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "non-negative counts"
     has_scale: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is non-negative."""
@@ -99,6 +117,7 @@ class Poisson:
         return jax.random.poisson(key, mean)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bernoulli:
     """Outcomes of 0 or 1."""
@@ -107,6 +126,11 @@ class Bernoulli:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     support: ClassVar[str] = "0 or 1"
     has_scale: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is 0 or 1."""
@@ -137,6 +161,7 @@ class Bernoulli:
         return jax.random.bernoulli(key, mean).astype(jnp.int32)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gaussian:
     """Real values with a constant variance, the scale."""
@@ -145,6 +170,11 @@ class Gaussian:
     mean_bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     support: ClassVar[str] = "real numbers"
     has_scale: ClassVar[bool] = True
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is a number; all are."""
@@ -175,6 +205,7 @@ class Gaussian:
         return mean + jnp.sqrt(scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gamma:
     """Positive values whose standard deviation is proportional to their mean."""
@@ -183,6 +214,11 @@ class Gamma:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "positive numbers"
     has_scale: ClassVar[bool] = True
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is positive."""
@@ -214,6 +250,54 @@ class Gamma:
         """Draw values."""
         shape = jnp.broadcast_to(1 / jnp.asarray(scale, mean.dtype), mean.shape)
         return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Categorical:
+    """One of several classes, whose probabilities sum to one."""
+
+    default_link: ClassVar[str] = "log_softmax"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    support: ClassVar[str] = "indices of classes"
+    has_scale: ClassVar[bool] = False
+
+    n_classes: int = field(default=2, metadata={"static": True})
+
+    @property
+    def n_outputs(self):
+        """One linear predictor for each class."""
+        return self.n_classes
+
+    def allows(self, y):
+        """Whether each observation is the index of a class."""
+        return (y >= 0) & (y < self.n_classes) & (y % 1 == 0)
+
+    def loss(self, eta, y, link):
+        """Cross-entropy: minus the log-probability of the class observed."""
+        log_probability = link.log_mean(eta)
+        index = y.astype(jnp.int32)[None]
+        return -jnp.take_along_axis(log_probability, index, axis=0)[0]
+
+    def saturated(self, y):
+        """Loss where the class observed is certain: zero."""
+        return jnp.zeros_like(y)
+
+    def log_normalizer(self, y, scale):
+        """Zero: the loss is the whole negative log-likelihood."""
+        return jnp.zeros_like(y)
+
+    def precision(self, scale):
+        """One: the scale of a categorical is fixed."""
+        return 1.0
+
+    def variance(self, mean):
+        """Variance `mu (1 - mu)` of each class's indicator."""
+        return mean * (1 - mean)
+
+    def sample(self, key, mean, scale):
+        """Draw indices of classes."""
+        return jax.random.categorical(key, jnp.log(mean), axis=0)
 
 
 def _log_positive(y: jax.Array) -> jax.Array:
@@ -548,6 +632,8 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     if isinstance(observation_model, ObservationModel):
         return observation_model
     if isinstance(observation_model, Family) and not isinstance(observation_model, type):
+        if jax.tree_util.all_leaves([observation_model]):
+            jax.tree_util.register_static(type(observation_model))
         return ObservationModel(observation_model)
     raise TypeError(
         f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "

@@ -58,7 +58,10 @@ class Coefficients(Protocol):
     """What a regularizer may ask of the coefficients of a fit, to arrange its strengths."""
 
     def spread(self, value: Any, argument: str) -> np.ndarray:
-        """Check an argument, and give it shape (1 or n_features, 1 or n_neurons)."""
+        """Check an argument, and give it shape (1 or n_features, 1 or n_neurons).
+
+        Several classes have a row each for every feature, here and below.
+        """
         ...
 
     def groups(self, mask: Any) -> "Grouping":
@@ -174,7 +177,8 @@ class Grouped:
         """Tie the features that share a group, in any neuron."""
         # A graph of features and of the groups of each neuron, which its edges join.
         groups = n_features + self.index + len(self.cost) * np.arange(self.index.shape[1])
-        features = np.broadcast_to(np.arange(n_features)[:, None], groups.shape)
+        row = np.arange(len(groups))[:, None] // (len(groups) // n_features)
+        features = np.broadcast_to(row, groups.shape)
         edges = (np.ones(groups.size), (features.ravel(), groups.ravel()))
         n_nodes = n_features + len(self.cost) * self.index.shape[1]
         return connected_components(coo_array(edges, (n_nodes, n_nodes)))[1][:n_features]

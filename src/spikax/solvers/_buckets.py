@@ -73,7 +73,8 @@ def search(
     solver
         Has `tol` and `maxiter`.
     first
-        Function of the indices of a bucket's neurons to the curvature they start with.
+        Function of the problem of a bucket and the indices of its neurons to the curvature they
+        start with.
     later
         Function of the problem of a bucket, its parameters, a number of rows, and which of its
         neurons are wanted, to the curvature they go on with.
@@ -107,11 +108,11 @@ def search(
         else:
             (chosen,) = jnp.nonzero(next_ones, size=size, fill_value=n_neurons)
             wanted, index = chosen < n_neurons, jnp.minimum(chosen, n_neurons - 1)
-            some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[index], null)
+            some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[..., index], null)
             part = jax.tree.map(lambda a: a[..., index], found)
         curvature = jax.lax.cond(
             least == 0,
-            lambda: first(index),
+            lambda: first(some, index),
             lambda: later(some, part.theta, n_rows, wanted),
         )
         coordinates = begin(some, some_null, curvature)

@@ -11,7 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, null_model, penalized_loss, proximal_step, value_and_grad
+from spikax.problem import (
+    Problem,
+    null_model,
+    penalized_loss,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
@@ -76,9 +83,10 @@ class JaxoptSolver:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         # A gradient is a mean over samples: below this it is rounding.
-        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(null.curvature)
+        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 
         def fit(neuron, theta, tol):

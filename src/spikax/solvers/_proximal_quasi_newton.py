@@ -19,6 +19,7 @@ from spikax.problem import (
     penalty,
     proximal_step,
     value_and_grad,
+    without_features,
 )
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers._buckets import Coordinates, converged, push, search, take_turns
@@ -70,16 +71,15 @@ class ProximalQuasiNewton:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
-        shared = shared_curvature(problem, null.intercept, null.curvature)
+            theta = without_features(problem, null)
+        shared = shared_curvature(problem, null)
         begin = partial(_coordinates, self)
         return search(problem, null, theta, self, shared.neurons, own_curvature, begin)
 
     def init(self, problem: Problem, theta: jax.Array):
         """Prepare for batches like this one: the curvature they share."""
-        null = null_model(problem)
-        shared = shared_curvature(problem, null.intercept, null.curvature)
-        return shared.neurons(jnp.arange(problem.n_neurons))
+        shared = shared_curvature(problem, null_model(problem))
+        return shared.neurons(problem, jnp.arange(problem.n_neurons))
 
     def update(self, problem: Problem, theta: jax.Array, state: jax.Array):
         """Take one step on a batch."""
@@ -267,7 +267,8 @@ def _newton_step(problem, curvature, model: _Model, at) -> _Model:
     """Step towards the minimum over the coefficients that are not zero, if that is better."""
     target = model.target
     free = problem.mask > 0
-    moving = free & ((target != 0).at[-1].set(True))
+    intercepts = slice(-problem.n_outputs, None)
+    moving = free & (target != 0).at[intercepts].set(True)
     cost_slope = jax.grad(lambda theta: penalty(problem, theta).sum())(target)
     slope = jnp.where(moving, model.slope + cost_slope, 0)
 
@@ -289,7 +290,7 @@ def _newton_step(problem, curvature, model: _Model, at) -> _Model:
     neurons = jnp.arange(problem.n_neurons)
     move = jax.lax.map(solve_if_active, (neurons, model.active)).T
     full = target + move
-    crosses = (full * target < 0).at[-1].set(False)
+    crosses = (full * target < 0).at[intercepts].set(False)
     reach = jnp.where(crosses, target / jnp.where(crosses, target - full, 1), 1).min(axis=0)
     for trial in (full, jnp.where(crosses, 0, full), target + reach[None] * move):
         value, slope = at(trial)

@@ -11,7 +11,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Null, Problem, null_model, value_and_grad
+from spikax.problem import (
+    Null,
+    Problem,
+    centered,
+    null_model,
+    value_and_grad,
+    without_features,
+)
 from spikax.solvers._buckets import Coordinates, converged, push, search, take_turns
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome
@@ -61,7 +68,7 @@ class WhitenedLBFGS:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         shared = shared_whitening(problem, null.intercept, null.curvature)
         begin = partial(_coordinates, self)
         return search(problem, null, theta, self, shared.neurons, own_whitening, begin)
@@ -80,7 +87,7 @@ class WhitenedLBFGS:
         once = replace(self, maxiter=1)
         coordinates = _coordinates(once, problem, null_model(problem), state)
         point, _ = take_turns(coordinates.turn, coordinates.start(theta), unfinished)
-        return point.theta, state
+        return centered(problem, point.theta), state
 
 
 class _Point(NamedTuple):
