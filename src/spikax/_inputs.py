@@ -361,8 +361,7 @@ class CoefficientShape:
                     f"{full}, got {array.shape}."
                 )
             rows.append(array)
-        columns = max(r.shape[1] for r in rows)
-        return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+        return _stacked(rows)
 
     def _full(self, width: int) -> tuple[int, ...]:
         """Shape of the coefficients of so many features."""
@@ -395,7 +394,7 @@ class CoefficientShape:
         else:
             numbers, n_numbers = self._group_numbers(mask)
             index, number = _local_groups(numbers, n_numbers)
-        free = np.ones(index.shape) if self.free is None else self.free
+        free = np.ones((len(index), index.shape[1])) if self.free is None else self.free
         size = np.zeros((len(number), free.shape[1]))
         neuron = np.arange(free.shape[1])[None]
         np.add.at(size, (np.broadcast_to(index, free.shape), neuron), free)
@@ -405,15 +404,17 @@ class CoefficientShape:
         """Read the number of each coefficient's group off a mask; `n_groups` for none."""
         parts = _like_features(mask, self.layout, "mask of GroupLasso")
         rows = []
-        (n_groups,) = as_float_array(parts[0], "mask of GroupLasso").shape[:1] or (0,)
+        n_groups = len(np.atleast_1d(as_float_array(parts[0], "mask of GroupLasso")))
         for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
             label = f"mask of GroupLasso for {name}"
             array = as_float_array(part, label)
             full = self._full(width)
-            if array.shape[:1] != (n_groups,) or array.shape[1:] not in ((width,), full):
-                forms = " or ".join(str(("n_groups", *s)) for s in {(width,): 0, full: 0})
+            if array.shape not in ((n_groups, width), (n_groups, *full)):
+                forms = dict.fromkeys(
+                    f"(n_groups, {str(s)[1:-1].rstrip(',')})" for s in ((width,), full)
+                )
                 raise ValueError(
-                    f"{label} must have shape {forms}, with the same n_groups everywhere, got "
+                    f"{label} must have shape {' or '.join(forms)}, with the same n_groups everywhere, got "
                     f"{array.shape}."
                 )
             if not np.isin(array, (0, 1)).all():
@@ -431,8 +432,7 @@ class CoefficientShape:
             rows.append(
                 np.repeat(number, self.n_outputs)[:, None] if shared else self._by_row(number)
             )
-        columns = max(r.shape[1] for r in rows)
-        numbers = np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
+        numbers = _stacked(rows)
         self._check_groups(numbers, n_groups)
         return numbers, n_groups
 
@@ -455,6 +455,12 @@ class CoefficientShape:
                     "each neuron groups of its own, or a mask (n_groups, n_features) of groups "
                     "that each of them has."
                 )
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Put arrays of one column, or of one for each neuron, below one another."""
+    columns = max(r.shape[1] for r in rows)
+    return np.concatenate([np.broadcast_to(r, (len(r), columns)) for r in rows])
 
 
 def _local_groups(numbers: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
