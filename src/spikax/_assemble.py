@@ -298,6 +298,7 @@ def assemble(
         "group": group,
         "representative": representative,
         "balanced": balanced,
+        "moments": None,
     }
     family = jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family

@@ -414,8 +414,8 @@ class CoefficientShape:
                     f"(n_groups, {str(s)[1:-1].rstrip(',')})" for s in ((width,), full)
                 )
                 raise ValueError(
-                    f"{label} must have shape {' or '.join(forms)}, with the same n_groups everywhere, got "
-                    f"{array.shape}."
+                    f"{label} must have shape {' or '.join(forms)}, with the same n_groups "
+                    f"everywhere, got {array.shape}."
                 )
             if not np.isin(array, (0, 1)).all():
                 wrong = array[~np.isin(array, (0, 1))][0]

@@ -54,6 +54,8 @@ class Problem:
     balanced
         One where a feature's parameters sum to zero over the classes at an optimum, since the loss
         takes only their differences, shape (n_features + 1, n_neurons); None for one output.
+    moments
+        Second moments of the features that all neurons share, if they are known already.
     family
         What the loss is; its leaves have shape (n_neurons, 1).
     link
@@ -71,6 +73,7 @@ class Problem:
     group: jax.Array
     representative: jax.Array
     balanced: jax.Array | None
+    moments: jax.Array | None
     family: Family
     link: InverseLink = field(metadata={"static": True})
 

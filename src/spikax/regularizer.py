@@ -1,8 +1,8 @@
 """Regularizers: from a user's strength to a penalty, and what a solver may use of that."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,10 @@ class Penalty(Protocol):
     @property
     def curvature(self) -> Any:
         """Second derivatives where they do not depend on the coefficients, else None."""
+        ...
+
+    def scaled(self, factor: Any) -> Self:
+        """Multiply the strengths by a factor, (1, 1) or (1, n_neurons)."""
         ...
 
     def ties(self, n_features: int) -> np.ndarray | None:
@@ -127,6 +131,10 @@ class Elementwise:
         """Second derivative: that of the squared part."""
         return self.squared
 
+    def scaled(self, factor):
+        """Multiply the strengths of both parts."""
+        return jax.tree.map(lambda strength: factor * strength, self)
+
     def ties(self, n_features):
         """Tie no features."""
         return None
@@ -173,6 +181,10 @@ class Grouped:
         """Second derivative: it depends on the coefficients."""
         return None
 
+    def scaled(self, factor):
+        """Multiply the costs."""
+        return replace(self, cost=factor * self.cost)
+
     def ties(self, n_features):
         """Tie the features that share a group, in any neuron."""
         # A graph of features and of the groups of each neuron, which its edges join.
@@ -216,6 +228,10 @@ class FromFunctions:
     def curvature(self):
         """Second derivative: it may depend on the coefficients."""
         return None
+
+    def scaled(self, factor):
+        """Multiply the strengths."""
+        return replace(self, strength=factor * self.strength)
 
     def ties(self, n_features):
         """Tie all features if there is a proximal operator: it may look at any of them."""

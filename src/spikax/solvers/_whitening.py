@@ -94,7 +94,7 @@ def shared_whitening(
     problem: Problem, intercept: jax.Array, curvature: jax.Array
 ) -> SharedWhitening:
     """Whiten with the Gram matrix that all neurons share."""
-    moments = _shared_moments(problem, intercept, curvature)
+    moments = shared_moments(problem, intercept, curvature)
     # From here on, what is said of a neuron is said of each of its outputs.
     curvature = curvature.reshape(-1)
     free, ridge = (a.reshape(problem.n_features + 1, -1) for a in (problem.mask, _ridge(problem)))
@@ -127,8 +127,10 @@ def shared_whitening(
     return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
 
 
-def _shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
+def shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
     """Average the neurons' Hessians at these intercepts, each divided by its curvature."""
+    if problem.moments is not None:
+        return problem.moments
     weight = jnp.mean(problem.total_weight)
 
     def sample_weights(X, y, weights, offset):
@@ -158,7 +160,7 @@ class SharedCurvature(NamedTuple):
 
 def shared_curvature(problem: Problem, null: Null) -> SharedCurvature:
     """Take the curvature from the Gram matrix that all neurons share."""
-    moments = _shared_moments(problem, null.intercept, null.curvature)
+    moments = shared_moments(problem, null.intercept, null.curvature)
     if problem.n_outputs == 1:
         return SharedCurvature(moments, null.curvature[None, None])
     # The curvature of classes is that of any observation.
