@@ -1,4 +1,4 @@
-"""The dispersion of a negative binomial: its terms of the likelihood, and where that is largest."""
+"""The dispersion of a negative binomial: its terms of the likelihood, and its likeliest value."""
 
 from collections.abc import Callable
 from typing import Any

@@ -46,6 +46,42 @@ class Layout:
         raise IndexError(index)
 
 
+class Outputs(NamedTuple):
+    """How linear predictors lie in the user's arrays, and in columns, one for each.
+
+    The columns of a population of classifiers are those of all neurons for the first class, then
+    for the second, and so on.
+    """
+
+    n_neurons: int
+    n_classes: int | None  # None: a neuron has one linear predictor
+    single: bool
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        """Axes of a coefficient, after that of the features."""
+        neurons = () if self.single else (self.n_neurons,)
+        return neurons if self.n_classes is None else (*neurons, self.n_classes)
+
+    @property
+    def intercept(self) -> tuple[int, ...]:
+        """Shape of the intercepts."""
+        return self.trailing or (1,)
+
+    def columns(self, array: Any) -> Any:
+        """Bring an array (rows, *trailing) to (rows, n_columns)."""
+        if self.n_classes is None:
+            return array.reshape(-1, self.n_neurons)
+        array = array.reshape(-1, self.n_neurons, self.n_classes)
+        return array.swapaxes(1, 2).reshape(len(array), -1)
+
+    def restored(self, columns: Any) -> Any:
+        """Bring an array (rows, n_columns) to (rows, *trailing)."""
+        if self.n_classes is not None:
+            columns = columns.reshape(-1, self.n_classes, self.n_neurons).swapaxes(1, 2)
+        return columns.reshape(len(columns), *self.trailing)
+
+
 class Data(NamedTuple):
     """Checked samples."""
 
@@ -54,7 +90,8 @@ class Data(NamedTuple):
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
     weights: np.ndarray | None  # (n_samples,)
-    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_columns)
+    classes: np.ndarray | None = None  # the labels that `y` holds the indices of
 
     @property
     def weight(self) -> np.ndarray:
@@ -63,19 +100,24 @@ class Data(NamedTuple):
         return weight if self.valid is None else weight * self.valid
 
 
-def samples(X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool) -> Data:
+def samples(
+    X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool, n_classes: int | None
+) -> Data:
     """Check all that comes one by one with the samples."""
     matrix, layout = design_matrix(X)
     observed = observations(y, single, len(matrix), layout)
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples)
-    added = offsets(offset, n_samples, n_neurons)
+    outputs = Outputs(n_neurons, n_classes, single)
+    added = offsets(offset, n_samples, outputs)
     valid: Any = finite_rows(matrix, layout.column)
     valid = None if valid is None else valid.all(axis=1, keepdims=True)
     for array, name in ((observed, "y"), (added, "offset")):
         if array is not None:
-            more = finite_rows(array, partial(column_of, name, array.shape[1]))
+            more: Any = finite_rows(array, partial(column_of, name, array.shape[1]))
             if more is not None:
+                if more.shape[1] > n_neurons:
+                    more = more.reshape(n_samples, -1, n_neurons).all(axis=1)
                 more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
                 valid = more if valid is None else valid & more
     check_support(observed, family, single)
@@ -272,11 +314,20 @@ def sample_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     return weights
 
 
-def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
-    """Check the offset, and give it shape (n_samples, 1) or (n_samples, n_neurons)."""
+def offsets(offset: Any, n_samples: int, outputs: Outputs) -> np.ndarray | None:
+    """Check the offset, and give it shape (n_samples, 1) or (n_samples, n_columns)."""
     if offset is None:
         return None
     array = as_float_array(offset, "offset")
+    n_neurons = outputs.n_neurons
+    if outputs.n_classes is not None:
+        full = (n_samples, *outputs.trailing)
+        if array.shape != full:
+            raise ValueError(
+                f"offset must have shape {full}, with an entry for each class, got {array.shape}: "
+                "what is added to all classes alike changes nothing."
+            )
+        return outputs.columns(array)
     if array.shape == (n_samples,):
         return array[:, None]
     if array.shape != (n_samples, n_neurons):
@@ -285,8 +336,8 @@ def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
     return array
 
 
-def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray | None:
-    """Check a mask of features, and give it shape (n_features, n_neurons)."""
+def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | None:
+    """Check a mask of features, and give it shape (n_features, n_columns)."""
     if mask is None:
         return None
     parts = _like_features(mask, layout, "feature_mask")
@@ -299,15 +350,16 @@ def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.
                 f"feature_mask must hold only 0 and 1, got {array[wrong][0]:g} in the mask of "
                 f"{name}."
             )
-        full = (width,) if single else (width, n_neurons)
-        whole = () if single else (n_neurons,)
+        full = (width, *outputs.trailing)
+        whole = () if outputs.single else (outputs.n_neurons,)
         is_tree = layout.names != ("X",)
-        if single and array.shape == (1,) and width != 1:
+        if outputs.single and array.shape == (1,) and width != 1:
             array = array[0]
+        if is_tree and array.shape == whole:
+            each = array if outputs.n_classes is None else array[..., None]
+            array = np.broadcast_to(each, full)
         if array.shape == full:
-            rows.append(array.reshape(width, n_neurons))
-        elif is_tree and array.shape == whole:
-            rows.append(np.broadcast_to(array, (width, n_neurons)))
+            rows.append(outputs.columns(array))
         else:
             options = f"{full} or {whole}" if is_tree else f"{full}"
             raise ValueError(
@@ -316,8 +368,8 @@ def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.
     return np.concatenate(rows)
 
 
-def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray:
-    """Check a regularizer strength; give it shape (1, 1), (1, n) or (n_features, n or 1)."""
+def strengths(strength: Any, layout: Layout, outputs: Outputs) -> np.ndarray:
+    """Check a regularizer strength; give it shape (1 or n_features, 1 or n_columns)."""
     if strength is None:
         strength = 1.0
     is_array = layout.names == ("X",) and not isinstance(strength, dict)
@@ -326,21 +378,21 @@ def strengths(strength: Any, layout: Layout, n_neurons: int, single: bool) -> np
         _check_strength(array, "regularizer_strength")
         if array.ndim == 0:
             return array.reshape(1, 1)
-        if not single and array.shape == (n_neurons,):
-            return array[None]
+        if not outputs.single and array.shape == (outputs.n_neurons,):
+            return np.tile(array, outputs.n_classes or 1)[None]
     parts = _like_features(strength, layout, "regularizer_strength")
     rows = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
         label = "regularizer_strength" + name[1:]
         array = as_float_array(part, label)
         _check_strength(array, label)
-        full = (width,) if single else (width, n_neurons)
+        full = (width, *outputs.trailing)
         if array.ndim == 0:
             array = np.broadcast_to(array, (width, 1))
         elif array.shape == full:
-            array = array.reshape(width, n_neurons)
+            array = outputs.columns(array)
         else:
-            neurons = "" if single else f", one per neuron ({n_neurons},)"
+            neurons = "" if outputs.single else f", one per neuron ({outputs.n_neurons},)"
             raise ValueError(
                 f"{label} must be a scalar{neurons} or have the shape of the coefficients {full}, "
                 f"got {array.shape}."
@@ -379,9 +431,9 @@ def _described(tree: Any) -> str:
 
 
 def parameters(
-    params: Any, argument: str, layout: Layout, n_neurons: int, single: bool, xp: Any
+    params: Any, argument: str, layout: Layout, outputs: Outputs, xp: Any
 ) -> tuple[Any, Any]:
-    """Check (coef, intercept); give them shape (n_features, n_neurons) and (n_neurons,)."""
+    """Check (coef, intercept); give them shape (n_features, n_columns) and (n_columns,)."""
     if not isinstance(params, list | tuple) or len(params) != 2:
         got = f"{len(params)} items" if isinstance(params, list | tuple) else repr(params)
         raise ValueError(f"{argument} must be a pair (coef, intercept), got {got:.60}.")
@@ -389,17 +441,18 @@ def parameters(
     parts = _like_features(coef, layout, f"coef of {argument}")
     rows = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
-        full = (width,) if single else (width, n_neurons)
+        full = (width, *outputs.trailing)
         if np.shape(part) != full:
             raise ValueError(
                 f"coef of {argument} must have shape {full} for {name}, got {np.shape(part)}."
             )
-        rows.append(xp.asarray(part).reshape(width, n_neurons))
-    if np.shape(intercept) != (n_neurons,):
+        rows.append(outputs.columns(xp.asarray(part)))
+    full = outputs.intercept
+    if np.shape(intercept) != full:
         raise ValueError(
-            f"intercept of {argument} must have shape ({n_neurons},), got {np.shape(intercept)}."
+            f"intercept of {argument} must have shape {full}, got {np.shape(intercept)}."
         )
-    coef, intercept = xp.concatenate(rows), xp.asarray(intercept)
+    coef, intercept = xp.concatenate(rows), outputs.columns(xp.asarray(intercept))[0]
     if xp is np and not (_finite_numbers(coef) and _finite_numbers(intercept)):
         raise ValueError(f"{argument} must hold finite numbers.")
     return coef, intercept

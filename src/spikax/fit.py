@@ -52,15 +52,12 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         Parameters, losses, steps and a status for each neuron.
     """
     theta = None if theta is None else centered(problem, theta)
-    scale = None
-    if isinstance(problem.family, Dispersed):
-        if problem.family.estimate:
-            outcome, problem = _fit_with_scale(problem, solver, theta)
-        else:
-            outcome = solver.run(problem, theta)
-        scale = problem.family.scale[:, 0]
+    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+        outcome, problem = _fit_with_scale(problem, solver, theta)
     else:
         outcome = solver.run(problem, theta)
+    family: Any = problem.family
+    scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
     outcome = outcome._replace(theta=centered(problem, outcome.theta))
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept

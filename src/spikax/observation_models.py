@@ -106,7 +106,8 @@ def with_scale(family: Family, scale: Any) -> Family:
     >>> with_scale(Poisson(), 0.5)
     Poisson()
     """
-    return replace(family, scale=scale) if isinstance(family, Dispersed) else family
+    dispersed: Any = family
+    return replace(dispersed, scale=scale) if isinstance(family, Dispersed) else family
 
 
 @jax.tree_util.register_dataclass
@@ -376,7 +377,7 @@ class Categorical:
     def loss(self, eta, y, link):
         """Cross-entropy: minus the log-probability of the class observed."""
         log_probability = link.log_mean(eta)
-        index = y.astype(jnp.int32)[None]
+        index = y.astype(int)[None]
         return -jnp.take_along_axis(log_probability, index, axis=0)[0]
 
     def saturated(self, y):
@@ -577,7 +578,7 @@ class ObservationModel:
         n_classes = self.family.n_outputs
         if n_classes == 1:
             return jnp.broadcast_to(y.mean(axis=0), y.shape)
-        share = jax.nn.one_hot(y, n_classes, dtype=y.dtype).mean(axis=0)
+        share = jax.nn.one_hot(y.astype(int), n_classes, dtype=y.dtype).mean(axis=0)
         return jnp.broadcast_to(jnp.log(share), (*y.shape, n_classes))
 
     def sample_generator(self, key: jax.Array, predicted_rate, scale: Any = 1.0) -> jax.Array:
@@ -622,16 +623,16 @@ class ObservationModel:
         """
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
         if isinstance(self.family, Dispersed):
-            return self._scale_of_loss(y, predicted_rate)
+            return self._scale_of_loss(self.family, y, predicted_rate)
         if not self.family.has_scale:
             return jnp.ones(y.shape[1:])
         pearson = (y - predicted_rate) ** 2 / self.family.variance(predicted_rate)
         return pearson.sum(axis=0) / dof_resid
 
-    def _scale_of_loss(self, y, predicted_rate):
+    def _scale_of_loss(self, family: Dispersed, y, predicted_rate):
         """Give the scale that the loss has, or the likeliest where it is to be estimated."""
-        if not self.family.estimate:
-            return jnp.broadcast_to(jnp.asarray(self.family.scale, y.dtype), y.shape[1:])
+        if not family.estimate:
+            return jnp.broadcast_to(jnp.asarray(family.scale, y.dtype), y.shape[1:])
 
         def log_likelihood(scale):
             return self._sample_log_likelihood(y, predicted_rate, scale[None]).sum(axis=0)
@@ -764,7 +765,7 @@ def NegativeBinomialObservations(scale: Any = 1.0) -> ObservationModel:
         return ObservationModel(NegativeBinomial(estimate=True))
     if not isinstance(scale, Real) or isinstance(scale, bool):
         raise TypeError(f'scale must be a number or "estimate", got {scale!r}.')
-    if not (np.isfinite(scale) and scale >= 0):
+    if not 0 <= float(scale) < np.inf:
         raise ValueError(
             f"scale must be finite and at least zero, got {scale!r}; "
             'pass "estimate" to find it from the data.'
