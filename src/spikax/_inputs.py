@@ -47,6 +47,42 @@ class Layout:
         raise IndexError(index)
 
 
+class Outputs(NamedTuple):
+    """How linear predictors lie in the user's arrays, and in columns, one for each.
+
+    The columns of a population of classifiers are those of all neurons for the first class, then
+    for the second, and so on.
+    """
+
+    n_neurons: int
+    n_classes: int | None  # None: a neuron has one linear predictor
+    single: bool
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        """Axes of a coefficient, after that of the features."""
+        neurons = () if self.single else (self.n_neurons,)
+        return neurons if self.n_classes is None else (*neurons, self.n_classes)
+
+    @property
+    def intercept(self) -> tuple[int, ...]:
+        """Shape of the intercepts."""
+        return self.trailing or (1,)
+
+    def columns(self, array: Any) -> Any:
+        """Bring an array (rows, *trailing) to (rows, n_columns)."""
+        if self.n_classes is None:
+            return array.reshape(-1, self.n_neurons)
+        array = array.reshape(-1, self.n_neurons, self.n_classes)
+        return array.swapaxes(1, 2).reshape(len(array), -1)
+
+    def restored(self, columns: Any) -> Any:
+        """Bring an array (rows, n_columns) to (rows, *trailing)."""
+        if self.n_classes is not None:
+            columns = columns.reshape(-1, self.n_classes, self.n_neurons).swapaxes(1, 2)
+        return columns.reshape(len(columns), *self.trailing)
+
+
 class Data(NamedTuple):
     """Checked samples."""
 
@@ -55,7 +91,8 @@ class Data(NamedTuple):
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
     weights: np.ndarray | None  # (n_samples,)
-    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
+    offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_columns)
+    classes: np.ndarray | None = None  # the labels that `y` holds the indices of
 
     @property
     def weight(self) -> np.ndarray:
@@ -64,19 +101,24 @@ class Data(NamedTuple):
         return weight if self.valid is None else weight * self.valid
 
 
-def samples(X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool) -> Data:
+def samples(
+    X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool, n_classes: int | None
+) -> Data:
     """Check all that comes one by one with the samples."""
     matrix, layout = design_matrix(X)
     observed = observations(y, single, len(matrix), layout)
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples)
-    added = offsets(offset, n_samples, n_neurons)
+    outputs = Outputs(n_neurons, n_classes, single)
+    added = offsets(offset, n_samples, outputs)
     valid: Any = finite_rows(matrix, layout.column)
     valid = None if valid is None else valid.all(axis=1, keepdims=True)
     for array, name in ((observed, "y"), (added, "offset")):
         if array is not None:
-            more = finite_rows(array, partial(column_of, name, array.shape[1]))
+            more: Any = finite_rows(array, partial(column_of, name, array.shape[1]))
             if more is not None:
+                if more.shape[1] > n_neurons:
+                    more = more.reshape(n_samples, -1, n_neurons).all(axis=1)
                 more = more.all(axis=1, keepdims=True) if (more == more[:, :1]).all() else more
                 valid = more if valid is None else valid & more
     check_support(observed, family, single)
@@ -273,11 +315,20 @@ def sample_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     return weights
 
 
-def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
-    """Check the offset, and give it shape (n_samples, 1) or (n_samples, n_neurons)."""
+def offsets(offset: Any, n_samples: int, outputs: Outputs) -> np.ndarray | None:
+    """Check the offset, and give it shape (n_samples, 1) or (n_samples, n_columns)."""
     if offset is None:
         return None
     array = as_float_array(offset, "offset")
+    n_neurons = outputs.n_neurons
+    if outputs.n_classes is not None:
+        full = (n_samples, *outputs.trailing)
+        if array.shape != full:
+            raise ValueError(
+                f"offset must have shape {full}, with an entry for each class, got {array.shape}: "
+                "what is added to all classes alike changes nothing."
+            )
+        return outputs.columns(array)
     if array.shape == (n_samples,):
         return array[:, None]
     if array.shape != (n_samples, n_neurons):
@@ -286,8 +337,8 @@ def offsets(offset: Any, n_samples: int, n_neurons: int) -> np.ndarray | None:
     return array
 
 
-def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.ndarray | None:
-    """Check a mask of features, and give it shape (n_features, n_neurons)."""
+def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | None:
+    """Check a mask of features, and give it shape (n_features, n_columns)."""
     if mask is None:
         return None
     parts = _like_features(mask, layout, "feature_mask")
@@ -300,15 +351,16 @@ def feature_mask(mask: Any, layout: Layout, n_neurons: int, single: bool) -> np.
                 f"feature_mask must hold only 0 and 1, got {array[wrong][0]:g} in the mask of "
                 f"{name}."
             )
-        full = (width,) if single else (width, n_neurons)
-        whole = () if single else (n_neurons,)
+        full = (width, *outputs.trailing)
+        whole = () if outputs.single else (outputs.n_neurons,)
         is_tree = layout.names != ("X",)
-        if single and array.shape == (1,) and width != 1:
+        if outputs.single and array.shape == (1,) and width != 1:
             array = array[0]
+        if is_tree and array.shape == whole:
+            each = array if outputs.n_classes is None else array[..., None]
+            array = np.broadcast_to(each, full)
         if array.shape == full:
-            rows.append(array.reshape(width, n_neurons))
-        elif is_tree and array.shape == whole:
-            rows.append(np.broadcast_to(array, (width, n_neurons)))
+            rows.append(outputs.columns(array))
         else:
             options = f"{full} or {whole}" if is_tree else f"{full}"
             raise ValueError(
@@ -322,14 +374,12 @@ class CoefficientShape:
     """Of what shape the coefficients of a fit are, for arguments that come in that shape."""
 
     layout: Layout
-    n_neurons: int
-    single: bool
-    free: np.ndarray | None  # the feature mask, one row for each row of the coefficients
-    n_outputs: int = 1  # classes of a neuron, which have a row each for every feature
+    outputs: Outputs
+    mask: np.ndarray | None  # of the features, (n_features, n_columns)
 
     def spread(self, value: Any, argument: str) -> np.ndarray:
         """Check a strength; give it shape (1, 1), (1, n) or (n_outputs * n_features, n or 1)."""
-        layout, n_neurons, single = self.layout, self.n_neurons, self.single
+        layout, n_neurons, single = self.layout, self.outputs.n_neurons, self.outputs.single
         if value is None:
             value = 1.0
         is_array = layout.names == ("X",) and not isinstance(value, dict)
@@ -346,8 +396,8 @@ class CoefficientShape:
             label = argument + name[1:]
             array = as_float_array(part, label)
             _check_strength(array, label)
-            full = self._full(width)
-            n_rows = width * self.n_outputs
+            full = (width, *self.outputs.trailing)
+            n_rows = width * self._n_classes
             if array.ndim == 0:
                 array = np.broadcast_to(array, (n_rows, 1))
             elif array.shape == full:
@@ -363,15 +413,13 @@ class CoefficientShape:
             rows.append(array)
         return _stacked(rows)
 
-    def _full(self, width: int) -> tuple[int, ...]:
-        """Shape of the coefficients of so many features."""
-        neurons = () if self.single else (self.n_neurons,)
-        return (width, *neurons, *((self.n_outputs,) if self.n_outputs > 1 else ()))
+    @property
+    def _n_classes(self) -> int:
+        return self.outputs.n_classes or 1
 
     def _by_row(self, array: np.ndarray) -> np.ndarray:
         """Give coefficients a row for each class of each feature, and a column for each neuron."""
-        array = array.reshape(len(array), self.n_neurons, self.n_outputs)
-        return array.swapaxes(1, 2).reshape(-1, self.n_neurons)
+        return self.outputs.columns(array).reshape(-1, self.outputs.n_neurons)
 
     def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
         """Check the strength of groups: one for each of them, and zero for no group."""
@@ -388,13 +436,15 @@ class CoefficientShape:
         """Index the groups that a mask tells; those of the arrays of features if it is None."""
         n_leaves = len(self.layout.widths)
         if mask is None:
-            n_rows = np.multiply(self.layout.widths, self.n_outputs)
+            n_rows = np.multiply(self.layout.widths, self._n_classes)
             index = np.repeat(np.arange(n_leaves), n_rows)[:, None]
             number, n_numbers = np.arange(n_leaves)[:, None], n_leaves
         else:
             numbers, n_numbers = self._group_numbers(mask)
             index, number = _local_groups(numbers, n_numbers)
-        free = np.ones((len(index), index.shape[1])) if self.free is None else self.free
+        free = np.ones((len(index), index.shape[1]))
+        if self.mask is not None:
+            free = self.mask.reshape(-1, self.outputs.n_neurons)
         size = np.zeros((len(number), free.shape[1]))
         neuron = np.arange(free.shape[1])[None]
         np.add.at(size, (np.broadcast_to(index, free.shape), neuron), free)
@@ -408,7 +458,7 @@ class CoefficientShape:
         for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
             label = f"mask of GroupLasso for {name}"
             array = as_float_array(part, label)
-            full = self._full(width)
+            full = (width, *self.outputs.trailing)
             if array.shape not in ((n_groups, width), (n_groups, *full)):
                 forms = dict.fromkeys(
                     f"(n_groups, {str(s)[1:-1].rstrip(',')})" for s in ((width,), full)
@@ -428,10 +478,13 @@ class CoefficientShape:
                     "must not overlap. Leave it in one of them."
                 )
             number = np.where(array.any(axis=0), array.argmax(axis=0), n_groups)
-            shared = number.ndim == 1 and (self.n_outputs > 1 or not self.single)
-            rows.append(
-                np.repeat(number, self.n_outputs)[:, None] if shared else self._by_row(number)
+            of_features = array.shape == (n_groups, width)
+            number = (
+                np.repeat(number, self._n_classes)[:, None]
+                if of_features
+                else self._by_row(number)
             )
+            rows.append(number)
         numbers = _stacked(rows)
         self._check_groups(numbers, n_groups)
         return numbers, n_groups
@@ -502,9 +555,9 @@ def _described(tree: Any) -> str:
 
 
 def parameters(
-    params: Any, argument: str, layout: Layout, n_neurons: int, single: bool, xp: Any
+    params: Any, argument: str, layout: Layout, outputs: Outputs, xp: Any
 ) -> tuple[Any, Any]:
-    """Check (coef, intercept); give them shape (n_features, n_neurons) and (n_neurons,)."""
+    """Check (coef, intercept); give them shape (n_features, n_columns) and (n_columns,)."""
     if not isinstance(params, list | tuple) or len(params) != 2:
         got = f"{len(params)} items" if isinstance(params, list | tuple) else repr(params)
         raise ValueError(f"{argument} must be a pair (coef, intercept), got {got:.60}.")
@@ -512,17 +565,18 @@ def parameters(
     parts = _like_features(coef, layout, f"coef of {argument}")
     rows = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
-        full = (width,) if single else (width, n_neurons)
+        full = (width, *outputs.trailing)
         if np.shape(part) != full:
             raise ValueError(
                 f"coef of {argument} must have shape {full} for {name}, got {np.shape(part)}."
             )
-        rows.append(xp.asarray(part).reshape(width, n_neurons))
-    if np.shape(intercept) != (n_neurons,):
+        rows.append(outputs.columns(xp.asarray(part)))
+    full = outputs.intercept
+    if np.shape(intercept) != full:
         raise ValueError(
-            f"intercept of {argument} must have shape ({n_neurons},), got {np.shape(intercept)}."
+            f"intercept of {argument} must have shape {full}, got {np.shape(intercept)}."
         )
-    coef, intercept = xp.concatenate(rows), xp.asarray(intercept)
+    coef, intercept = xp.concatenate(rows), outputs.columns(xp.asarray(intercept))[0]
     if xp is np and not (_finite_numbers(coef) and _finite_numbers(intercept)):
         raise ValueError(f"{argument} must hold finite numbers.")
     return coef, intercept

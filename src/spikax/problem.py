@@ -316,7 +316,7 @@ def _mean_observation(problem: Problem) -> jax.Array:
         return walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=1)) / n
 
     def block(X, y, weights, offset):
-        chosen = jax.nn.one_hot(y, n_outputs, axis=0, dtype=y.dtype)
+        chosen = jax.nn.one_hot(y.astype(int), n_outputs, axis=0, dtype=y.dtype)
         return jnp.sum(weights[None] * chosen, axis=2)
 
     return walk(problem, block) / n[None]
