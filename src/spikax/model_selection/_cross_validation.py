@@ -331,4 +331,8 @@ def _warn_about_folds(silent: np.ndarray, scores: np.ndarray) -> None:
             "strength and got the strongest: look for huge values in X and y"
         )
     if found:
-        warnings.warn(f"{'; '.join(found)}.".capitalize(), RuntimeWarning, stacklevel=5)
+        warnings.warn(
+            f"The choice of strengths needs a look: {'; '.join(found)}.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
