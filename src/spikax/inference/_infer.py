@@ -1,0 +1,474 @@
+"""Covariance of the estimates: from the information of each neuron to standard errors."""
+
+import warnings
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from spikax._errors import unknown_name
+from spikax._inputs import Layout
+from spikax.inference._fitted import Fitted, fitted
+from spikax.links import InverseLink
+from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad, walk
+from spikax.solvers import Status
+
+KINDS = ("model", "sandwich")
+# Below this share of the largest eigenvalue, information is the rounding of features in float32.
+_RESOLUTION = 1e-12
+# A standard error of the linear predictor, over the range of a feature, that no data would give.
+_FLAT = 4.0
+_BUCKET = 64
+
+
+class Parameters(NamedTuple):
+    """Something for each parameter, shaped as a model's `coef_` and `intercept_`."""
+
+    coef: Any
+    intercept: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """How sure a fit is of its parameters.
+
+    The parameters of a neuron are its coefficients, in the order of the features, and then its
+    intercept.
+
+    Attributes
+    ----------
+    estimate
+        Parameters, (n_neurons, n_parameters).
+    covariance
+        Covariance of the parameters, in the directions that the data identify,
+        (n_neurons, n_parameters, n_parameters); zero for a parameter that was not fitted.
+    unidentified
+        Directions of the parameters that the data say nothing about,
+        (n_neurons, n_parameters, n_unidentified), padded with zeros.
+    n_identified
+        Number of parameters less that of their directions without information, (n_neurons,).
+    dof
+        Degrees of freedom of the t distribution that intervals use, (n_neurons,): infinite (a
+        normal distribution) where the scale is known.
+    kind
+        "model" or "sandwich".
+    names
+        Names of the parameters, (n_parameters,).
+    neurons
+        Labels of the neurons, (n_neurons,).
+    """
+
+    estimate: np.ndarray = field(repr=False)
+    covariance: np.ndarray = field(repr=False)
+    unidentified: np.ndarray = field(repr=False)
+    n_identified: np.ndarray = field(repr=False)
+    dof: np.ndarray = field(repr=False)
+    kind: str
+    names: tuple[str, ...] = field(repr=False)
+    neurons: np.ndarray = field(repr=False)
+    groups: dict[str, slice] = field(repr=False)
+    layout: Layout = field(repr=False)
+    link: InverseLink = field(repr=False)
+    reference: np.ndarray = field(repr=False)  # mean of each feature, (n_features,)
+    single: bool = field(repr=False)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard errors, (n_neurons, n_parameters): infinite where unidentified."""
+        variance = np.diagonal(self.covariance, axis1=1, axis2=2)
+        return np.where(np.any(self.unidentified != 0, axis=2), np.inf, np.sqrt(variance))
+
+    @property
+    def statistic(self) -> np.ndarray:
+        """Estimates in units of their standard errors, (n_neurons, n_parameters)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.standard_error > 0, self.estimate / self.standard_error, np.nan)
+
+    @property
+    def p_value(self) -> np.ndarray:
+        """Two-sided p-values of each parameter being zero, (n_neurons, n_parameters)."""
+        return 2 * stats.t.sf(np.abs(self.statistic), self.dof[:, None])
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence intervals of the parameters.
+
+        Parameters
+        ----------
+        level
+            Probability that an interval covers the true value, between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : array
+            Ends of the intervals, each (n_neurons, n_parameters).
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1.
+        """
+        reach = quantile(level, self.dof)[:, None] * self.standard_error
+        return self.estimate - reach, self.estimate + reach
+
+    def shaped(self, values: np.ndarray) -> Parameters:
+        """Shape values of the parameters like a model's `coef_` and `intercept_`.
+
+        Parameters
+        ----------
+        values
+            Something for each parameter, (n_neurons, n_parameters), such as `standard_error`.
+
+        Returns
+        -------
+
+        Parameters
+        ----------
+            What is shaped like `coef_`, and what is shaped like `intercept_`.
+        """
+        coef = values[0, :-1] if self.single else values[:, :-1].T
+        return Parameters(self.layout.split(coef), values[:, -1])
+
+    def frame(self, level: float = 0.95):
+        """Tell all of it in a table.
+
+        Parameters
+        ----------
+        level
+            Probability that an interval covers the true value, between 0 and 1.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each neuron and parameter, with the columns "estimate", "standard_error",
+            "statistic" (z, or t where the scale is estimated), "p_value", "lower" and "upper".
+        """
+        import pandas as pd
+
+        lower, upper = self.interval(level)
+        columns = {
+            "estimate": self.estimate,
+            "standard_error": self.standard_error,
+            "statistic": self.statistic,
+            "p_value": self.p_value,
+            "lower": lower,
+            "upper": upper,
+        }
+        index = pd.MultiIndex.from_product(
+            [self.neurons, self.names], names=["neuron", "parameter"]
+        )
+        return pd.DataFrame({name: a.ravel() for name, a in columns.items()}, index)
+
+    def combine(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate linear combinations of the parameters, and their standard errors.
+
+        Parameters
+        ----------
+        rows
+            The combinations, (n_combinations, n_parameters).
+
+        Returns
+        -------
+        estimate, standard_error : array
+            Each (n_combinations, n_neurons); infinite for a combination that is not identified.
+            One can be although its parameters are not, such as a tuning curve.
+
+        Raises
+        ------
+        ValueError
+            If `rows` has another shape, or holds numbers that are not finite.
+        """
+        rows = checked_rows(rows, "rows", len(self.names))
+        pairs = zip(self.covariance, self.unidentified, strict=True)
+        variance, moved, reach = np.swapaxes(
+            [
+                (
+                    np.sum(rows @ covariance * rows, axis=1),
+                    np.sum((rows @ directions) ** 2, axis=1),
+                    rows**2 @ np.sum(directions**2, axis=1),
+                )
+                for covariance, directions in pairs
+            ],
+            0,
+            1,
+        )
+        # Directions may cancel up to the rounding of features in float32.
+        error = np.where(moved > 1e-10 * reach, np.inf, np.sqrt(variance))
+        return rows @ self.estimate.T, error.T
+
+
+def quantile(level: float, dof: np.ndarray) -> np.ndarray:
+    """Half the width of an interval, in standard errors."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, such as 0.95, got {level!r}.")
+    return stats.t.isf((1 - level) / 2, dof)
+
+
+def checked_rows(rows: Any, argument: str, n_parameters: int) -> np.ndarray:
+    """Check linear combinations of parameters, (n_combinations, n_parameters)."""
+    array = np.atleast_2d(np.asarray(rows, float))
+    if array.ndim != 2 or array.shape[1] != n_parameters:
+        raise ValueError(
+            f"{argument} must have shape (n_combinations, {n_parameters}), one column for each "
+            f"coefficient and the last for the intercept, got {np.shape(rows)}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{argument} must hold finite numbers.")
+    return array
+
+
+def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Inference:
+    r"""Find how sure a fitted model is of its parameters.
+
+    Of the model itself (`kind="model"`), the covariance is the inverse of the expected
+    information :math:`\sum_t w_t f'(\eta_t)^2 / (\phi V(\mu_t)) \, x_t x_t^\top`. The sandwich
+    :math:`H^{-1} \left(\sum_t w_t^2 s_t^2 x_t x_t^\top\right) H^{-1}`, with the scores s of the
+    samples and the observed information H, holds when the family's variance is wrong, too, as
+    long as samples are independent given the features.
+
+    A ridge penalty is a Gaussian prior on the coefficients, and its curvature is added to the
+    information. With `kind="model"` intervals are then those of the posterior: they cover the
+    true values on average over the coefficients, not each (Nychka 1988). With
+    `kind="sandwich"` they are of what the penalised fit estimates, shrunk towards zero.
+
+    Parameters
+    ----------
+    model
+        A fitted `GLM` or `PopulationGLM`, without a penalty or with a smooth one.
+    X, y
+        The features and observations it was fitted to.
+    kind
+        "model" (default) or "sandwich".
+    sample_weight, offset
+        As in `fit`. A weight counts repetitions of a sample for the model's covariance; for the
+        sandwich, a sample of any weight is one observation.
+
+    Returns
+    -------
+    Inference
+        Standard errors, intervals and p-values of each neuron and parameter.
+
+    Raises
+    ------
+    NotFittedError
+        Before `fit`.
+    ValueError
+        If `kind` is unknown, the penalty is not smooth, or `X` and `y` are not those of a fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, naming neurons and parameters that the data do not identify: their standard errors
+        are infinite. Once, if the model is not at its optimum for these data.
+
+    References
+    ----------
+    McCullagh & Nelder (1989), Generalized Linear Models, section 4.4. White (1982), Maximum
+    likelihood estimation of misspecified models, Econometrica 50. Nychka (1988), Bayesian
+    confidence intervals for smoothing splines, JASA 83.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 2))
+    >>> spikes = rng.poisson(np.exp(0.5 * X - 1))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> result = nmo.inference.infer(model, X, spikes)
+    >>> result.shaped(result.standard_error).coef.shape
+    (2, 2)
+    >>> result.p_value[0, 0] < 0.001
+    np.True_
+    """
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    with jax.enable_x64(True):
+        return infer_fitted(model, fitted(model, X, y, sample_weight, offset), kind)
+
+
+def infer_fitted(model, fit: Fitted, kind: str) -> Inference:
+    """Do what `infer` says, to be called in 64 bits."""
+    to_user = _to_user(fit)
+    status = _status(model, fit.neurons.size)
+    buckets = [
+        _invert(fit, neurons, _moments_of(fit, neurons, kind), to_user, status)
+        for neurons in np.split(
+            np.arange(fit.neurons.size), np.arange(_BUCKET, fit.neurons.size, _BUCKET)
+        )
+    ]
+    covariance, unidentified, rank, gain = zip(*buckets, strict=True)
+    width = max(directions.shape[2] for directions in unidentified)
+    directions = np.concatenate(
+        [np.pad(d, ((0, 0), (0, 0), (0, width - d.shape[2]))) for d in unidentified]
+    )
+    _warn(fit, np.any(directions != 0, axis=2), np.concatenate(gain))
+    dof = np.atleast_1d(np.asarray(model.dof_resid_, float))
+    counted = fit.data.weight.mean(axis=1)
+    return Inference(
+        estimate=fit.estimate,
+        covariance=np.concatenate(covariance),
+        unidentified=directions,
+        n_identified=np.concatenate(rank),
+        dof=dof if fit.problem.family.has_scale else np.full(dof.shape, np.inf),
+        kind=kind,
+        names=fit.names,
+        neurons=fit.neurons,
+        groups=fit.groups,
+        layout=fit.data.layout,
+        link=fit.problem.link,
+        reference=counted[counted > 0] @ fit.data.X[counted > 0] / counted.sum(),
+        single=model._single,
+    )
+
+
+class _Moments(NamedTuple):
+    """Sums over the samples of a bucket's neurons."""
+
+    information: np.ndarray  # with the penalty's, (n_neurons, n_parameters, n_parameters)
+    scores: np.ndarray | None  # second moments of the scores, of the same shape
+    gradient: np.ndarray  # of the penalised loss, in nats, (n_neurons, n_parameters)
+    reach: np.ndarray  # largest size of each standardised feature, (n_parameters,)
+
+
+def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
+    # All buckets are of one size, to share one program.
+    n_neurons = fit.neurons.size
+    index = np.arange(neurons[0], neurons[0] + min(_BUCKET, n_neurons)) % n_neurons
+    sums = _sums(fit.problem, fit.theta, index, kind == "sandwich")
+    of_neurons = jax.tree.map(lambda a: np.asarray(a)[: neurons.size], sums[:-1])
+    information, scores, gradient, ridge = of_neurons
+    precision = fit.precision[neurons]
+    nats = precision * np.asarray(fit.problem.total_weight)[neurons]
+    information = precision[:, None, None] * information
+    information += nats[:, None, None] * ridge[:, None, :] * np.eye(ridge.shape[1])
+    if scores is not None:
+        scores = precision[:, None, None] ** 2 * scores
+    return _Moments(information, scores, nats[:, None] * gradient, np.asarray(sums[-1]))
+
+
+@partial(jax.jit, static_argnames="sandwich")
+def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
+    problem, theta = problem.neurons(index), theta[:, index]
+
+    def of_neuron(neuron):
+        one, at = problem.neurons(neuron[None]), theta[:, neuron][:, None]
+
+        def curvature(X, y, weights, offset):
+            eta = linear_predictor(at, X, offset)
+            # Losses are linear in y: at the mean, the curvature is the expected one.
+            return weights * _derivatives(one, eta, y if sandwich else one.link.mean(eta))[1]
+
+        def squared_score(X, y, weights, offset):
+            eta = linear_predictor(at, X, offset)
+            return (weights * _derivatives(one, eta, y)[0]) ** 2
+
+        return gram(one, curvature), gram(one, squared_score) if sandwich else None
+
+    information, scores = jax.lax.map(of_neuron, jnp.arange(index.size))
+    curvature = problem.regularizer.curvature(problem.strength)
+    shape = (problem.n_features, problem.n_neurons)
+    ridge = jnp.broadcast_to(0.0 if curvature is None else curvature, shape)
+    reach = walk(
+        problem,
+        lambda X, y, w, offset: jnp.max(jnp.abs(X) * jnp.any(w > 0, axis=0)[None], axis=1),
+        jnp.maximum,
+    )
+    gradient = value_and_grad(problem, theta)[1].T
+    return information, scores, gradient, jnp.pad(ridge, ((0, 1), (0, 0))).T, jnp.append(reach, 1)
+
+
+def _derivatives(problem: Problem, eta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First and second derivative of each sample's loss."""
+
+    def slope(eta):
+        return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
+
+    return jax.jvp(slope, (eta,), (jnp.ones_like(eta),))
+
+
+def _to_user(fit: Fitted) -> np.ndarray:
+    """Matrix that maps parameters of standardised features to those of raw ones."""
+    units, p = fit.units, fit.problem.n_features
+    # A constant feature moves with the intercept: any scale shows that.
+    scale = np.where(np.isfinite(units.scale), units.scale, 1)
+    matrix = np.eye(p + 1)
+    matrix[:p, :p] = (np.eye(p) if units.basis is None else units.basis) / scale[:, None]
+    matrix[p, :p] = -units.center @ matrix[:p, :p]
+    return matrix
+
+
+def _status(model: Any, n_neurons: int) -> np.ndarray:
+    state = getattr(model, "solver_state_", None)
+    return np.broadcast_to(Status.CONVERGED if state is None else state.stats.status, n_neurons)
+
+
+def _invert(
+    fit: Fitted, neurons: np.ndarray, moments: _Moments, to_user: np.ndarray, status: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Invert the information of some neurons.
+
+    Returns the covariance, the directions without information, the rank of the information, and
+    the nats that each neuron could still gain.
+    """
+    free = fit.free[neurons]
+    # A neuron whose scale could not be estimated knows nothing.
+    information = np.nan_to_num(moments.information)
+    diagonal = np.diagonal(information, axis1=1, axis2=2)
+    unit = np.sqrt(np.where(free & (diagonal > 0), diagonal, 1))
+    both = free[:, :, None] & free[:, None, :]
+    scaled = information / unit[:, :, None] / unit[:, None, :]
+    scaled = np.where(both, scaled, np.eye(free.shape[1]))
+    share, axes = np.linalg.eigh(scaled)
+    known = share > _RESOLUTION * share.max(axis=1, keepdims=True)
+    axes = free[:, :, None] * axes / unit[:, :, None]
+    half = axes * np.where(known, 1 / np.sqrt(np.where(known, share, 1)), 0)[:, None, :]
+    gain = np.sum((np.swapaxes(half, 1, 2) @ moments.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
+
+    covariance = half @ np.swapaxes(half, 1, 2)
+    deviation = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    runaway = (status[neurons] == Status.UNBOUNDED)[:, None] & (deviation * moments.reach > _FLAT)
+    if moments.scores is not None:
+        covariance = covariance @ moments.scores @ covariance
+    covariance = to_user @ covariance @ to_user.T
+
+    n_flat = np.max(np.sum(~known, axis=1))
+    flat = to_user @ (axes * ~known[:, None, :])[:, :, :n_flat]
+    # What rounding leaves of a parameter that a direction does not involve is none of it.
+    whole = np.sum((to_user / unit[:, None, :]) ** 2, axis=2)
+    flat[np.sum(flat**2, axis=2) < 1e-10 * whole] = 0
+    if runaway.any():
+        flat = np.concatenate([flat, runaway[:, :, None] * np.eye(free.shape[1])], axis=2)
+    return covariance, flat, known.sum(axis=1) - np.sum(~free, axis=1), gain
+
+
+def _warn(fit: Fitted, flat: np.ndarray, gain: np.ndarray) -> None:
+    found = []
+    if flat.any():
+        affected = np.flatnonzero(flat.any(axis=1))
+        shown = "; ".join(
+            f"neuron {fit.neurons[j]}: {_listed([fit.names[i] for i in np.flatnonzero(flat[j])])}"
+            for j in affected[:10]
+        )
+        more = f"; and {affected.size - 10} more neurons" if affected.size > 10 else ""
+        found.append(
+            "The data do not identify some parameters (collinear or constant features, or an "
+            f"optimum at infinity), and their standard errors are infinite: {shown}{more}. "
+            "Drop features, or use a Ridge penalty."
+        )
+    if np.any(gain > 0.5):
+        affected = _listed([str(label) for label in fit.neurons[gain > 0.5]])
+        found.append(
+            "The model is more than a standard error away from its optimum for these data, for "
+            f"neurons {affected}: pass X, y, sample_weight and offset of the fit, or fit with a "
+            "smaller 'tol'."
+        )
+    for message in found:
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
