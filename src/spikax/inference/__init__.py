@@ -8,14 +8,13 @@ from spikax.inference._hypotheses import (
     wald_test,
     without,
 )
-from spikax.inference._infer import Inference, Parameters, infer
+from spikax.inference._infer import Inference, infer
 from spikax.inference._summary import Summary, summary
 
 __all__ = [
     "Band",
     "HypothesisTest",
     "Inference",
-    "Parameters",
     "Summary",
     "TuningCurve",
     "adjust_p_values",

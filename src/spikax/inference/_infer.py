@@ -14,7 +14,7 @@ from spikax._errors import unknown_name
 from spikax._inputs import Layout
 from spikax.inference._fitted import Fitted, fitted
 from spikax.links import InverseLink
-from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad, walk
+from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad
 from spikax.solvers import Status
 
 KINDS = ("model", "sandwich")
@@ -23,13 +23,6 @@ _RESOLUTION = 1e-12
 # A standard error of the linear predictor, over the range of a feature, that no data would give.
 _FLAT = 4.0
 _BUCKET = 64
-
-
-class Parameters(NamedTuple):
-    """Something for each parameter, shaped as a model's `coef_` and `intercept_`."""
-
-    coef: Any
-    intercept: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +107,7 @@ class Inference:
         reach = quantile(level, self.dof)[:, None] * self.standard_error
         return self.estimate - reach, self.estimate + reach
 
-    def shaped(self, values: np.ndarray) -> Parameters:
+    def shaped(self, values: np.ndarray) -> tuple[Any, np.ndarray]:
         """Shape values of the parameters like a model's `coef_` and `intercept_`.
 
         Parameters
@@ -124,13 +117,13 @@ class Inference:
 
         Returns
         -------
-
-        Parameters
-        ----------
-            What is shaped like `coef_`, and what is shaped like `intercept_`.
+        coef : array or container
+            What belongs to the coefficients, shaped as `coef_`.
+        intercept : array
+            What belongs to the intercepts, shaped as `intercept_`.
         """
         coef = values[0, :-1] if self.single else values[:, :-1].T
-        return Parameters(self.layout.split(coef), values[:, -1])
+        return self.layout.split(coef), values[:, -1]
 
     def frame(self, level: float = 0.95):
         """Tell all of it in a table.
@@ -279,8 +272,9 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     >>> spikes = rng.poisson(np.exp(0.5 * X - 1))
     >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
     >>> result = nmo.inference.infer(model, X, spikes)
-    >>> result.shaped(result.standard_error).coef.shape
-    (2, 2)
+    >>> coef, intercept = result.shaped(result.standard_error)
+    >>> coef.shape, intercept.shape
+    ((2, 2), (2,))
     >>> result.p_value[0, 0] < 0.001
     np.True_
     """
@@ -293,9 +287,9 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
 def infer_fitted(model, fit: Fitted, kind: str) -> Inference:
     """Do what `infer` says, to be called in 64 bits."""
     to_user = _to_user(fit)
-    status = _status(model, fit.neurons.size)
+    unbounded = _unbounded(model, fit.neurons.size)
     buckets = [
-        _invert(fit, neurons, _moments_of(fit, neurons, kind), to_user, status)
+        _invert(fit, neurons, _moments_of(fit, neurons, kind), to_user, unbounded)
         for neurons in np.split(
             np.arange(fit.neurons.size), np.arange(_BUCKET, fit.neurons.size, _BUCKET)
         )
@@ -331,7 +325,6 @@ class _Moments(NamedTuple):
     information: np.ndarray  # with the penalty's, (n_neurons, n_parameters, n_parameters)
     scores: np.ndarray | None  # second moments of the scores, of the same shape
     gradient: np.ndarray  # of the penalised loss, in nats, (n_neurons, n_parameters)
-    reach: np.ndarray  # largest size of each standardised feature, (n_parameters,)
 
 
 def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
@@ -339,15 +332,16 @@ def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
     n_neurons = fit.neurons.size
     index = np.arange(neurons[0], neurons[0] + min(_BUCKET, n_neurons)) % n_neurons
     sums = _sums(fit.problem, fit.theta, index, kind == "sandwich")
-    of_neurons = jax.tree.map(lambda a: np.asarray(a)[: neurons.size], sums[:-1])
-    information, scores, gradient, ridge = of_neurons
+    information, scores, gradient, ridge = jax.tree.map(
+        lambda a: np.asarray(a)[: neurons.size], sums
+    )
     precision = fit.precision[neurons]
     nats = precision * np.asarray(fit.problem.total_weight)[neurons]
     information = precision[:, None, None] * information
     information += nats[:, None, None] * ridge[:, None, :] * np.eye(ridge.shape[1])
     if scores is not None:
         scores = precision[:, None, None] ** 2 * scores
-    return _Moments(information, scores, nats[:, None] * gradient, np.asarray(sums[-1]))
+    return _Moments(information, scores, nats[:, None] * gradient)
 
 
 @partial(jax.jit, static_argnames="sandwich")
@@ -372,13 +366,8 @@ def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
     curvature = problem.regularizer.curvature(problem.strength)
     shape = (problem.n_features, problem.n_neurons)
     ridge = jnp.broadcast_to(0.0 if curvature is None else curvature, shape)
-    reach = walk(
-        problem,
-        lambda X, y, w, offset: jnp.max(jnp.abs(X) * jnp.any(w > 0, axis=0)[None], axis=1),
-        jnp.maximum,
-    )
     gradient = value_and_grad(problem, theta)[1].T
-    return information, scores, gradient, jnp.pad(ridge, ((0, 1), (0, 0))).T, jnp.append(reach, 1)
+    return information, scores, gradient, jnp.pad(ridge, ((0, 1), (0, 0))).T
 
 
 def _derivatives(problem: Problem, eta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -401,13 +390,14 @@ def _to_user(fit: Fitted) -> np.ndarray:
     return matrix
 
 
-def _status(model: Any, n_neurons: int) -> np.ndarray:
+def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
     state = getattr(model, "solver_state_", None)
-    return np.broadcast_to(Status.CONVERGED if state is None else state.stats.status, n_neurons)
+    status = Status.CONVERGED if state is None else state.stats.status
+    return np.broadcast_to(status == Status.UNBOUNDED, n_neurons)
 
 
 def _invert(
-    fit: Fitted, neurons: np.ndarray, moments: _Moments, to_user: np.ndarray, status: np.ndarray
+    fit: Fitted, neurons: np.ndarray, moments: _Moments, to_user: np.ndarray, unbounded: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Invert the information of some neurons.
 
@@ -429,8 +419,9 @@ def _invert(
     gain = np.sum((np.swapaxes(half, 1, 2) @ moments.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
 
     covariance = half @ np.swapaxes(half, 1, 2)
-    deviation = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-    runaway = (status[neurons] == Status.UNBOUNDED)[:, None] & (deviation * moments.reach > _FLAT)
+    runaway = np.zeros(free.shape, bool)
+    for j in np.flatnonzero(unbounded[neurons]):
+        runaway[j] = free[j] & _runs_away(fit, to_user @ covariance[j] @ to_user.T)
     if moments.scores is not None:
         covariance = covariance @ moments.scores @ covariance
     covariance = to_user @ covariance @ to_user.T
@@ -443,6 +434,23 @@ def _invert(
     if runaway.any():
         flat = np.concatenate([flat, runaway[:, :, None] * np.eye(free.shape[1])], axis=2)
     return covariance, flat, known.sum(axis=1) - np.sum(~free, axis=1), gain
+
+
+def _runs_away(fit: Fitted, covariance: np.ndarray) -> np.ndarray:
+    """Tell which parameters of a neuron are at infinity, where its optimum is."""
+    counted, center = fit.data.weight.any(axis=1)[:, None], fit.units.center
+    high = np.max(fit.data.X, axis=0, where=counted, initial=-np.inf)
+    low = np.min(fit.data.X, axis=0, where=counted, initial=np.inf)
+    reach = np.maximum(high - center, center - low)
+    away = np.sqrt(np.diag(covariance)[:-1]) * reach > _FLAT
+
+    # The intercept is, if it goes with these coefficients, or if what is left of it without them,
+    # at the mean of the features, is.
+    among, cross = covariance[:-1, :-1][np.ix_(away, away)], covariance[:, :-1][:, away]
+    explained = cross @ np.linalg.pinv(among, hermitian=True) @ cross.T
+    at_mean = np.append(center, 1.0)
+    own = at_mean @ (covariance - explained) @ at_mean
+    return np.append(away, max(explained[-1, -1], own) > _FLAT**2)
 
 
 def _warn(fit: Fitted, flat: np.ndarray, gain: np.ndarray) -> None:
