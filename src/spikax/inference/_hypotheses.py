@@ -237,7 +237,7 @@ def chosen(features: Any, names: tuple[str, ...], groups: dict[str, slice]) -> n
     if isinstance(features, int | np.integer):
         if not -len(columns) <= features < len(columns):
             raise ValueError(f"features names column {features} of {len(columns)}.")
-        return columns[[features]]
+        return columns[[int(features)]]
     if not isinstance(features, list | tuple | range | np.ndarray) or len(features) == 0:
         raise TypeError(
             "features must be a label, a name, a column, a slice, or a list of these, got "
@@ -282,7 +282,8 @@ def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None)
     kept = fit.free.T[:-1].astype(float)
     kept[chosen(features, (*fit.names[:-1], ""), fit.groups)] = 0
     mask = fit.data.layout.split(kept[:, 0] if model._single else kept)
-    restricted = clone(model).set_params(feature_mask=mask)
+    restricted: Any = clone(model)
+    restricted.set_params(feature_mask=mask)
     return restricted.fit(X, y, sample_weight=sample_weight, offset=offset)
 
 

@@ -393,7 +393,7 @@ def _to_user(fit: Fitted) -> np.ndarray:
 def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
     state = getattr(model, "solver_state_", None)
     status = Status.CONVERGED if state is None else state.stats.status
-    return np.broadcast_to(status == Status.UNBOUNDED, n_neurons)
+    return np.broadcast_to(np.equal(status, Status.UNBOUNDED), n_neurons)
 
 
 def _invert(
