@@ -240,7 +240,7 @@ def test_only_parameters_in_an_unidentified_direction_are_infinitely_uncertain(f
     X, y = recording()
     design = np.column_stack([X, X[:, 0] - 2 * X[:, 1]])
     model = fit(design, y)
-    with pytest.warns(RuntimeWarning, match=r"neuron 2: x0, x1, x3\. Drop") as caught:
+    with pytest.warns(RuntimeWarning, match=r"neurons 0, 1, 2: x0, x1, x3\. Drop") as caught:
         result = infer(model, design, y)
     assert len(caught) == 1
     assert np.isinf(result.standard_error[:, [0, 1, 3]]).all()
@@ -278,7 +278,9 @@ def test_an_optimum_at_infinity_is_infinitely_uncertain_in_its_coefficients_only
     y[:, 1] = 0
     with pytest.warns(RuntimeWarning, match="optimum at infinity"):
         model = PopulationGLM("Bernoulli").fit(X, y)
-    with pytest.warns(RuntimeWarning, match="neuron 0: x0; neuron 1: x"):
+    with pytest.warns(
+        RuntimeWarning, match="neuron 0: x0; neuron 1: x|neuron 1: x.*; neuron 0: x0"
+    ):
         result = infer(model, X, y)
     assert np.isinf(result.standard_error[0]).tolist() == [True, False, False, False]
     assert np.isinf(result.standard_error[1]).all()
@@ -404,8 +406,7 @@ def test_splines_that_sum_to_one_are_tested_for_what_they_say(float64, rng):
     expected = wald_test(infer(fit(reduced, y), reduced, y), range(4))
     assert test.df.tolist() == [4]
     assert test.statistic == pytest.approx(expected.statistic, rel=1e-5)
-    with pytest.warns(RuntimeWarning, match="place"):
-        ratio = likelihood_ratio_test(fit(X, y), without(fit(X, y), X, y, "place"), X, y)
+    ratio = likelihood_ratio_test(fit(X, y), without(fit(X, y), X, y, "place"), X, y)
     assert ratio.df.tolist() == [4]
 
 

@@ -485,12 +485,14 @@ def cross_validated_scores(
     single = model._single
     observed = _inputs.observations(y, single, len(matrix), layout)
     labels = getattr(y, "columns", range(observed.shape[1]))
+    added = _inputs.offsets(offset, *observed.shape)
     extra = {
         "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
-        "offset": _inputs.offsets(offset, *observed.shape),
+        "offset": None if added is None else np.broadcast_to(added, observed.shape),
     }
+    splitter: Any = check_cv(cv)
     tables = []
-    for fold, rows in enumerate(check_cv(cv).split(matrix, observed, groups)):
+    for fold, rows in enumerate(splitter.split(matrix, observed, groups)):
         (train, test), kept = (
             [(_take(layout, matrix, r), observed[r]) for r in rows],
             [{k: None if a is None else a[r] for k, a in extra.items()} for r in rows],

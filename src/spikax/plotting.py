@@ -91,8 +91,8 @@ def tuning(
         ax.stairs(binned(rate), edges, baseline=None, color=_MODEL, linewidth=2, label="model")
     if curve is not None:
         color = _COLORS[1]
-        ends = (unit * np.asarray(end)[:, neuron] for end in (curve.lower, curve.upper))
-        ax.fill_between(curve.grid, *ends, color=color, alpha=_BAND, linewidth=0)
+        lower, upper = (unit * np.asarray(end)[:, neuron] for end in (curve.lower, curve.upper))
+        ax.fill_between(curve.grid, lower, upper, color=color, alpha=_BAND, linewidth=0)
         ax.plot(
             curve.grid,
             unit * curve.mean[:, neuron],
@@ -225,8 +225,8 @@ def coupling_filters(
     for k, values in enumerate(shown):
         color = _COLORS[k % len(_COLORS)]
         if lower is not None and upper is not None:
-            ends = (of_link(np.atleast_2d(np.asarray(end, float))[k]) for end in (lower, upper))
-            ax.fill_between(lags, *ends, color=color, alpha=_BAND, linewidth=0)
+            low, high = (of_link(np.atleast_2d(np.asarray(e, float))[k]) for e in (lower, upper))
+            ax.fill_between(lags, low, high, color=color, alpha=_BAND, linewidth=0)
         name = None if labels is None else str(labels[k])
         ax.plot(lags, of_link(values), color=color, linewidth=2, label=name)
     ax.axhline(1 if gain else 0, color="black", linewidth=0.8, linestyle=":")
@@ -257,8 +257,8 @@ def ks(
     neurons
         Indices of the neurons to show; all if None.
     level
-        Probability that a true model stays within its band everywhere (default 0.95). The band
-        shown is that of the neuron with fewest spikes among them.
+        Probability that a true model stays within its band everywhere (default 0.95). Bands are
+        shown for the neurons with fewest and with most spikes.
     ax
         Where to draw; a new figure if None.
 
@@ -288,25 +288,21 @@ def ks(
     if not neurons:
         raise ValueError("There is nothing to draw: none of the neurons has a spike.")
     ax = _axes(ax)
-    band = max(rescaling.curve(j, level)[2] for j in neurons)
     diagonal = np.array([0.0, 1.0])
-    ax.fill_between(
-        diagonal,
-        diagonal - band,
-        diagonal + band,
-        color=_DATA,
-        alpha=0.6,
-        linewidth=0,
-        label=f"{level:.0%} band",
-    )
+    fewest, most = (pick(neurons, key=lambda j: rescaling.n_spikes[j]) for pick in (min, max))
+    for j, shade in {fewest: "0.9", most: _DATA}.items():
+        band = rescaling.curve(j, level)[2]
+        name = f"{level:.0%} band, {rescaling.n_spikes[j]} spikes"
+        ends = diagonal - band, diagonal + band
+        ax.fill_between(diagonal, ends[0], ends[1], color=shade, linewidth=0, label=name)
     ax.plot(diagonal, diagonal, color="black", linewidth=0.8, linestyle=":")
     for k, j in enumerate(neurons):
         expected, observed, _ = rescaling.curve(j, level)
-        name = f"neuron {j}, p = {_p(rescaling.p_value[j])}"
+        name = f"neuron {j}, p = {_p(float(rescaling.p_value[j]))}" if len(neurons) <= 8 else None
         ax.plot(expected, observed, color=_COLORS[k % len(_COLORS)], label=name)
     ax.set(xlabel="model quantile", ylabel="quantile of rescaled intervals")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    return _tidy(ax, legend=len(neurons) <= 8)
+    return _tidy(ax, legend=True)
 
 
 def calibration(

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted
-from spikax.inference._infer import Inference, checked_rows, infer_fitted
+from spikax.inference._infer import Inference, checked_rows, infer_fitted, warn_about_optimum
 from spikax.problem import mean_loss
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")
@@ -340,9 +340,8 @@ def likelihood_ratio_test(
             restricted, X if X_restricted is None else X_restricted, y, sample_weight, offset
         )
         _check_nested(full, small)
-        before, after = (
-            infer_fitted(m, f, "model") for m, f in ((model, full), (restricted, small))
-        )
+        before, gain = infer_fitted(model, full, "model")
+        after, gain_small = infer_fitted(restricted, small, "model")
         loss, loss_small = (np.asarray(_loss(f.problem, f.theta)) for f in (full, small))
         nats = full.precision * np.asarray(full.problem.total_weight)
     statistic = 2 * nats * (loss_small - loss)
@@ -352,6 +351,7 @@ def likelihood_ratio_test(
             "restricted is not nested in model: for some neurons it has more parameters or fits "
             "better. Pass the larger model first."
         )
+    warn_about_optimum(before, np.maximum(gain, gain_small))
     return HypothesisTest(np.maximum(statistic, 0), df, before.dof, before.neurons)
 
 

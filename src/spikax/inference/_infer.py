@@ -14,14 +14,15 @@ from spikax._errors import unknown_name
 from spikax._inputs import Layout
 from spikax.inference._fitted import Fitted, fitted
 from spikax.links import InverseLink
-from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad
+from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad, walk
 from spikax.solvers import Status
 
 KINDS = ("model", "sandwich")
 # Below this share of the largest eigenvalue, information is the rounding of features in float32.
 _RESOLUTION = 1e-12
-# A standard error of the linear predictor, over the range of a feature, that no data would give.
-_FLAT = 4.0
+# Nats that a neuron without a finite optimum loses by moving its linear predictor by one, in
+# directions that count as flat.
+_FLAT = 1 / 16
 _BUCKET = 64
 
 
@@ -281,15 +282,17 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
     with jax.enable_x64(True):
-        return infer_fitted(model, fitted(model, X, y, sample_weight, offset), kind)
+        inference, gain = infer_fitted(model, fitted(model, X, y, sample_weight, offset), kind)
+    warn_about_directions(inference)
+    warn_about_optimum(inference, gain)
+    return inference
 
 
-def infer_fitted(model, fit: Fitted, kind: str) -> Inference:
-    """Do what `infer` says, to be called in 64 bits."""
-    to_user = _to_user(fit)
+def infer_fitted(model, fit: Fitted, kind: str) -> tuple[Inference, np.ndarray]:
+    """Do what `infer` says, in 64 bits; also say what nats each neuron could still gain."""
     unbounded = _unbounded(model, fit.neurons.size)
     buckets = [
-        _invert(fit, neurons, _moments_of(fit, neurons, kind), to_user, unbounded)
+        _invert(fit, neurons, _moments_of(fit, neurons, kind), unbounded[neurons])
         for neurons in np.split(
             np.arange(fit.neurons.size), np.arange(_BUCKET, fit.neurons.size, _BUCKET)
         )
@@ -299,10 +302,9 @@ def infer_fitted(model, fit: Fitted, kind: str) -> Inference:
     directions = np.concatenate(
         [np.pad(d, ((0, 0), (0, 0), (0, width - d.shape[2]))) for d in unidentified]
     )
-    _warn(fit, np.any(directions != 0, axis=2), np.concatenate(gain))
     dof = np.atleast_1d(np.asarray(model.dof_resid_, float))
     counted = fit.data.weight.mean(axis=1)
-    return Inference(
+    inference = Inference(
         estimate=fit.estimate,
         covariance=np.concatenate(covariance),
         unidentified=directions,
@@ -317,6 +319,7 @@ def infer_fitted(model, fit: Fitted, kind: str) -> Inference:
         reference=counted[counted > 0] @ fit.data.X[counted > 0] / counted.sum(),
         single=model._single,
     )
+    return inference, np.concatenate(gain)
 
 
 class _Moments(NamedTuple):
@@ -325,6 +328,7 @@ class _Moments(NamedTuple):
     information: np.ndarray  # with the penalty's, (n_neurons, n_parameters, n_parameters)
     scores: np.ndarray | None  # second moments of the scores, of the same shape
     gradient: np.ndarray  # of the penalised loss, in nats, (n_neurons, n_parameters)
+    reach: np.ndarray  # largest size of each standardised feature, (n_parameters,)
 
 
 def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
@@ -333,7 +337,7 @@ def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
     index = np.arange(neurons[0], neurons[0] + min(_BUCKET, n_neurons)) % n_neurons
     sums = _sums(fit.problem, fit.theta, index, kind == "sandwich")
     information, scores, gradient, ridge = jax.tree.map(
-        lambda a: np.asarray(a)[: neurons.size], sums
+        lambda a: np.asarray(a)[: neurons.size], sums[:-1]
     )
     precision = fit.precision[neurons]
     nats = precision * np.asarray(fit.problem.total_weight)[neurons]
@@ -341,7 +345,7 @@ def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
     information += nats[:, None, None] * ridge[:, None, :] * np.eye(ridge.shape[1])
     if scores is not None:
         scores = precision[:, None, None] ** 2 * scores
-    return _Moments(information, scores, nats[:, None] * gradient)
+    return _Moments(information, scores, nats[:, None] * gradient, np.asarray(sums[-1]))
 
 
 @partial(jax.jit, static_argnames="sandwich")
@@ -366,8 +370,17 @@ def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
     curvature = problem.regularizer.curvature(problem.strength)
     shape = (problem.n_features, problem.n_neurons)
     ridge = jnp.broadcast_to(0.0 if curvature is None else curvature, shape)
-    gradient = value_and_grad(problem, theta)[1].T
-    return information, scores, gradient, jnp.pad(ridge, ((0, 1), (0, 0))).T
+
+    def largest(X, y, weights, offset):
+        return jnp.max(jnp.abs(X) * jnp.any(weights > 0, axis=0)[None], axis=1)
+
+    return (
+        information,
+        scores,
+        value_and_grad(problem, theta)[1].T,
+        jnp.pad(ridge, ((0, 1), (0, 0))).T,
+        jnp.append(walk(problem, largest, jnp.maximum), 1.0),
+    )
 
 
 def _derivatives(problem: Problem, eta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -397,7 +410,7 @@ def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
 
 
 def _invert(
-    fit: Fitted, neurons: np.ndarray, moments: _Moments, to_user: np.ndarray, unbounded: np.ndarray
+    fit: Fitted, neurons: np.ndarray, moments: _Moments, unbounded: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Invert the information of some neurons.
 
@@ -408,74 +421,77 @@ def _invert(
     # A neuron whose scale could not be estimated knows nothing.
     information = np.nan_to_num(moments.information)
     diagonal = np.diagonal(information, axis1=1, axis2=2)
-    unit = np.sqrt(np.where(free & (diagonal > 0), diagonal, 1))
+    unit = np.where(unbounded[:, None], moments.reach, np.sqrt(diagonal.clip(0)))
+    unit = np.where(free & (unit > 0), unit, 1)
     both = free[:, :, None] & free[:, None, :]
     scaled = information / unit[:, :, None] / unit[:, None, :]
-    scaled = np.where(both, scaled, np.eye(free.shape[1]))
-    share, axes = np.linalg.eigh(scaled)
-    known = share > _RESOLUTION * share.max(axis=1, keepdims=True)
+    share, axes = np.linalg.eigh(np.where(both, scaled, np.eye(free.shape[1])))
+    seen = share > _RESOLUTION * share.max(axis=1, keepdims=True)
+    known = seen & ((share > _FLAT) | ~unbounded[:, None])
     axes = free[:, :, None] * axes / unit[:, :, None]
     half = axes * np.where(known, 1 / np.sqrt(np.where(known, share, 1)), 0)[:, None, :]
     gain = np.sum((np.swapaxes(half, 1, 2) @ moments.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
 
+    to_user = _to_user(fit)
     covariance = half @ np.swapaxes(half, 1, 2)
-    runaway = np.zeros(free.shape, bool)
-    for j in np.flatnonzero(unbounded[neurons]):
-        runaway[j] = free[j] & _runs_away(fit, to_user @ covariance[j] @ to_user.T)
     if moments.scores is not None:
         covariance = covariance @ moments.scores @ covariance
     covariance = to_user @ covariance @ to_user.T
 
     n_flat = np.max(np.sum(~known, axis=1))
-    flat = to_user @ (axes * ~known[:, None, :])[:, :, :n_flat]
+    flat = (to_user @ (axes * ~known[:, None, :]))[:, :, :n_flat]
+    # On the way to infinity, what else a direction involves is only nearly nothing.
+    size = np.abs(flat) * (moments.reach / np.diag(to_user))[:, None]
+    flat[(size < 0.05 * size.max(axis=1, keepdims=True)) & seen[:, None, :n_flat]] = 0
     # What rounding leaves of a parameter that a direction does not involve is none of it.
     whole = np.sum((to_user / unit[:, None, :]) ** 2, axis=2)
     flat[np.sum(flat**2, axis=2) < 1e-10 * whole] = 0
-    if runaway.any():
-        flat = np.concatenate([flat, runaway[:, :, None] * np.eye(free.shape[1])], axis=2)
-    return covariance, flat, known.sum(axis=1) - np.sum(~free, axis=1), gain
+    return covariance, flat, seen.sum(axis=1) - np.sum(~free, axis=1), gain
 
 
-def _runs_away(fit: Fitted, covariance: np.ndarray) -> np.ndarray:
-    """Tell which parameters of a neuron are at infinity, where its optimum is."""
-    counted, center = fit.data.weight.any(axis=1)[:, None], fit.units.center
-    high = np.max(fit.data.X, axis=0, where=counted, initial=-np.inf)
-    low = np.min(fit.data.X, axis=0, where=counted, initial=np.inf)
-    reach = np.maximum(high - center, center - low)
-    away = np.sqrt(np.diag(covariance)[:-1]) * reach > _FLAT
-
-    # The intercept is, if it goes with these coefficients, or if what is left of it without them,
-    # at the mean of the features, is.
-    among, cross = covariance[:-1, :-1][np.ix_(away, away)], covariance[:, :-1][:, away]
-    explained = cross @ np.linalg.pinv(among, hermitian=True) @ cross.T
-    at_mean = np.append(center, 1.0)
-    own = at_mean @ (covariance - explained) @ at_mean
-    return np.append(away, max(explained[-1, -1], own) > _FLAT**2)
-
-
-def _warn(fit: Fitted, flat: np.ndarray, gain: np.ndarray) -> None:
-    found = []
-    if flat.any():
-        affected = np.flatnonzero(flat.any(axis=1))
-        shown = "; ".join(
-            f"neuron {fit.neurons[j]}: {_listed([fit.names[i] for i in np.flatnonzero(flat[j])])}"
-            for j in affected[:10]
-        )
-        more = f"; and {affected.size - 10} more neurons" if affected.size > 10 else ""
-        found.append(
+def warn_about_directions(inference: Inference) -> None:
+    """Warn about parameters that the data do not identify."""
+    if inference.unidentified.any():
+        warnings.warn(
             "The data do not identify some parameters (collinear or constant features, or an "
-            f"optimum at infinity), and their standard errors are infinite: {shown}{more}. "
-            "Drop features, or use a Ridge penalty."
+            "optimum at infinity), and their standard errors are infinite: "
+            f"{_unidentified(inference)}. Drop features, or use a Ridge penalty; combinations "
+            "that are identified, such as tuning curves, can still be tested and have intervals.",
+            RuntimeWarning,
+            stacklevel=3,
         )
+
+
+def warn_about_optimum(inference: Inference, gain: np.ndarray) -> None:
+    """Warn about neurons that are not at their optimum, judged by the nats they could gain."""
     if np.any(gain > 0.5):
-        affected = _listed([str(label) for label in fit.neurons[gain > 0.5]])
-        found.append(
+        affected = _listed([str(label) for label in inference.neurons[gain > 0.5]])
+        warnings.warn(
             "The model is more than a standard error away from its optimum for these data, for "
             f"neurons {affected}: pass X, y, sample_weight and offset of the fit, or fit with a "
-            "smaller 'tol'."
+            "smaller 'tol'.",
+            RuntimeWarning,
+            stacklevel=3,
         )
-    for message in found:
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _unidentified(inference: Inference) -> str:
+    """Tell which parameters of which neurons are not identified."""
+    flat = np.any(inference.unidentified != 0, axis=2)
+    patterns, which = np.unique(flat, axis=0, return_inverse=True)
+    found = []
+    for k in np.flatnonzero(patterns.any(axis=1)):
+        neurons = [str(label) for label in inference.neurons[which.ravel() == k]]
+        left = patterns[k].copy()
+        names = []
+        for group, columns in inference.groups.items():
+            if left[columns].all():
+                names.append(f"all of {group}")
+                left[columns] = False
+        names += [inference.names[i] for i in np.flatnonzero(left)]
+        plural = "s" if len(neurons) > 1 else ""
+        found.append(f"neuron{plural} {_listed(neurons)}: {_listed(names)}")
+    return "; ".join(found[:5]) + (f"; and {len(found) - 5} more sets" if len(found) > 5 else "")
 
 
 def _listed(names: list[str]) -> str:

@@ -9,7 +9,13 @@ import numpy as np
 
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted
-from spikax.inference._infer import KINDS, Inference, infer_fitted
+from spikax.inference._infer import (
+    KINDS,
+    Inference,
+    infer_fitted,
+    warn_about_directions,
+    warn_about_optimum,
+)
 from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
 from spikax.solvers import Status
 
@@ -132,8 +138,10 @@ def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset
         raise unknown_name("kind", kind, KINDS)
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-        inference = infer_fitted(model, fit, kind)
+        inference, gain = infer_fitted(model, fit, kind)
         likelihood = [np.asarray(a) for a in _likelihood(fit.problem, fit.theta, fit.scale)]
+    warn_about_directions(inference)
+    warn_about_optimum(inference, gain)
     title = (
         f"{type(model).__name__}: {type(fit.problem.family).__name__} observations, inverse link "
         f"{fit.problem.link.name}, {type(fit.problem.regularizer).__name__}"
