@@ -292,6 +292,8 @@ def test_fewer_samples_than_features(float64, rng):
     with pytest.warns(RuntimeWarning):
         result = infer(GLM("Gaussian").fit(X, X[:, 0]), X, X[:, 0])
     assert np.isinf(result.standard_error).all()
+    assert np.isinf(result.interval()).all()
+    assert np.all(result.p_value == 1)
 
 
 # --- Coverage and levels, on simulated truth.

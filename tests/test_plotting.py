@@ -138,7 +138,7 @@ def save(draw, file):
 def test_a_figure_is_like_its_reference_image(draw, tmp_path):
     drawn = tmp_path / f"{draw.__name__}.png"
     save(draw, drawn)
-    difference = compare_images(str(IMAGES / drawn.name), str(drawn), tol=2)
+    difference = compare_images(str(IMAGES / drawn.name), str(drawn), tol=1)
     assert difference is None, difference
 
 

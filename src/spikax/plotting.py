@@ -298,7 +298,7 @@ def ks(
     ax.plot(diagonal, diagonal, color="black", linewidth=0.8, linestyle=":")
     for k, j in enumerate(neurons):
         expected, observed, _ = rescaling.curve(j, level)
-        name = f"neuron {j}, p = {_p(float(rescaling.p_value[j]))}" if len(neurons) <= 8 else None
+        name = f"neuron {j}, p = {rescaling.p_value[j]:.2g}" if len(neurons) <= 8 else None
         ax.plot(expected, observed, color=_COLORS[k % len(_COLORS)], label=name)
     ax.set(xlabel="model quantile", ylabel="quantile of rescaled intervals")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -518,10 +518,6 @@ def _column(values: Any, name: str, neuron: int, n_samples: int) -> np.ndarray:
 
 def _rate_label(bin_size: float | None) -> str:
     return "rate (spikes/bin)" if bin_size is None else "rate (spikes/s)"
-
-
-def _p(p_value: float) -> str:
-    return f"{p_value:.2f}" if p_value >= 0.01 else f"{p_value:.0e}"
 
 
 def _n_neurons(scores: np.ndarray) -> int:

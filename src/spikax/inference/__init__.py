@@ -8,7 +8,8 @@ from spikax.inference._hypotheses import (
     wald_test,
     without,
 )
-from spikax.inference._infer import Inference, infer
+from spikax.inference._infer import infer
+from spikax.inference._inference import Inference
 from spikax.inference._summary import Summary, summary
 
 __all__ = [

@@ -10,7 +10,7 @@ from spikax import _inputs
 from spikax._errors import unknown_name
 from spikax.basis import Basis
 from spikax.glm._prediction import mean_of
-from spikax.inference._infer import Inference, quantile
+from spikax.inference._inference import Inference, quantile
 
 SCALES = ("rate", "link")
 

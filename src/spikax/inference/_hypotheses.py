@@ -10,7 +10,8 @@ from sklearn.base import clone
 
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted
-from spikax.inference._infer import Inference, checked_rows, infer_fitted, warn_about_optimum
+from spikax.inference._infer import infer_fitted
+from spikax.inference._inference import Inference, checked_rows, warn_about_optimum
 from spikax.problem import mean_loss
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")

@@ -9,13 +9,8 @@ import numpy as np
 
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted
-from spikax.inference._infer import (
-    KINDS,
-    Inference,
-    infer_fitted,
-    warn_about_directions,
-    warn_about_optimum,
-)
+from spikax.inference._infer import KINDS, infer_fitted
+from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
 from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
 from spikax.solvers import Status
 
