@@ -205,6 +205,7 @@ def test_a_matrix_of_zeros_or_of_nothing_known_is_drawn():
 def test_bad_input_is_refused_with_a_remedy():
     direction, spikes, _ = recording()
     wrong = [
+        (lambda: plotting.tuning(spikes, spikes), r"x must have shape \(n_samples,\)"),
         (lambda: plotting.tuning(direction[:10], spikes), "y has 1500 samples, x has 10"),
         (lambda: plotting.tuning(direction, spikes, neuron=2), "neuron is 2, but y has 2"),
         (lambda: plotting.coupling_matrix(np.ones((2, 2, 3))), "sum filters over lags"),

@@ -70,8 +70,9 @@ def tuning(
     >>> ax.get_ylabel()
     'rate (spikes/bin)'
     """
-    ax = _axes(ax)
     x = np.asarray(x, float)
+    if x.ndim != 1:
+        raise ValueError(f"x must have shape (n_samples,), got {x.shape}: pass one variable.")
     counts = _column(y, "y", neuron, len(x))
     known = ~(np.isnan(x) | np.isnan(counts))
     rate = None
@@ -86,6 +87,7 @@ def tuning(
         with np.errstate(invalid="ignore"):
             return unit * np.histogram(x[known], edges, weights=values[known])[0] / occupancy
 
+    ax = _axes(ax)
     ax.stairs(np.nan_to_num(binned(counts)), edges, fill=True, color=_DATA, label="data")
     if rate is not None:
         ax.stairs(binned(rate), edges, baseline=None, color=_MODEL, linewidth=2, label="model")
