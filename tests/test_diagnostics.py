@@ -12,7 +12,8 @@ from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
 from compilations import counted
 from spikax import diagnostics
-from spikax.glm import GLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, PopulationGLM
+from spikax.observation_models import CategoricalObservations, NegativeBinomialObservations
 
 
 def rates(rng, n_samples=4000, n_neurons=1, size=0.3):
@@ -24,13 +25,20 @@ def rates(rng, n_samples=4000, n_neurons=1, size=0.3):
 def drawn(rng, family, mean):
     return {
         "Poisson": lambda: rng.poisson(mean),
+        "NegativeBinomial": lambda: rng.negative_binomial(1 / 0.3, 1 / (1 + 0.3 * mean)),
         "Bernoulli": lambda: rng.binomial(1, mean),
         "Gaussian": lambda: rng.normal(mean, np.sqrt(0.3)),
         "Gamma": lambda: rng.gamma(1 / 0.3, 0.3 * mean),
     }[family]().astype(float)
 
 
-SCALES = {"Poisson": 1.0, "Bernoulli": 1.0, "Gaussian": 0.3, "Gamma": 0.3}
+SCALES = {"Poisson": 1.0, "NegativeBinomial": 0.3, "Bernoulli": 1.0, "Gaussian": 0.3, "Gamma": 0.3}
+
+
+def model_of(family):
+    return NegativeBinomialObservations("estimate") if family == "NegativeBinomial" else family
+
+
 every_family = pytest.mark.parametrize("family", SCALES)
 
 
@@ -123,18 +131,20 @@ def test_a_silent_neuron_has_no_p_value(key):
 def test_deviance_and_pearson_residuals_are_those_of_statsmodels(family, rng):
     theirs = {
         "Poisson": sm.families.Poisson(),
+        "NegativeBinomial": sm.families.NegativeBinomial(alpha=0.3),
         "Bernoulli": sm.families.Binomial(),
         "Gaussian": sm.families.Gaussian(),
         "Gamma": sm.families.Gamma(),
     }[family]
     mean = rates(rng, 300)[:, 0]
     y = drawn(rng, family, mean)
+    spread = SCALES[family] if family in ("Gaussian", "Gamma") else 1.0
     for kind, expected in (
-        ("deviance", theirs.resid_dev(y, mean) / np.sqrt(SCALES[family])),
-        ("pearson", (y - mean) / np.sqrt(SCALES[family] * theirs.variance(mean))),
+        ("deviance", theirs.resid_dev(y, mean) / np.sqrt(spread)),
+        ("pearson", (y - mean) / np.sqrt(spread * theirs.variance(mean))),
     ):
         found = diagnostics.residuals(
-            y, mean, kind, observation_model=family, scale=SCALES[family]
+            y, mean, kind, observation_model=model_of(family), scale=SCALES[family]
         )
         assert found.shape == y.shape
         np.testing.assert_allclose(found, expected, atol=1e-7)
@@ -145,7 +155,12 @@ def test_quantile_residuals_of_a_true_model_are_normal(family, rng, key):
     mean = rates(rng, 5000, 2)
     y = drawn(rng, family, mean)
     found = diagnostics.residuals(
-        y, mean, "quantile", observation_model=family, scale=SCALES[family], random_key=key
+        y,
+        mean,
+        "quantile",
+        observation_model=model_of(family),
+        scale=SCALES[family],
+        random_key=key,
     )
     for j in range(2):
         assert stats.kstest(found[:, j], "norm").pvalue > 0.001
@@ -303,6 +318,12 @@ def test_weights_and_offsets_are_cut_with_the_samples(rng):
     assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
 
 
+def test_bits_per_spike_are_of_every_kind_of_counts(rng):
+    X, y = recording(rng)
+    table = diagnostics.cross_validated_scores(PopulationGLM("NegativeBinomial"), X, y, cv=3)
+    assert table.bits_per_spike.notna().all()
+
+
 def test_traces_have_no_bits_per_spike(rng):
     X = rng.normal(size=(60, 2))
     table = diagnostics.cross_validated_scores(PopulationGLM("Gaussian"), X, X + 1, cv=3)
@@ -321,6 +342,11 @@ def test_bad_input_is_refused_with_a_remedy(key):
         (lambda: d.time_rescaling(y + 0.5, mean, key), "whole numbers"),
         (lambda: d.time_rescaling(y, -mean, key), "predicted_rate is -0.5 in row 0"),
         (lambda: d.time_rescaling(-y, mean, key), "y holds -1 in row 1"),
+        (
+            lambda: d.residuals(y, mean, observation_model=CategoricalObservations(3)),
+            "one for each class",
+        ),
+        (lambda: d.cross_validated_scores(ClassifierGLM(2), mean[:, None], y), "predicts classes"),
         (lambda: d.residuals(y, mean, "raw"), "Unknown kind: 'raw'"),
         (lambda: d.residuals(y, mean, "quantile"), "pass random_key"),
         (lambda: d.residuals(y, mean * np.inf), "predicted_rate is inf in row 0"),

@@ -19,7 +19,7 @@ from statsmodels.stats.multitest import multipletests
 
 from compilations import counted
 from spikax.basis import BSplineEval
-from spikax.glm import GLM, PopulationGLM
+from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.inference import (
     adjust_p_values,
     infer,
@@ -30,6 +30,8 @@ from spikax.inference import (
     wald_test,
     without,
 )
+from spikax.observation_models import NegativeBinomialObservations
+from spikax.regularizer import CustomRegularizer
 
 T, P, N = 400, 3, 3
 
@@ -46,6 +48,11 @@ CASES = {
         "Bernoulli",
         "norm_cdf",
         sm.families.Binomial(sm.families.links.Probit()),
+    ),
+    "NegativeBinomial-exp": (
+        NegativeBinomialObservations(0.4),
+        "exp",
+        sm.families.NegativeBinomial(alpha=0.4),
     ),
     "Gaussian-identity": ("Gaussian", "identity", sm.families.Gaussian()),
     "Gaussian-exp": ("Gaussian", "exp", sm.families.Gaussian(sm.families.links.Log())),
@@ -73,6 +80,7 @@ def recording(family="Poisson", link="exp", n_samples=T, seed=1):
         "logistic": expit,
         "norm_cdf": stats.norm.cdf,
     }[link](eta)
+    family = family if isinstance(family, str) else "Poisson"
     y = {
         "Poisson": lambda: rng.negative_binomial(2, 2 / (2 + mean)),
         "Bernoulli": lambda: rng.binomial(1, mean),
@@ -106,7 +114,7 @@ def test_standard_errors_are_those_of_statsmodels(case, kind, float64):
     result = infer(fit(X, y, family, inverse_link_function=link), X, y, kind=kind)
     for j in range(N):
         cov_type = {"model": "nonrobust", "sandwich": "HC0"}[kind]
-        expected = reference(X, y[:, j], theirs, cov_type=cov_type, use_t=family[0] == "G")
+        expected = reference(X, y[:, j], theirs, cov_type=cov_type, use_t=str(family)[0] == "G")
         np.testing.assert_allclose(result.standard_error[j], expected.bse, rtol=1e-6)
         size = np.outer(expected.bse, expected.bse)
         difference = result.covariance[j] - expected.cov_params()
@@ -209,6 +217,39 @@ def test_ridge_adds_the_curvature_of_its_penalty(kind, float64):
             scores = design * (y[:, j] - mean)[:, None]
             covariance = covariance @ scores.T @ scores @ covariance
         np.testing.assert_allclose(result.covariance[j], covariance, rtol=1e-5)
+
+
+def roughness(coef, strength):
+    return 0.5 * jnp.sum(strength[1:] * jnp.diff(coef) ** 2)
+
+
+def test_a_penalty_of_ones_own_adds_its_curvature(float64):
+    X, y = recording()
+    model = fit(X, y, regularizer=CustomRegularizer(roughness), regularizer_strength=0.3)
+    result = infer(model, X, y)
+    difference = np.diff(np.eye(P), axis=0)
+    cost = np.pad(0.3 * difference.T @ difference, ((0, 1), (0, 1)))
+    design = np.column_stack([X, np.ones(T)])
+    for j in range(N):
+        information = (design.T * model.predict(X)[:, j]) @ design + T * cost
+        np.testing.assert_allclose(result.covariance[j], np.linalg.inv(information), rtol=1e-5)
+
+
+def test_an_estimated_dispersion_is_that_of_the_fit(float64):
+    X, y = recording(n_samples=1000)
+    model = fit(X, y, NegativeBinomialObservations("estimate"))
+    result = infer(model, X, y)
+    test = likelihood_ratio_test(model, without(model, X, y, 0), X, y)
+    for j in range(N):
+        design = np.column_stack([X, np.ones(len(X))])
+        family = sm.families.NegativeBinomial(alpha=model.scale_[j])
+        expected = sm.GLM(y[:, j], design, family).fit(tol=1e-14)
+        np.testing.assert_allclose(result.standard_error[j], expected.bse, rtol=1e-5)
+        best, small = (
+            sm.NegativeBinomial(y[:, j], some).fit(disp=False, maxiter=500, gtol=1e-8).llf
+            for some in (design, design[:, 1:])
+        )
+        assert test.statistic[j] == pytest.approx(2 * (best - small), abs=1e-3)
 
 
 def test_features_in_a_container_keep_its_shape_and_names(float64):
@@ -500,8 +541,9 @@ def test_the_summary_tells_what_statsmodels_tells(float64):
         assert row.deviance == pytest.approx(expected.deviance, rel=1e-6)
         assert row.null_deviance == pytest.approx(expected.null_deviance, rel=1e-6)
         assert row.dof_resid == expected.df_resid
-        assert row.scale == pytest.approx(expected.scale, rel=1e-6)
-        scale = {} if family == "Poisson" else {"scale": expected.scale}
+        if isinstance(family, str):
+            assert row.scale == pytest.approx(expected.scale, rel=1e-6)
+        scale = {"scale": expected.scale} if family in ("Gaussian", "Gamma") else {}
         log_likelihood = expected.model.loglike(expected.params, **scale)
         assert row.log_likelihood == pytest.approx(log_likelihood, rel=1e-6)
         assert f"{expected.bse[0]:.3f}" in str(told)
@@ -532,10 +574,12 @@ def test_bad_input_is_refused_with_a_remedy():
     result = infer(model, X, y)
     lasso = PopulationGLM(regularizer="Lasso", regularizer_strength=0.01).fit(X, y)
     ridge = PopulationGLM(regularizer="Ridge", regularizer_strength=0.01).fit(X, y)
+    classes = ClassifierPopulationGLM(2).fit(X, y > 1)
     bernoulli = PopulationGLM("Bernoulli").fit(X, np.minimum(y, 1))
     basis = BSplineEval(5, bounds=(0, 1), label="place")
     wrong = [
         (lambda: infer(lasso, X, y), "not defined after Lasso.*Refit"),
+        (lambda: infer(classes, X, y > 1), "several linear predictors.*Bernoulli"),
         (lambda: infer(model, X, y, kind="robust"), "Unknown kind: 'robust'"),
         (lambda: infer(model, X[:, :2], y), "X has 2 features.*expecting 3"),
         (lambda: infer(model, X, y[:, :2]), "y has 2 neurons, the model was fitted to 3"),

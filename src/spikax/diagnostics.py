@@ -15,8 +15,18 @@ from spikax import _inputs, observation_models
 from spikax._assemble import pad, padded_length
 from spikax._errors import unknown_name
 from spikax._time_series import TimeSeries, check_same_times
-from spikax.observation_models import Bernoulli, Family, Gamma, Gaussian, Poisson
+from spikax.observation_models import (
+    Bernoulli,
+    Dispersed,
+    Family,
+    Gamma,
+    Gaussian,
+    NegativeBinomial,
+    ObservationModel,
+    Poisson,
+)
 
+_SPIKES = (Poisson, Bernoulli, NegativeBinomial)
 RESIDUALS = ("deviance", "pearson", "quantile")
 
 
@@ -219,14 +229,15 @@ def residuals(
         values = np.sign(observed - rate) * np.sqrt(np.maximum(deviance, 0))
     elif kind == "pearson":
         with jax.enable_x64(True), np.errstate(divide="ignore", invalid="ignore"):
-            variance = scale * np.asarray(model.family.variance(jnp.asarray(rate)))
+            variance = np.asarray(model._at(scale).variance(jnp.asarray(rate)))
+            variance = scale * variance if model.family.has_scale else variance
             values = (observed - rate) / np.sqrt(variance)
     else:
         if random_key is None:
             raise ValueError(
                 "Quantile residuals are drawn: pass random_key=jax.random.key(0), or another seed."
             )
-        values = _quantile_residuals(model.family, observed, rate, scale, random_key)
+        values = _quantile_residuals(model._at(scale), observed, rate, scale, random_key)
     return values.reshape(np.shape(y))
 
 
@@ -234,12 +245,18 @@ def residuals(
 _DISTRIBUTIONS = {
     Poisson: lambda mean, scale: stats.poisson(mean),
     Bernoulli: lambda mean, scale: stats.bernoulli(mean),
+    # A scale of zero, which is Poisson, is a limit that SciPy's formula does not take.
+    NegativeBinomial: lambda mean, scale: stats.nbinom(
+        1 / np.maximum(scale, 1e-9), 1 / (1 + np.maximum(scale, 1e-9) * mean)
+    ),
     Gaussian: lambda mean, scale: stats.norm(mean, np.sqrt(scale)),
     Gamma: lambda mean, scale: stats.gamma(1 / scale, scale=mean * scale),
 }
 
 
 def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
+    if isinstance(family, Dispersed):
+        scale = np.asarray(family.scale, float)
     if type(family) not in _DISTRIBUTIONS:
         raise ValueError(
             f"The distribution of {type(family).__name__} observations is not known here: use "
@@ -483,9 +500,14 @@ def cross_validated_scores(
 
     matrix, layout = _inputs.design_matrix(X)
     single = model._single
+    if model._n_classes is not None:
+        raise ValueError(
+            f"{type(model).__name__} predicts classes, and these scores are of means: use "
+            "sklearn.model_selection.cross_validate."
+        )
     observed = _inputs.observations(y, single, len(matrix), layout)
     labels = getattr(y, "columns", range(observed.shape[1]))
-    added = _inputs.offsets(offset, *observed.shape)
+    added = _inputs.offsets(offset, len(matrix), model._outputs(observed.shape[1]))
     extra = {
         "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
         "offset": None if added is None else np.broadcast_to(added, observed.shape),
@@ -532,7 +554,7 @@ def _held_out(fitted, y_train, y, rate, train_weight, weight) -> dict[str, Any]:
             "deviance_explained": 1 - deviance / null_deviance,
         }
         notes = [(n_samples == 0, "no samples held out")]
-        if type(model.family) in _RESCALED:
+        if type(model.family) in _SPIKES:
             scores["bits_per_spike"] = np.where(
                 total > 0, (ll - null_ll) / (total * np.log(2)), np.nan
             )
@@ -575,6 +597,12 @@ def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
     for array, name in ((observed, "y"), (rate, "predicted_rate")):
         _inputs.finite_rows(array, partial(_inputs.column_of, name, array.shape[1]))
     if family is not None:
+        if family.n_outputs > 1:
+            raise ValueError(
+                f"Diagnostics are of observations with one mean, and {type(family).__name__} "
+                "observations have one for each class: look at the indicators of single classes, "
+                "which are Bernoulli, or use the model's score."
+            )
         _inputs.check_support(observed, family, single=False)
         low, high = family.mean_bounds
         wrong = (rate < low) | (rate > high)
@@ -595,12 +623,13 @@ def _terms(model, y: np.ndarray, rate: np.ndarray, scale: Any = 1.0) -> np.ndarr
     scale = np.broadcast_to(np.asarray(scale, float), (1, y.shape[1]))
     with jax.enable_x64(True):
         padded = (pad(np.where(known, a, 1), length, float) for a in (y, rate))
-        terms = np.array(_padded_terms(model, *padded, scale))[:, : len(y)]
+        terms = np.array(_padded_terms(model.family, *padded, scale))[:, : len(y)]
     terms[:, ~known] = np.nan
     return terms
 
 
-@partial(jax.jit, static_argnums=0)
-def _padded_terms(model, y, rate, scale):
+@jax.jit
+def _padded_terms(family, y, rate, scale):
+    model = ObservationModel(family)
     log_likelihood = model.log_likelihood(y, rate, scale, aggregate_sample_scores=lambda s: s)
     return jnp.stack([log_likelihood, model.deviance(y, rate, scale)])

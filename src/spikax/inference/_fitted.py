@@ -1,15 +1,18 @@
 """A fitted model and its data, as the problem that was solved and the point that was reached."""
 
 import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from spikax._assemble import Units
 from spikax._inputs import Data
-from spikax.problem import Problem
+from spikax.observation_models import with_scale
+from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
 
 
 class Fitted(NamedTuple):
@@ -33,6 +36,11 @@ class Fitted(NamedTuple):
         return np.broadcast_to(np.asarray(precision, float), self.scale.shape)
 
     @property
+    def penalised(self) -> bool:
+        """Whether a penalty costs anything."""
+        return any(np.any(np.asarray(a) != 0) for a in jax.tree.leaves(self.problem.penalty))
+
+    @property
     def free(self) -> np.ndarray:
         """Which parameters were fitted, (n_neurons, n_parameters)."""
         return np.asarray(self.problem.mask).T > 0
@@ -42,6 +50,12 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
     """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
     check_is_fitted(model, "coef_")
     parts = model._parts()
+    if parts.model.family.n_outputs > 1:
+        raise ValueError(
+            f"{type(model).__name__} has several linear predictors for a neuron, and inference "
+            "knows models with one: of two classes, fit GLM or PopulationGLM('Bernoulli') to the "
+            "indicator of one of them."
+        )
     if not parts.regularizer.smooth:
         raise ValueError(
             f"Standard errors and tests are not defined after {type(parts.regularizer).__name__}: "
@@ -59,7 +73,9 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
         )
     coef = np.concatenate(jax.tree.leaves(model.coef_)).astype(float)
     coef = coef.reshape(data.X.shape[1], -1)
+    scale = np.atleast_1d(np.asarray(model.scale_, float))
     problem, units = model._problem(data, parts)
+    problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
     names, groups = _names(model, data)
     return Fitted(
         problem,
@@ -67,11 +83,31 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
         data,
         units.from_user(coef, intercept),
         np.vstack([coef, intercept]).T,
-        np.atleast_1d(np.asarray(model.scale_, float)),
+        scale,
         names,
         groups,
         _labels(model, y, intercept.size),
     )
+
+
+@jax.jit
+def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
+    """Log-likelihood, deviance, and deviance of the model without features, each (n_neurons,)."""
+    family = problem.family
+    null = jnp.zeros_like(theta).at[-1].set(null_model(problem).intercept)
+
+    def block(X, y, weights, offset):
+        loss, null_loss = (
+            sample_loss(problem, linear_predictor(at, X, offset), y) for at in (theta, null)
+        )
+        saturated = family.saturated(y)
+        normalizer = family.log_normalizer(y, scale[:, None])
+        parts = loss, loss - saturated, null_loss - saturated, normalizer
+        return tuple(jnp.sum(weights * part, axis=1) for part in parts)
+
+    loss, deviance, null_deviance, normalizer = walk(problem, block)
+    unit = 2 * family.precision(jnp.ones_like(scale))
+    return -family.precision(scale) * loss - normalizer, unit * deviance, unit * null_deviance
 
 
 def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:

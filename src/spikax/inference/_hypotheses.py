@@ -9,10 +9,10 @@ from scipy import stats
 from sklearn.base import clone
 
 from spikax._errors import unknown_name
-from spikax.inference._fitted import Fitted, fitted
+from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import infer_fitted
 from spikax.inference._inference import Inference, checked_rows, warn_about_optimum
-from spikax.problem import mean_loss
+from spikax.observation_models import Dispersed
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")
 
@@ -343,9 +343,11 @@ def likelihood_ratio_test(
         _check_nested(full, small)
         before, gain = infer_fitted(model, full, "model")
         after, gain_small = infer_fitted(restricted, small, "model")
-        loss, loss_small = (np.asarray(_loss(f.problem, f.theta)) for f in (full, small))
-        nats = full.precision * np.asarray(full.problem.total_weight)
-    statistic = 2 * nats * (loss_small - loss)
+        # A scale that is estimated apart is that of the larger model, in both.
+        best, best_small = (
+            np.asarray(likelihood(fit.problem, fit.theta, full.scale)[0]) for fit in (full, small)
+        )
+    statistic = 2 * (best - best_small)
     df = before.n_identified - after.n_identified
     if np.any(df < 0) or np.any(statistic < -1):
         raise ValueError(
@@ -356,27 +358,31 @@ def likelihood_ratio_test(
     return HypothesisTest(np.maximum(statistic, 0), df, before.dof, before.neurons)
 
 
-_loss = jax.jit(mean_loss)
-
-
 def _check_nested(full: Fitted, small: Fitted) -> None:
     for argument, fit in (("model", full), ("restricted", small)):
-        curvature: Any = fit.problem.regularizer.curvature(fit.problem.strength)
-        if curvature is not None and np.any(np.asarray(curvature) > 0):
+        if fit.penalised:
             raise ValueError(
                 f"{argument} was fitted with a penalty, and ratios of penalised likelihoods do "
                 "not follow a chi-squared distribution: fit both without one, or compare "
                 "held-out scores."
             )
-    for name in ("family", "link"):
-        a, b = getattr(full.problem, name), getattr(small.problem, name)
-        if a != b:
-            raise ValueError(
-                f"The models differ in their {name}, {a} and {b}: only nested models of the same "
-                "can be compared by their likelihoods."
-            )
+    a, b = ((f.problem.link, *_fixed(f.problem.family)) for f in (full, small))
+    if a != b:
+        raise ValueError(
+            f"The models differ in their family or link, {type(full.problem.family).__name__} "
+            f"with {full.problem.link.name} and {type(small.problem.family).__name__} with "
+            f"{small.problem.link.name}, or in a scale: only nested models can be compared by "
+            "their likelihoods."
+        )
     if not np.array_equal(full.problem.total_weight, small.problem.total_weight):
         raise ValueError(
             "The models count different samples, for there is NaN in one of X and X_restricted "
             "only. Drop these rows from both and fit again."
         )
+
+
+def _fixed(family: Any) -> tuple:
+    """Tell what a family is, with its scale unless that is estimated, to be compared."""
+    estimates = isinstance(family, Dispersed) and family.estimate
+    leaves = [] if estimates else jax.tree.leaves(family)
+    return jax.tree.structure(family), [np.asarray(leaf).tolist() for leaf in leaves]

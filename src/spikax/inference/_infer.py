@@ -10,7 +10,15 @@ import numpy as np
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
-from spikax.problem import Problem, gram, linear_predictor, sample_loss, value_and_grad, walk
+from spikax.problem import (
+    Problem,
+    gram,
+    linear_predictor,
+    penalty,
+    sample_loss,
+    value_and_grad,
+    walk,
+)
 from spikax.solvers import Status
 
 KINDS = ("model", "sandwich")
@@ -145,13 +153,13 @@ def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
     n_neurons = fit.neurons.size
     index = np.arange(neurons[0], neurons[0] + min(_BUCKET, n_neurons)) % n_neurons
     sums = _sums(fit.problem, fit.theta, index, kind == "sandwich")
-    information, scores, gradient, ridge = jax.tree.map(
+    information, scores, gradient, penalty = jax.tree.map(
         lambda a: np.asarray(a)[: neurons.size], sums[:-1]
     )
     precision = fit.precision[neurons]
     nats = precision * np.asarray(fit.problem.total_weight)[neurons]
     information = precision[:, None, None] * information
-    information += nats[:, None, None] * ridge[:, None, :] * np.eye(ridge.shape[1])
+    information += nats[:, None, None] * penalty
     if scores is not None:
         scores = precision[:, None, None] ** 2 * scores
     return _Moments(information, scores, nats[:, None] * gradient, np.asarray(sums[-1]))
@@ -173,12 +181,13 @@ def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
             eta = linear_predictor(at, X, offset)
             return (weights * _derivatives(one, eta, y)[0]) ** 2
 
-        return gram(one, curvature), gram(one, squared_score) if sandwich else None
+        def cost(theta):
+            return penalty(one, theta[:, None])[0]
 
-    information, scores = jax.lax.map(of_neuron, jnp.arange(index.size))
-    curvature = problem.regularizer.curvature(problem.strength)
-    shape = (problem.n_features, problem.n_neurons)
-    ridge = jnp.broadcast_to(0.0 if curvature is None else curvature, shape)
+        scores = gram(one, squared_score) if sandwich else None
+        return gram(one, curvature), scores, jax.hessian(cost)(at[:, 0])
+
+    information, scores, costs = jax.lax.map(of_neuron, jnp.arange(index.size))
 
     def largest(X, y, weights, offset):
         return jnp.max(jnp.abs(X) * jnp.any(weights > 0, axis=0)[None], axis=1)
@@ -187,7 +196,7 @@ def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
         information,
         scores,
         value_and_grad(problem, theta)[1].T,
-        jnp.pad(ridge, ((0, 1), (0, 0))).T,
+        costs,
         jnp.append(walk(problem, largest, jnp.maximum), 1.0),
     )
 

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spikax._errors import unknown_name
-from spikax.inference._fitted import Fitted, fitted
+from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import KINDS, infer_fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
-from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
 from spikax.solvers import Status
 
 _WIDTH = 86
@@ -134,47 +132,26 @@ def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
         inference, gain = infer_fitted(model, fit, kind)
-        likelihood = [np.asarray(a) for a in _likelihood(fit.problem, fit.theta, fit.scale)]
+        told = [np.asarray(a) for a in likelihood(fit.problem, fit.theta, fit.scale)]
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     title = (
         f"{type(model).__name__}: {type(fit.problem.family).__name__} observations, inverse link "
-        f"{fit.problem.link.name}, {type(fit.problem.regularizer).__name__}"
+        f"{fit.problem.link.name}, {type(model._parts().regularizer).__name__}"
     )
-    penalty: Any = fit.problem.regularizer.curvature(fit.problem.strength)
     notes = {
         kind: True,
-        "penalty": penalty is not None and np.any(np.asarray(penalty) > 0),
+        "penalty": fit.penalised,
         "unidentified": inference.unidentified.any(),
     }
     return Summary(
-        _neurons(model, fit, *likelihood),
+        _neurons(model, fit, *told),
         inference.frame(level),
         inference,
         title,
         [_NOTES[note] for note, holds in notes.items() if holds],
         level,
     )
-
-
-@jax.jit
-def _likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
-    """Log-likelihood, deviance, and deviance of the model without features, each (n_neurons,)."""
-    family = problem.family
-    null = jnp.zeros_like(theta).at[-1].set(null_model(problem).intercept)
-
-    def block(X, y, weights, offset):
-        loss, null_loss = (
-            sample_loss(problem, linear_predictor(at, X, offset), y) for at in (theta, null)
-        )
-        saturated = family.saturated(y)
-        normalizer = family.log_normalizer(y, scale[:, None])
-        parts = loss, loss - saturated, null_loss - saturated, normalizer
-        return tuple(jnp.sum(weights * part, axis=1) for part in parts)
-
-    loss, deviance, null_deviance, normalizer = walk(problem, block)
-    unit = 2 * family.precision(jnp.ones_like(scale))
-    return -family.precision(scale) * loss - normalizer, unit * deviance, unit * null_deviance
 
 
 def _neurons(model: Any, fit: Fitted, log_likelihood, deviance, null_deviance):
