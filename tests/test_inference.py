@@ -30,6 +30,7 @@ from spikax.inference import (
     wald_test,
     without,
 )
+from spikax.model_selection import PopulationGLMCV
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import CustomRegularizer
 
@@ -217,6 +218,16 @@ def test_ridge_adds_the_curvature_of_its_penalty(kind, float64):
             scores = design * (y[:, j] - mean)[:, None]
             covariance = covariance @ scores.T @ scores @ covariance
         np.testing.assert_allclose(result.covariance[j], covariance, rtol=1e-5)
+
+
+def test_a_strength_chosen_by_cross_validation_is_that_of_the_penalty(float64):
+    X, y = recording()
+    chosen = PopulationGLMCV(n_strengths=5, cv=3, solver_kwargs={"tol": 1e-13}).fit(X, y)
+    assert len(np.unique(chosen.strength_)) > 1
+    given = fit(X, y, regularizer="Ridge", regularizer_strength=chosen.strength_)
+    np.testing.assert_allclose(
+        infer(chosen, X, y).covariance, infer(given, X, y).covariance, rtol=1e-5
+    )
 
 
 def roughness(coef, strength):

@@ -12,7 +12,7 @@ ROOT = Path(spikax.__file__).parent
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
     {"plotting"},
-    {"inference", "diagnostics"},
+    {"inference", "diagnostics", "model_selection"},
     {"glm"},
     {"datasets"},
     {"_assemble"},

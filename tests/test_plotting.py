@@ -19,6 +19,7 @@ from spikax import diagnostics, plotting
 from spikax.basis import CyclicBSplineEval
 from spikax.glm import GLM, PopulationGLM
 from spikax.inference import infer, tuning_curve
+from spikax.model_selection import PopulationGLMCV
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -190,11 +191,23 @@ def test_neurons_are_chosen_and_silent_ones_left_out():
         plotting.ks(test, [0])
 
 
+def test_a_population_of_chosen_strengths_is_drawn_as_it_is():
+    _, spikes, rate = recording()
+    model = PopulationGLMCV(n_strengths=4, cv=3).fit(rate, spikes)
+    ax = plotting.path(model.strengths_, model.scores_, chosen=model.strength_)
+    for j in range(2):
+        curve, mark = ax.lines[2 * j : 2 * j + 2]
+        np.testing.assert_allclose(curve.get_xdata(), model.strengths_[:, j])
+        np.testing.assert_allclose(curve.get_ydata(), model.scores_[:, :, j].mean(axis=1))
+        assert mark.get_xdata()[0] == pytest.approx(model.strength_[j])
+
+
 def test_a_path_with_failed_strengths_is_drawn():
     scores = np.full((3, 2, 2), np.nan)
     scores[1:, :, 0] = 1.0
     ax = plotting.path([0.1, 1.0, 10.0], scores)
-    assert len(ax.lines) == 3
+    known = [line for line in ax.lines if np.isfinite(line.get_ydata()).any()]
+    assert len(known) == 2
 
 
 def test_a_matrix_of_zeros_or_of_nothing_known_is_drawn():

@@ -378,9 +378,11 @@ def path(
     Parameters
     ----------
     strengths
-        Strengths of the penalty, (n_strengths,).
+        Strengths of the penalty, (n_strengths,), or each neuron's, (n_strengths, n_neurons), such
+        as `strengths_` of a `PopulationGLMCV`.
     scores
-        Scores, (n_strengths,), (n_strengths, n_neurons) or (n_strengths, n_folds, n_neurons);
+        Scores, (n_strengths,), (n_strengths, n_neurons) or (n_strengths, n_folds, n_neurons), such
+        as `scores_` of a `PopulationGLMCV`, or `scores_[..., None]` of a `GLMCV` with folds;
         larger is better. A NaN is left out of a mean over folds.
     chosen
         The chosen strength, or one per neuron, (n_neurons,), to be marked; None marks the best
@@ -410,7 +412,9 @@ def path(
     'log'
     """
     strengths, scores = np.asarray(strengths, float), np.asarray(scores, float)
-    if strengths.ndim != 1 or scores.shape[:1] != strengths.shape or scores.ndim > 3:
+    n_neurons = 1 if scores.ndim == 1 else scores.shape[-1]
+    wanted = [scores.shape[:1], (*scores.shape[:1], n_neurons)]
+    if scores.ndim not in (1, 2, 3) or strengths.shape not in wanted:
         raise ValueError(
             "scores must have shape (n_strengths, n_folds, n_neurons), (n_strengths, n_neurons) "
             f"or (n_strengths,), got {scores.shape} for strengths of shape {strengths.shape}."
@@ -418,29 +422,33 @@ def path(
     if not np.any(strengths > 0):
         raise ValueError("strengths must have a positive one: the axis is logarithmic.")
     ax = _axes(ax)
-    folds = scores.reshape(len(strengths), -1 if scores.ndim == 3 else 1, _n_neurons(scores))
-    n_folds = np.maximum(np.sum(~np.isnan(folds), axis=1), 1)
-    mean = np.where(np.isnan(folds).all(axis=1), np.nan, np.nansum(folds, axis=1) / n_folds)
-    spread = np.nansum((folds - mean[:, None]) ** 2, axis=1) / np.maximum(n_folds - 1, 1)
-    error = np.sqrt(spread / n_folds)
-    marked = None if chosen is None else np.broadcast_to(np.asarray(chosen), mean.shape[1])
-    for j in range(mean.shape[1]):
-        color = _COLORS[j % len(_COLORS)]
-        if folds.shape[1] > 1:
-            ends = mean[:, j] - error[:, j], mean[:, j] + error[:, j]
-            ax.fill_between(strengths, *ends, color=color, alpha=_BAND, linewidth=0)
+    mean, error = _over_folds(scores.reshape(len(scores), -1, n_neurons), scores.ndim == 3)
+    strengths = np.broadcast_to(strengths.reshape(len(strengths), -1), mean.shape)
+    best = np.argmax(np.where(np.isnan(mean), -np.inf, mean), axis=0)
+    if chosen is not None:
+        best = np.argmin(np.abs(strengths - np.asarray(chosen)), axis=0)
+    for j in range(n_neurons):
+        color, x = _COLORS[j % len(_COLORS)], strengths[:, j]
+        ends = mean[:, j] - error[:, j], mean[:, j] + error[:, j]
+        ax.fill_between(x, ends[0], ends[1], color=color, alpha=_BAND, linewidth=0)
         name = f"neuron {j if neurons is None else neurons[j]}"
-        ax.plot(strengths, mean[:, j], color=color, label=name)
-        if np.isnan(mean[:, j]).all():
-            continue
-        at = np.nanargmax(mean[:, j])
-        if marked is not None:
-            at = np.argmin(np.abs(strengths - marked[j]))
-        ax.plot(strengths[at], mean[at, j], "o", color=color)
+        ax.plot(x, mean[:, j], color=color, label=name)
+        ax.plot(x[best[j]], mean[best[j], j], "o", color=color)
     # A strength of zero has its place at the left end of a logarithmic axis.
-    ax.set_xscale("log" if strengths.min() > 0 else "symlog", **_linear_below(strengths))
+    smallest = {"linthresh": strengths[strengths > 0].min()} if strengths.min() == 0 else {}
+    ax.set_xscale("symlog" if smallest else "log", **smallest)
     ax.set(xlabel="strength of the penalty", ylabel=label)
-    return _tidy(ax, legend=1 < mean.shape[1] <= 8)
+    return _tidy(ax, legend=1 < n_neurons <= 8)
+
+
+def _over_folds(scores: np.ndarray, several: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over folds and its standard error, both (n_strengths, n_neurons)."""
+    if not several:
+        return scores[:, 0], np.zeros_like(scores[:, 0])
+    n_folds = np.sum(~np.isnan(scores), axis=1)
+    mean = np.where(n_folds > 0, np.nansum(scores, axis=1) / np.maximum(n_folds, 1), np.nan)
+    squares = np.nansum((scores - mean[:, None]) ** 2, axis=1)
+    return mean, np.sqrt(squares / np.maximum(n_folds * (n_folds - 1), 1))
 
 
 def convergence(model: Any, *, ax: Axes | None = None) -> Axes:
@@ -520,14 +528,6 @@ def _column(values: Any, name: str, neuron: int, n_samples: int) -> np.ndarray:
 
 def _rate_label(bin_size: float | None) -> str:
     return "rate (spikes/bin)" if bin_size is None else "rate (spikes/s)"
-
-
-def _n_neurons(scores: np.ndarray) -> int:
-    return 1 if scores.ndim == 1 else scores.shape[-1]
-
-
-def _linear_below(strengths: np.ndarray) -> dict[str, float]:
-    return {} if strengths.min() > 0 else {"linthresh": strengths[strengths > 0].min()}
 
 
 def _plain_log_ticks(ax: Axes) -> None:

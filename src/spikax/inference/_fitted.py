@@ -76,6 +76,10 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
     scale = np.atleast_1d(np.asarray(model.scale_, float))
     problem, units = model._problem(data, parts)
     problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
+    if hasattr(model, "strength_"):
+        # Cross-validation chose by how much the penalty that was asked for is scaled.
+        chosen = np.reshape(model.strength_, (1, -1)).astype(float)
+        problem = replace(problem, penalty=problem.penalty.scaled(chosen))
     names, groups = _names(model, data)
     return Fitted(
         problem,
