@@ -11,7 +11,8 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
-    {"model_selection"},
+    {"plotting"},
+    {"inference", "diagnostics", "model_selection"},
     {"glm"},
     {"datasets"},
     {"_assemble"},
