@@ -119,9 +119,10 @@ def test_a_family_of_the_users_fits_as_ours(name, data, key):
         )
         np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-6)
         np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-6)
-        assert model.score(X, y, "pseudo-r2-Cohen") == pytest.approx(
-            peer.score(X, y, "pseudo-r2-Cohen"), rel=1e-6
+        cohen, peer_cohen = (
+            m.score(X, y, "pseudo-r2-Cohen", lambda s: s.mean(0)) for m in (model, peer)
         )
+        np.testing.assert_allclose(cohen, peer_cohen, rtol=1e-6)
         if name != "waits":  # ours has a scale there
             assert model.score(X, y) == pytest.approx(peer.score(X, y), rel=1e-6)
         sample, rate = model.simulate(key, X)
@@ -142,6 +143,6 @@ def test_what_a_family_has_as_a_leaf_is_data(data):
 
 
 def test_what_a_family_does_not_allow_is_refused(data):
-    X, y = data
+    X, _ = data
     with pytest.raises(ValueError, match=r"y holds 0 in .* but Waits .* must be positive times"):
         GLM(Waits()).fit(X, np.zeros(len(X)))
