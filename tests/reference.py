@@ -76,7 +76,7 @@ def lowest_loss(family, X, y, weights=None, offset=0.0):
         hessian += 1e-15 * np.trace(hessian) * np.eye(len(hessian))
         step = np.linalg.solve(hessian, -gradient)
         # Far out a negative binomial is straight, and its Newton steps are without bounds.
-        step *= min(1, 10 / np.abs(Q @ step).max())
+        step *= 10 / max(10, np.abs(Q @ step).max())
         gain = -gradient @ step / 2
         length = 1.0
         while total(theta + length * step) > value - 1e-4 * length * gain and length > 1e-12:

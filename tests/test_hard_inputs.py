@@ -283,9 +283,11 @@ RUNS = [
 @pytest.mark.parametrize(("name", "family", "x64"), RUNS)
 def test_survives(name, family, x64, rng):
     c = replace(CASES[name](rng), family=family)
+    # With less information in a count, the same rate takes a closer fit.
+    closely = {"solver_kwargs": {"tol": 1e-6}} if family == "NegativeBinomial" else {}
     neurons = range(c.y.shape[1])
     with jax.enable_x64(x64):
-        model, heard = fit_and_listen(PopulationGLM(c.family), c.X, c.y, **c.fit)
+        model, heard = fit_and_listen(PopulationGLM(family, **closely), c.X, c.y, **c.fit)
         score = model.score(c.X, c.y, **c.fit)
     assert np.isfinite(model.coef_).all()
     assert np.isfinite(model.intercept_).all()
@@ -313,7 +315,7 @@ def test_survives(name, family, x64, rng):
         rate = model.predict(c.X)
         for j in c.alone:
             own = {k: v[:, j] if k == "offset" else v for k, v in c.fit.items()}
-            alone, heard = fit_and_listen(GLM(c.family), c.X, c.y[:, j], **own)
+            alone, heard = fit_and_listen(GLM(family, **closely), c.X, c.y[:, j], **own)
             assert not heard
             np.testing.assert_allclose(alone.predict(c.X), rate[:, j], rtol=c.rtol)
             assert abs(excess(j, alone.coef_, alone.intercept_[0]) - together[j]) < 1e-3
