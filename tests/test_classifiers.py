@@ -8,8 +8,8 @@ import pandas as pd
 import pynapple as nap
 import pytest
 from sklearn.base import clone, is_classifier, is_regressor
-from tests.compilations import counted
 
+from compilations import counted
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM
 
 T, P, N, K = 150, 4, 2, 3

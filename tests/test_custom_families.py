@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.special import gammaln
-from tests.compilations import counted
 
+from compilations import counted
 from spikax.glm import GLM, PopulationGLM
 from spikax.observation_models import Family, NegativeBinomialObservations
 

@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessI
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
-from spikax.regularizer import Regularizer
+from spikax.regularizer import NO_PENALTY, Penalty
 
 _BLOCK = 8192
 _PIECE = 512
@@ -118,6 +118,16 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     return Units(mean, scale)
 
 
+def tie(units: Units, ties: np.ndarray | None) -> Units:
+    """Give features that a penalty ties, by their labels, the same scale."""
+    if ties is None:
+        return units
+    finite = np.isfinite(units.scale)
+    squares = np.bincount(ties, np.where(finite, units.scale, 0) ** 2)
+    common = np.sqrt(squares / np.maximum(np.bincount(ties, finite), 1))
+    return replace(units, scale=np.where(finite, common[ties], np.inf))
+
+
 def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> np.ndarray:
     """Center, scale and lay out the design; rows to ignore become zero."""
     center, scale = units.center.astype(X.dtype), (1 / units.scale).astype(dtype)
@@ -203,11 +213,10 @@ def assemble(
     weights: np.ndarray | None,
     offset: np.ndarray | None,
     mask: np.ndarray | None,
-    strength: Any,
+    penalty: Penalty,
     fit_intercept: bool,
     family: Family,
     link: InverseLink,
-    regularizer: Regularizer,
     units: Units | None = None,
 ) -> tuple[Problem, Units]:
     """Build the problem of a fit.
@@ -221,9 +230,11 @@ def assemble(
         Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
     weights
         Sample weights, (n_samples,), or None.
-    offset, mask, strength
+    offset, mask
         As `_inputs` checked them. A column is that of an output: those of all neurons for the
         first class come first.
+    penalty
+        Built from the user's strength.
     units
         Units of the standardised features, None to take those of `X`.
     """
@@ -238,18 +249,20 @@ def assemble(
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     if units is None:
-        units = measure(X, rows, fit_intercept)
+        units = tie(measure(X, rows, fit_intercept), penalty.ties(p))
         # Without a penalty or a mask, coefficients may be sought in any basis.
-        if mask is None and X.dtype == np.float64 and not np.any(regularizer.rescale(strength, 1)):
+        free = all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
+        if mask is None and X.dtype == np.float64 and free:
             units = tell_apart(X, rows, units)
     design = standardize(X, rows, units, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
-    scale = np.where(np.isfinite(units.scale), units.scale, 1)
-    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
-    curvature: Any = regularizer.curvature(strength)
-    if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
+    unit = np.where(np.isfinite(units.scale), units.scale, 1)
+    curvature = penalty.curvature
+    if curvature is not None and len(curvature) > 1:
+        curvature = curvature.reshape(p, -1)
+    if mask is None and (curvature is None or 1 in curvature.shape):
         group, representative = np.zeros(n_columns, np.int32), np.zeros(1, np.int32)
     else:
         group, representative = groups(mask, curvature, n_columns)
@@ -261,8 +274,7 @@ def assemble(
     free = free.reshape(-1, n_neurons)
     balanced = None
     if n_outputs > 1:
-        strength = _by_neuron(strength, n_outputs)
-        balanced = _balanced(free, strength, n_outputs, regularizer.smooth).astype(dtype)
+        balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
     def samples(array: np.ndarray) -> np.ndarray:
         return lay_out(array.__getitem__, array.shape, dtype)
@@ -281,30 +293,29 @@ def assemble(
         "offset": offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
-        "strength": strength.astype(dtype),
+        "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
+        "unit": np.repeat(unit, n_outputs)[:, None].astype(dtype),
         "group": group,
         "representative": representative,
         "balanced": balanced,
+        "moments": None,
     }
     family = jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
     )
-    return Problem(**leaves, family=family, link=link, regularizer=regularizer), units
+    return Problem(**leaves, family=family, link=link), units
 
 
-def _by_neuron(strength: np.ndarray, n_outputs: int) -> np.ndarray:
-    """Give each class of a feature a row: from a column per output to a column per neuron."""
-    rows, columns = strength.shape
-    if columns == 1:
-        return np.repeat(strength, n_outputs, axis=0)
-    return strength.reshape(rows * n_outputs, -1)
-
-
-def _balanced(free: np.ndarray, strength: np.ndarray, n_outputs: int, smooth: bool) -> np.ndarray:
+def _balanced(free: np.ndarray, penalty: Penalty, n_outputs: int) -> np.ndarray:
     """Tell where classes are alike but for the data, (n_features + 1, n_neurons)."""
     by_class = free.reshape(-1, n_outputs, free.shape[1])
-    strength = np.broadcast_to(strength, (len(free) - n_outputs, free.shape[1]))
-    strength = strength.reshape(-1, *by_class.shape[1:])
-    alike = strength == (strength[:, :1] if smooth else 0)
-    alike = np.append(alike.all(axis=1), np.ones((1, free.shape[1]), bool), axis=0)
+    squared = np.zeros((1, 1)) if penalty is NO_PENALTY else penalty.curvature
+    if not penalty.smooth or squared is None:
+        alike = np.zeros((len(by_class) - 1, 1), bool)
+    else:
+        squared = np.broadcast_to(squared, (len(free) - n_outputs, free.shape[1]))
+        squared = squared.reshape(-1, *by_class.shape[1:])
+        alike = np.all(squared == squared[:, :1], axis=1)
+    alike = np.broadcast_to(alike, (len(by_class) - 1, free.shape[1]))
+    alike = np.append(alike, np.ones((1, free.shape[1]), bool), axis=0)
     return np.all(by_class == 1, axis=1) & alike

@@ -51,14 +51,9 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
-    theta = None if theta is None else centered(problem, theta)
-    if isinstance(problem.family, Dispersed) and problem.family.estimate:
-        outcome, problem = _fit_with_scale(problem, solver, theta)
-    else:
-        outcome = solver.run(problem, theta)
+    outcome, problem = minimise(problem, solver, theta)
     family: Any = problem.family
     scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
-    outcome = outcome._replace(theta=centered(problem, outcome.theta))
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
     rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
@@ -70,6 +65,16 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         return problem.link.mean(linear_predictor(outcome.theta, X, offset))
 
     return FitResult(outcome, rounding, pearson(problem, mean), scale)
+
+
+def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
+    """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
+    theta = None if theta is None else centered(problem, theta)
+    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+        outcome, problem = _fit_with_scale(problem, solver, theta)
+    else:
+        outcome = solver.run(problem, theta)
+    return outcome._replace(theta=centered(problem, outcome.theta)), problem
 
 
 def _fit_with_scale(

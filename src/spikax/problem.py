@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from spikax.links import InverseLink
 from spikax.observation_models import Family
-from spikax.regularizer import Regularizer
+from spikax.regularizer import Penalty
 
 
 @jax.tree_util.register_dataclass
@@ -42,9 +42,10 @@ class Problem:
         Sum of the weights of each neuron, shape (n_neurons,).
     mask
         One where a parameter is free, zero where it stays, shaped like `theta`.
-    strength
-        Strength of the penalty in standardised units, shape (K n_features, 1) or
-        (K n_features, n_neurons).
+    penalty
+        What coefficients in the user's units cost.
+    unit
+        What divides the coefficients to bring them to the user's units, (K n_features, 1).
     group
         Index of each output's group, shape (K n_neurons,): the outputs of a group share their
         mask, and their strengths up to a factor.
@@ -53,10 +54,12 @@ class Problem:
     balanced
         One where a feature's parameters sum to zero over the classes at an optimum, since the loss
         takes only their differences, shape (n_features + 1, n_neurons); None for one output.
+    moments
+        Second moments of the features that all neurons share, if they are known already.
     family
         What the loss is; its leaves have shape (n_neurons, 1).
-    link, regularizer
-        The inverse link and what the penalty is.
+    link
+        The inverse link.
     """
 
     X: jax.Array
@@ -65,13 +68,14 @@ class Problem:
     offset: jax.Array | None
     total_weight: jax.Array
     mask: jax.Array
-    strength: jax.Array
+    penalty: Penalty
+    unit: jax.Array
     group: jax.Array
     representative: jax.Array
     balanced: jax.Array | None
+    moments: jax.Array | None
     family: Family
     link: InverseLink = field(metadata={"static": True})
-    regularizer: Regularizer = field(metadata={"static": True})
 
     @property
     def n_neurons(self) -> int:
@@ -99,6 +103,9 @@ class Problem:
         def pick(a):
             return a if a is None or a.shape[-2] == 1 else jnp.take(a, index, axis=-2)
 
+        def column(a):
+            return a if a.shape[1] == 1 else jnp.take(a, index, axis=1)
+
         each = jnp.arange(self.n_outputs * index.size)
         return replace(
             self,
@@ -107,10 +114,10 @@ class Problem:
             offset=pick(self.offset),
             total_weight=jnp.take(self.total_weight, index),
             mask=jnp.take(self.mask, index, axis=1),
-            strength=self.strength if self.strength.shape[1] == 1 else self.strength[:, index],
+            penalty=jax.tree.map(column, self.penalty),
             group=each,
             representative=each,
-            balanced=pick(self.balanced),
+            balanced=None if self.balanced is None else column(self.balanced),
             family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
         )
 
@@ -207,10 +214,30 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     return walk(problem, block) / problem.total_weight
 
 
+def penalty(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Penalty of each neuron."""
+    return problem.penalty.value(theta[: -problem.n_outputs] / problem.unit)
+
+
+def proximal_step(problem: Problem, theta: jax.Array, step: jax.Array) -> jax.Array:
+    """Minimiser over `w` of `|w - theta|^2 / (2 step) + penalty(w)`, step (n_neurons,)."""
+    features = slice(0, -problem.n_outputs)
+    coef = theta[features] / problem.unit
+    shrunk = problem.penalty.prox(coef, step[None] / problem.unit**2)
+    # A coefficient that is kept as it is must not move by the rounding of its units.
+    kept = jnp.where(shrunk == coef, theta[features], shrunk * problem.unit)
+    return theta.at[features].set(kept)
+
+
+def penalty_curvature(problem: Problem) -> jax.Array | None:
+    """Second derivatives of the penalty where they are constant, (1 or p, 1 or n_neurons)."""
+    curvature = problem.penalty.curvature
+    return None if curvature is None else curvature / problem.unit**2
+
+
 def penalized_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     """Mean loss of each neuron plus its penalty."""
-    coef = theta[: -problem.n_outputs]
-    return mean_loss(problem, theta) + problem.regularizer.penalty(coef, problem.strength)
+    return mean_loss(problem, theta) + penalty(problem, theta)
 
 
 def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -225,13 +252,10 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
         return jnp.sum(weights * loss, axis=1), gradient.reshape(theta.shape)
 
     loss, gradient = walk(problem, block)
-    n, n_outputs = problem.total_weight, problem.n_outputs
-    penalty, pull = jax.vjp(
-        lambda coef: problem.regularizer.penalty(coef, problem.strength), theta[:-n_outputs]
-    )
-    (slope,) = pull(jnp.ones_like(penalty))
-    gradient = (gradient / n[None]).at[:-n_outputs].add(slope) * problem.mask
-    return loss / n + penalty, gradient
+    n = problem.total_weight
+    cost, pull = jax.vjp(lambda theta: penalty(problem, theta), theta)
+    (slope,) = pull(jnp.ones_like(cost))
+    return loss / n + cost, (gradient / n[None] + slope) * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from spikax import _inputs, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
 from spikax._errors import unknown_name
-from spikax._inputs import Data, Layout, Outputs
+from spikax._inputs import CoefficientShape, Data, Layout, Outputs
 from spikax._time_series import TimeSeries
 from spikax.fit import fit_population, null_parameters, start_batches, update_on_batch
 from spikax.glm._prediction import by_output, mean_of, sample_scores
@@ -54,7 +54,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
         coefficient (n_features, n_neurons), or a container of these structured like `X`. The loss
@@ -546,18 +547,19 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
 
     def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
         outputs = self._outputs(data.y.shape[1])
+        mask = _inputs.feature_mask(self.feature_mask, data.layout, outputs)
+        shape = CoefficientShape(data.layout, outputs, mask)
         return assemble(
             data.X,
             data.y,
             valid=data.valid,
             weights=data.weights,
             offset=data.offset,
-            mask=_inputs.feature_mask(self.feature_mask, data.layout, outputs),
-            strength=_inputs.strengths(self.regularizer_strength, data.layout, outputs),
+            mask=mask,
+            penalty=parts.regularizer.penalty(self.regularizer_strength, shape),
             fit_intercept=self.fit_intercept,
             family=parts.model.family,
             link=parts.link,
-            regularizer=parts.regularizer,
             units=units,
         )
 
@@ -649,7 +651,8 @@ class GLM(PopulationGLM):
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per coefficient (n_features,), or a
         container of these structured like `X`.

@@ -15,10 +15,11 @@ from spikax.problem import (
     Problem,
     null_model,
     penalized_loss,
+    proximal_step,
     value_and_grad,
     without_features,
 )
-from spikax.regularizer import UnRegularized
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
 
@@ -114,7 +115,7 @@ class JaxoptSolver:
         value = penalized_loss(problem, theta)
         residual = _residual(self, problem, theta)
         away = null.at_bound
-        if problem.regularizer.smooth:
+        if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
             away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
@@ -157,16 +158,14 @@ def _method(solver: JaxoptSolver, problem: Problem):
 
     def objective(theta, data):
         if not solver.needs_smooth:
-            data = replace(data, regularizer=UnRegularized())
+            data = replace(data, penalty=NO_PENALTY)
         return penalized_loss(data, (mask * theta)[:, None])[0]
 
     arguments = {"maxiter": solver.maxiter, "tol": solver.tol, "implicit_diff": False}
     if not solver.needs_smooth:
 
         def prox(theta, data, step):
-            features = slice(0, -data.n_outputs)
-            coef = data.regularizer.prox(theta[features, None], data.strength, step)
-            return theta.at[features].set(coef[:, 0])
+            return proximal_step(data, theta[:, None], jnp.asarray(step)[None])[:, 0]
 
         arguments["prox"] = prox
     return getattr(jaxopt, solver.algorithm)(objective, **arguments, **dict(solver.options))
@@ -188,8 +187,6 @@ def _residual(solver, problem: Problem, theta: jax.Array) -> jax.Array:
     """Norm of each neuron's gradient, or of its proximal step of unit length."""
     if solver.needs_smooth:
         return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
-    smooth = replace(problem, regularizer=UnRegularized())
-    ahead = theta - value_and_grad(smooth, theta)[1]
-    features = slice(0, -problem.n_outputs)
-    coef = problem.regularizer.prox(ahead[features], problem.strength, 1.0)
-    return jnp.linalg.norm(theta - ahead.at[features].set(coef), axis=0)
+    ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
+    step = jnp.ones(problem.n_neurons, theta.dtype)
+    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0)

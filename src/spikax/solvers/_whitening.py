@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from spikax.problem import (
+    Null,
     Problem,
     along,
     border_moments,
@@ -23,6 +24,7 @@ from spikax.problem import (
     gram,
     linear_predictor,
     moments,
+    penalty_curvature,
     sample_curvature,
     sample_hessian,
 )
@@ -92,16 +94,7 @@ def shared_whitening(
     problem: Problem, intercept: jax.Array, curvature: jax.Array
 ) -> SharedWhitening:
     """Whiten with the Gram matrix that all neurons share."""
-    weight = jnp.mean(problem.total_weight)
-
-    def sample_weights(X, y, weights, offset):
-        if offset is not None:
-            eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
-            share = sample_curvature(problem, eta, y) / curvature[..., None]
-            weights = weights * (share if share.ndim == 2 else share.mean(axis=0))
-        return jnp.mean(weights, axis=0, keepdims=True) / weight
-
-    moments = gram(problem, sample_weights)
+    moments = shared_moments(problem, intercept, curvature)
     # From here on, what is said of a neuron is said of each of its outputs.
     curvature = curvature.reshape(-1)
     free, ridge = (a.reshape(problem.n_features + 1, -1) for a in (problem.mask, _ridge(problem)))
@@ -118,7 +111,7 @@ def shared_whitening(
         profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask))
-        if problem.regularizer.curvature(problem.strength) is None:
+        if problem.penalty.curvature is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
         # A masked parameter moves by nothing, not by the rounding of a rotation.
@@ -132,6 +125,69 @@ def shared_whitening(
     relative = ratio / jnp.where(typical > 0, typical, 1)[problem.group]
     whitened_curvature = curvature[None] * (share + relative[None] * (1 - share))
     return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
+
+
+def shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
+    """Average the neurons' Hessians at these intercepts, each divided by its curvature."""
+    if problem.moments is not None:
+        return problem.moments
+    weight = jnp.mean(problem.total_weight)
+
+    def sample_weights(X, y, weights, offset):
+        if offset is not None:
+            eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
+            share = sample_curvature(problem, eta, y) / curvature[..., None]
+            weights = weights * (share if share.ndim == 2 else share.mean(axis=0))
+        return jnp.mean(weights, axis=0, keepdims=True) / weight
+
+    return gram(problem, sample_weights)
+
+
+class SharedCurvature(NamedTuple):
+    """Hessians of the losses: one matrix, times that of each neuron's outputs."""
+
+    moments: jax.Array  # (p + 1, p + 1)
+    outputs: jax.Array  # second derivatives of the loss in the outputs, (K, K, n_neurons)
+
+    def neurons(self, problem: Problem, index: jax.Array) -> jax.Array:
+        """Give some neurons, whose problem is `problem`, Hessians of their own."""
+
+        def one(outputs, mask):
+            return _masked(jnp.kron(self.moments, outputs), mask)
+
+        return jax.vmap(one, (2, 1))(self.outputs[:, :, index], problem.mask)
+
+
+def shared_curvature(problem: Problem, null: Null) -> SharedCurvature:
+    """Take the curvature from the Gram matrix that all neurons share."""
+    moments = shared_moments(problem, null.intercept, null.curvature)
+    if problem.n_outputs == 1:
+        return SharedCurvature(moments, null.curvature[None, None])
+    # The curvature of classes is that of any observation.
+    any_class = jnp.zeros_like(null.nats)[:, None]
+    return SharedCurvature(
+        moments, sample_hessian(problem, null.intercept[..., None], any_class)[..., 0]
+    )
+
+
+def _masked(matrix: jax.Array, mask: jax.Array) -> jax.Array:
+    """Leave only what a mask keeps, with any curvature for the rest."""
+    level = jnp.trace(matrix) / jnp.maximum(mask.sum(), 1)
+    return matrix * jnp.outer(mask, mask) + jnp.diag(level * (1 - mask))
+
+
+def own_curvature(problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.Array) -> jax.Array:
+    """Hessian of each wanted neuron's loss at `theta`, from so many rows, (n, p + 1, p + 1)."""
+    some = n_rows < problem.n_samples
+    hessian = _hessian_of_some(problem, theta, n_rows) if some else _hessian_of_all(problem, theta)
+
+    def one(item):
+        neuron, wanted = item
+        none = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        found = jax.lax.cond(wanted, lambda j: _arranged(hessian(j)), lambda _: none, neuron)
+        return _masked(found / problem.total_weight[neuron], problem.mask[:, neuron])
+
+    return jax.lax.map(one, (jnp.arange(problem.n_neurons), wanted))
 
 
 def own_whitening(
@@ -232,7 +288,7 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
 
 def _ridge(problem: Problem) -> jax.Array:
     """Second derivative of the penalty, the intercept's included, shaped like `theta`."""
-    curvature = problem.regularizer.curvature(problem.strength)
+    curvature = penalty_curvature(problem)
     n_outputs, shape = problem.n_outputs, problem.mask.shape
     if curvature is None:
         return jnp.zeros(shape, problem.X.dtype)
