@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import reduce
 from inspect import signature
+from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from spikax._time_series import TimeSeries, check_same_times, like, raw, values
+from spikax._time_series import TimeSeries, check_same_times, like, raw
 from spikax.basis._labels import by_label, number
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Basis(BaseEstimator):
 
     @property
     def n_output_features(self) -> int | None:
-        """Columns of `compute_features`; None before the basis has seen or been told its inputs."""
+        """Columns of `compute_features`; None before the shapes of all inputs are known."""
         widths = self._widths()
         return None if widths is None else sum(widths)
 
@@ -380,13 +381,13 @@ class Basis(BaseEstimator):
 
     def _widths(self) -> list[int] | None:
         """Return how many columns each term has, if the shapes of all inputs are known."""
-        shapes = [term._sample_shape() for term in self._terms()]
-        if None in shapes:
-            return None
-        return [
-            int(np.prod(shape, dtype=int)) * term.n_basis_funcs
-            for shape, term in zip(shapes, self._terms(), strict=True)
-        ]
+        widths = []
+        for term in self._terms():
+            shape = term._sample_shape()
+            if shape is None:
+                return None
+            widths.append(prod(shape) * term.n_basis_funcs)
+        return widths
 
     def _pair(self, xs: tuple[Any, ...]) -> list[tuple[str, Leaf, tuple[Any, ...]]]:
         """Match each leaf, with its label, with its inputs."""
@@ -568,7 +569,7 @@ def _sample_shape_of(shape: Any) -> Shape:
         shape = () if shape == 1 else (int(shape),)
     elif not isinstance(shape, tuple):
         shape = np.shape(raw(shape))[1:]
-    if not all(isinstance(n, Integral) and n > 0 for n in shape):
+    if not all(isinstance(n, Integral) and int(n) > 0 for n in shape):
         raise ValueError(
             f"{shape!r} is not the shape of a sample. Pass a number of channels, a tuple of "
             "positive whole numbers, or an array whose first axis is time."

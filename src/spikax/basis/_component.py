@@ -12,7 +12,7 @@ import jax
 
 from spikax.basis._basis import Basis, Shape
 from spikax.basis._functions import Function
-from spikax.basis._ways import Convolve, Inputs, Intervals, Way
+from spikax.basis._ways import Bounds, Convolve, Inputs, Intervals, Learned, Way
 
 _LABEL_DOC = """label : str, default None
     A name for the basis; None is the name of the class."""
@@ -23,7 +23,6 @@ class Leaf(Basis):
 
     n_inputs: int = 1
     takes_names: bool = False  # inputs may hold strings
-    bounds_: Any = None  # what setup_basis learned: (low, high), with several inputs one for each
     _shapes: tuple[Shape, ...] | None = None
 
     def read(self, x: Any, name: str) -> Any:
@@ -68,7 +67,7 @@ class Leaf(Basis):
         return next(blocks)
 
     def _sample_shape(self) -> Shape | None:
-        return self._shapes and self._shapes[0]
+        return None if self._shapes is None else self._shapes[0]
 
     def __sklearn_clone__(self) -> Self:
         copy = super().__sklearn_clone__()
@@ -85,11 +84,12 @@ class Component(Leaf):
 
     _function_type: ClassVar[type[Function]]
     _way_type: ClassVar[type[Way]]
+    _learned: Learned = None
 
     def __init_subclass__(
         cls,
-        function: type[Function],
-        way: type[Way],
+        function: type[Any],  # a Function
+        way: type[Any],  # a Way
         parameters: tuple[str, ...] | None = None,
     ):
         super().__init_subclass__()
@@ -128,6 +128,12 @@ class Component(Leaf):
         return self._function().n_inputs
 
     @property
+    def bounds_(self) -> Bounds | Intervals | None:
+        """What `setup_basis` has learned: (low, high), with several inputs one pair for each."""
+        one = self._learned is not None and len(self._learned) == 1
+        return self._learned[0] if one else self._learned  # pyright: ignore[reportOptionalSubscript]
+
+    @property
     def kernel_(self) -> jax.Array:
         """The filters of a Conv basis, shape (window_size, n_basis_funcs), shortest lag first."""
         way = self._way()
@@ -139,21 +145,16 @@ class Component(Leaf):
         return self._way().read(x, name)
 
     def features(self, xs: Inputs) -> jax.Array:
-        return self._way()(self._function(), xs, self._learned())
+        return self._way()(self._function(), xs, self._learned)
 
     def at(self, xs: Inputs) -> jax.Array:
-        return self._way().at(self._function(), xs, self._learned())
+        return self._way().at(self._function(), xs, self._learned)
 
     def grid(self, n_points: tuple[int, ...]) -> list[Any]:
-        return self._way().grid(self._function(), n_points, self._learned())
+        return self._way().grid(self._function(), n_points, self._learned)
 
     def learn(self, xs: Inputs) -> None:
-        learned = self._way().learn(self._function(), xs)
-        self.bounds_ = learned[0] if learned and len(learned) == 1 else learned
-
-    def _learned(self) -> Intervals | None:
-        one = self.bounds_ is not None and self.n_inputs == 1
-        return (self.bounds_,) if one else self.bounds_
+        self._learned = self._way().learn(self._function(), xs)
 
 
 def _ordered(template: tuple[str, ...], of_function: list[str]) -> list[str]:

@@ -96,8 +96,8 @@ class CustomBasis(Leaf):
         counts = [_n_required(func, given) for func in self._funcs()]
         if len(set(counts)) > 1 or counts[0] < 1:
             raise ValueError(
-                f"The functions of {self.label} take {counts} inputs, but all need the same number, "
-                "at least one. Give other arguments a default, or a value in basis_kwargs."
+                f"The functions of {self.label} take {counts} inputs, but all need the same "
+                "number, at least one. Give other arguments a default, or a value in basis_kwargs."
             )
         return counts[0]
 

@@ -111,8 +111,8 @@ def _orthonormal(rates: tuple[float, ...], n_points: int | None = None) -> np.nd
     if n_points is not None:
         polynomials = np.polynomial.legendre.legvander(np.linspace(-1, 1, n_points), degree - 1)
         on_points = polynomials * np.sqrt(2 * np.arange(degree) + 1) @ coefs
-        upper = np.linalg.qr(on_points, mode="r")
-        coefs = np.linalg.solve((upper * np.sign(np.diag(upper))[:, None]).T, coefs.T).T
+        upper = np.linalg.qr(on_points)[1]
+        coefs = coefs @ np.linalg.inv(upper * np.sign(np.diag(upper))[:, None])
     return coefs * np.sqrt(2 * np.arange(degree) + 1)[:, None]
 
 

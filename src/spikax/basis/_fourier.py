@@ -88,7 +88,7 @@ def _axis(entry: Any) -> tuple[int, ...]:
     if numbers.ndim == 0:
         numbers = np.arange(numbers)
     elif is_range:
-        numbers = np.arange(*numbers)
+        numbers = np.array(range(int(entry[0]), int(entry[1])))
     if numbers.size == 0 or len(np.unique(numbers)) < numbers.size:
         raise ValueError(
             f"frequencies has {entry!r}, but at least one frequency is needed, and none twice."

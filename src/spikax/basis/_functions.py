@@ -12,7 +12,7 @@ class Function(Protocol):
     n_inputs: ClassVar[int] = 1  # coordinates of a point
     density: ClassVar[bool] = False  # per unit of the input: shrinks as bounds grow
 
-    n_basis_funcs: int
+    n_basis_funcs: Any  # int: a field, or computed
 
     def __call__(self, *args: Any, **kwargs: Any) -> jax.Array:
         """Evaluate at the point with the given scalar coordinates; shape (n_basis_funcs,)."""

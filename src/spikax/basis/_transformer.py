@@ -83,7 +83,9 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
             The transformer itself.
         """
         if not isinstance(self.basis, Basis):
-            raise TypeError(f"basis is {self.basis!r}, but must be a basis, such as BSplineEval(8).")
+            raise TypeError(
+                f"basis is {self.basis!r}, but must be a basis, such as BSplineEval(8)."
+            )
         self._validate(X, reset=True)
         self.basis_ = deepcopy(self.basis)
         self.basis_.setup_basis(*_inputs(self.basis_, X))
@@ -192,7 +194,7 @@ def _inputs(basis: Basis, X: Any) -> list[Any]:
     """Cut columns into the inputs of a basis."""
     if not (isinstance(X, TimeSeries) or hasattr(X, "iloc")):
         X = np.asarray(X)
-    n_columns = np.shape(X)[1]
+    n_columns = raw(X).shape[1] if isinstance(X, TimeSeries) else X.shape[1]
     shapes = basis.input_shape
     if len(shapes) == 1 and shapes[0] is None:
         shapes = [() if n_columns == 1 else (n_columns,)]

@@ -17,6 +17,7 @@ from spikax.convolve import create_convolutional_predictor
 
 Bounds = tuple[float, float]
 Intervals = tuple[Bounds, ...]  # one for each input
+Learned = Intervals | None  # what setup_basis has kept
 Inputs = tuple[Any, ...]
 
 
@@ -30,21 +31,19 @@ class Way(Protocol):
         """Check a signal and return it as an array or a pynapple object."""
         ...
 
-    def __call__(self, function: Any, xs: Inputs, learned: Intervals | None) -> jax.Array:
+    def __call__(self, function: Any, xs: Inputs, learned: Learned) -> jax.Array:
         """Apply `function` to signals."""
         ...
 
-    def at(self, function: Any, xs: Inputs, learned: Intervals | None) -> jax.Array:
+    def at(self, function: Any, xs: Inputs, learned: Learned) -> jax.Array:
         """Evaluate `function` at points."""
         ...
 
-    def learn(self, function: Any, xs: Inputs) -> Intervals | None:
+    def learn(self, function: Any, xs: Inputs) -> Learned:
         """Return the intervals to keep for other data, if there are any."""
         ...
 
-    def grid(
-        self, function: Any, n_points: tuple[int, ...], learned: Intervals | None
-    ) -> list[np.ndarray]:
+    def grid(self, function: Any, n_points: tuple[int, ...], learned: Learned) -> list[np.ndarray]:
         """Return points along each input that show the functions."""
         ...
 
@@ -76,7 +75,7 @@ class Evaluate:
 
     read = staticmethod(read_signal)
 
-    def __call__(self, function: Function, xs: Inputs, learned: Intervals | None) -> jax.Array:
+    def __call__(self, function: Function, xs: Inputs, learned: Learned) -> jax.Array:
         intervals = self._set(function) or learned or self.learn(function, xs)
         # Before any cast to float32, which would lose a small range around a large value.
         us = [
@@ -94,7 +93,7 @@ class Evaluate:
         return self._set(function) or tuple(range_of(values(x, "x")) for x in xs)
 
     def grid(
-        self, function: Function, n_points: tuple[int, ...], learned: Intervals | None
+        self, function: Function, n_points: tuple[int, ...], learned: Learned
     ) -> list[np.ndarray]:
         return even(self._set(function) or learned, n_points)
 
@@ -133,19 +132,19 @@ class Convolve:
 
     read = staticmethod(read_signal)
 
-    def __call__(self, function: Function, xs: Inputs, learned: None = None) -> jax.Array:
+    def __call__(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
         kwargs = self.conv_kwargs or {}
         filtered = create_convolutional_predictor(self.kernel(function), *xs, **kwargs)
         return jnp.asarray(values(filtered, "x"))
 
-    def at(self, function: Function, xs: Inputs, learned: None = None) -> jax.Array:
+    def at(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
         return Evaluate()(function, xs, None)
 
     def learn(self, function: Function, xs: Inputs) -> None:
         return None
 
     def grid(
-        self, function: Function, n_points: tuple[int, ...], learned: None = None
+        self, function: Function, n_points: tuple[int, ...], learned: Learned = None
     ) -> list[np.ndarray]:
         return even(None, n_points)
 
@@ -173,7 +172,7 @@ class Keep:
 
     read = staticmethod(read_signal)
 
-    def __call__(self, function: Function, xs: Inputs, learned: None = None) -> jax.Array:
+    def __call__(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
         points = tuple(jnp.asarray(values(x, "x")) for x in xs)
         return self.fill(pointwise(function, points), points)
 
@@ -192,7 +191,7 @@ class Keep:
         return None
 
     def grid(
-        self, function: Function, n_points: tuple[int, ...], learned: None = None
+        self, function: Function, n_points: tuple[int, ...], learned: Learned = None
     ) -> list[np.ndarray]:
         bounds = None if self.bounds is None else check_bounds(self.bounds)
         return even(bounds and (bounds,) * len(n_points), n_points)
@@ -216,7 +215,7 @@ class LookUp:
     def read(self, x: Any, name: str) -> Any:
         return x if isinstance(x, TimeSeries) else np.asarray(x)
 
-    def __call__(self, function: OneHot, xs: Inputs, learned: None = None) -> jax.Array:
+    def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
         x = np.asarray(raw(xs[0]))
         missing = (x != x) | np.isin(x, np.array([None]))
         place = function.places(np.where(missing, function.categories[0], x))
@@ -235,7 +234,7 @@ class LookUp:
         return None
 
     def grid(
-        self, function: OneHot, n_points: tuple[int, ...], learned: None = None
+        self, function: OneHot, n_points: tuple[int, ...], learned: Learned = None
     ) -> list[np.ndarray]:
         if n_points != (function.n_basis_funcs,):
             raise ValueError(
