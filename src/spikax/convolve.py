@@ -206,7 +206,7 @@ def _check_epochs(spans: Epochs, n_needed: int) -> None:
 class _Plan(NamedTuple):
     """How the work is cut. A block of samples is made of `groups` pieces of `piece` samples."""
 
-    n_fourier: int | None  # length of the transform of a piece; None is a matrix product
+    n_fourier: int  # length of the transform of a piece; 0 for a matrix product
     piece: int
     groups: int
     channels: int
@@ -222,12 +222,12 @@ def _plan(signals: tuple[int, ...], kernels: tuple[int, ...], batch: _Batch) -> 
     piece = min(32, most)
     pieces = -(-most // (7 * window))
     long_piece = -(-most // pieces)
-    n_fourier = next_fast_len(long_piece + window - 1, real=True)
+    n_fourier = int(next_fast_len(long_piece + window - 1, real=True))  # pyright: ignore
     # Per sample and filter: a product of this many terms, against a transform. What they cost
     # was measured on a CPU, and so was that a product wants 32 rows.
     if piece + window < 30 * np.log2(n_fourier):
         groups = max(1, min(32 // channels, most // piece))
-        return _Plan(None, piece, groups, channels, basis)
+        return _Plan(0, piece, groups, channels, basis)
     channels = max(1, min(channels, 2**22 // (n_fourier * basis)))
     return _Plan(n_fourier, long_piece, 1, channels, basis)
 

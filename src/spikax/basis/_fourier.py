@@ -86,7 +86,7 @@ def _axis(entry: Any) -> tuple[int, ...]:
             "least 1, a pair (low, high), or an array."
         )
     if numbers.ndim == 0:
-        numbers = np.arange(numbers)
+        numbers = np.arange(int(numbers))
     elif is_range:
         numbers = np.array(range(int(entry[0]), int(entry[1])))
     if numbers.size == 0 or len(np.unique(numbers)) < numbers.size:
