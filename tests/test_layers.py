@@ -11,7 +11,7 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
-    {"glm"},
+    {"glm", "simulation"},
     {"datasets"},
     {"_assemble"},
     {"_inputs"},
@@ -20,6 +20,7 @@ LAYERS = (
     {"problem"},
     {"observation_models"},
     {"links", "regularizer"},
+    {"identifiability_constraints"},
     {"basis"},
     {"convolve"},
     {"_errors", "_time_series"},

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
         convolve,
         datasets,
         glm,
+        identifiability_constraints,
         links,
         observation_models,
         regularizer,
+        simulation,
         solvers,
     )
 
@@ -22,9 +24,11 @@ __all__ = (
     "convolve",
     "datasets",
     "glm",
+    "identifiability_constraints",
     "links",
     "observation_models",
     "regularizer",
+    "simulation",
     "solvers",
 )
 

@@ -86,7 +86,6 @@ def create_convolutional_predictor(
     Examples
     --------
     >>> import numpy as np
-    from jax.core import Tracer
     >>> from spikax.convolve import create_convolutional_predictor
     >>> spike = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
     >>> kernel = np.array([[3.0], [2.0]])
