@@ -12,6 +12,7 @@ import scipy.sparse
 from compilations import counted
 from spikax import observation_models, regularizer, solvers
 from spikax.glm import GLM, PopulationGLM
+from spikax.regularizer import GroupLasso
 
 T, P, N = 20, 3, 2
 RNG = np.random.default_rng(0)
@@ -39,6 +40,12 @@ def population(*args, **kwargs) -> Callable:
 def ridge(strength, features=X) -> Callable:
     """Make a call that fits with a strength."""
     model = PopulationGLM(regularizer="Ridge", regularizer_strength=strength)
+    return lambda: model.fit(features, Y)
+
+
+def penalty(regularizer, strength=0.1, features=X) -> Callable:
+    """Make a call that fits with a penalty."""
+    model = PopulationGLM(regularizer=regularizer, regularizer_strength=strength)
     return lambda: model.fit(features, Y)
 
 
@@ -268,7 +275,7 @@ BEFORE_FIT = {
     "a smooth solver for Lasso": (
         population(regularizer="Lasso", solver_name="LBFGS"),
         ValueError,
-        "solver_name='LBFGS' Lasso ProximalGradient",
+        "solver_name='LBFGS' Lasso ProximalQuasiNewton",
     ),
     "fit_intercept no bool": (
         population(fit_intercept="yes"),
@@ -340,6 +347,67 @@ BEFORE_FIT = {
         "regularizer_strength['head'] non-negative got -1",
     ),
     "text for a strength": (ridge("big"), ValueError, "regularizer_strength must hold numbers"),
+    # Elastic nets and groups
+    "an elastic net of three": (
+        penalty("ElasticNet", (0.1, 0.5, 0.2)),
+        ValueError,
+        "regularizer_strength ElasticNet pair (strength, ratio) got 3 items",
+    ),
+    "a ratio of zero": (
+        penalty("ElasticNet", (0.1, 0.0)),
+        ValueError,
+        "regularizer_strength[1] ratio in (0, 1] got 0 Ridge",
+    ),
+    "a ratio above one": (
+        penalty("ElasticNet", (0.1, [0.5, 1.5])),
+        ValueError,
+        "regularizer_strength[1] ratio in (0, 1] got 1.5",
+    ),
+    "a negative strength of an elastic net": (
+        penalty("ElasticNet", (-0.1, 0.5)),
+        ValueError,
+        "regularizer_strength[0] non-negative got -0.1",
+    ),
+    "groups that overlap": (
+        penalty(GroupLasso([[1, 1, 0], [0, 1, 1]])),
+        ValueError,
+        "mask of GroupLasso feature 1 groups 0 and 1 must not overlap",
+    ),
+    "an empty group": (
+        penalty(GroupLasso([[1, 1, 1], [0, 0, 0]])),
+        ValueError,
+        "mask of GroupLasso no coefficient in group 1 leave",
+    ),
+    "a mask of groups with halves": (
+        penalty(GroupLasso([[0.5, 1, 1]])),
+        ValueError,
+        "mask of GroupLasso only 0 and 1 got 0.5",
+    ),
+    "groups of too many features": (
+        penalty(GroupLasso(np.ones((1, 4)))),
+        ValueError,
+        "mask of GroupLasso (n_groups, 3) or (n_groups, 3, 2) got (1, 4)",
+    ),
+    "a group over two neurons": (
+        penalty(GroupLasso(np.ones((1, P, N)))),
+        ValueError,
+        "mask of GroupLasso neurons 0 and 1 in group 0 (n_groups, n_features)",
+    ),
+    "an array of groups for a dict": (
+        penalty(GroupLasso(np.ones((1, P))), features=TREE),
+        TypeError,
+        "mask of GroupLasso structure of X X['head'] X['speed'] got an array",
+    ),
+    "strengths for other groups": (
+        penalty(GroupLasso([[1, 1, 0], [0, 0, 1]]), [0.1, 0.2, 0.3]),
+        ValueError,
+        "regularizer_strength GroupLasso each of the 2 groups got shape (3,)",
+    ),
+    "two strengths in a group": (
+        penalty("GroupLasso", np.arange(6.0).reshape(P, N)),
+        ValueError,
+        "regularizer_strength GroupLasso same for all coefficients of a group",
+    ),
     # Time axes
     "X and y at other times": (
         lambda: PopulationGLM().fit(FRAME, LATE),

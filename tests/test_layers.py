@@ -11,15 +11,17 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
+    {"plotting"},
+    {"inference", "diagnostics", "model_selection"},
     {"glm", "simulation"},
     {"datasets"},
     {"_assemble"},
-    {"_inputs"},
+    {"_inputs", "_labels"},
     {"fit"},
     {"solvers"},
     {"problem"},
     {"observation_models"},
-    {"links", "regularizer"},
+    {"links", "regularizer", "_dispersion"},
     {"identifiability_constraints"},
     {"basis"},
     {"convolve"},

@@ -1,13 +1,25 @@
 """The one compiled entry of a fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, linear_predictor, null_model, pearson
-from spikax.solvers import Outcome, Solver
+from spikax._dispersion import likeliest_scale
+from spikax.observation_models import Dispersed, with_scale
+from spikax.problem import (
+    Problem,
+    centered,
+    linear_predictor,
+    null_model,
+    pearson,
+    walk,
+    without_features,
+)
+from spikax.solvers import Outcome, Solver, Status
+
+_MOST_TURNS = 30
 
 
 @jax.tree_util.register_dataclass
@@ -18,6 +30,7 @@ class FitResult:
     outcome: Outcome
     rounding: jax.Array  # nats lost to the precision of the linear predictor, (n_neurons,)
     pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
+    scale: jax.Array | None  # for families whose loss has one, (n_neurons,)
 
 
 @jax.jit
@@ -31,30 +44,101 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     solver
         How to fit it.
     theta
-        Where to start, shape (n_features + 1, n_neurons); the model without features if None.
+        Where to start, shaped as `Problem` says; the model without features if None.
 
     Returns
     -------
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
-    outcome = solver.run(problem, theta)
+    outcome, problem = minimise(problem, solver, theta)
+    family: Any = problem.family
+    scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
-    rounding = null.nats * null.curvature * error**2 / 2
+    rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
+    rounding = null.nats * rounding
     if not problem.family.has_scale:
-        return FitResult(outcome, rounding, None)
+        return FitResult(outcome, rounding, None, scale)
 
     def mean(X, offset):
         return problem.link.mean(linear_predictor(outcome.theta, X, offset))
 
-    return FitResult(outcome, rounding, pearson(problem, mean))
+    return FitResult(outcome, rounding, pearson(problem, mean), scale)
+
+
+def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
+    """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
+    theta = None if theta is None else centered(problem, theta)
+    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+        outcome, problem = _fit_with_scale(problem, solver, theta)
+    else:
+        outcome = solver.run(problem, theta)
+    return outcome._replace(theta=centered(problem, outcome.theta)), problem
+
+
+def _fit_with_scale(
+    problem: Problem, solver: Solver, theta: jax.Array | None
+) -> tuple[Outcome, Problem]:
+    """Fit coefficients and the scale of the loss by turns, to their joint maximum.
+
+    The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few turns
+    suffice, each from where the last one ended. The first is at a scale of zero.
+    """
+    if theta is None:
+        theta = without_features(problem, null_model(problem))
+    shapes = jax.eval_shape(solver.run, problem, theta)
+    outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
+    scale = jnp.zeros_like(problem.total_weight)
+    tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
+
+    def turn(carry):
+        n_turns, outcome, scale, settled = carry
+        some = _at(problem, scale)
+        found = solver.run(some, outcome.theta)
+        likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
+        outcome = Outcome(
+            theta=jnp.where(settled[None], outcome.theta, found.theta),
+            value=jnp.where(settled, outcome.value, found.value),
+            n_steps=jnp.where(settled, 0, found.n_steps) + outcome.n_steps,
+            status=jnp.where(settled, outcome.status, found.status),
+            n_passes=outcome.n_passes + found.n_passes,
+        )
+        scale = jnp.where(settled, scale, likeliest)
+        return n_turns + 1, outcome, scale, settled | (gain < tolerance)
+
+    def unfinished(carry):
+        n_turns, *_, settled = carry
+        return (n_turns < _MOST_TURNS) & ~jnp.all(settled)
+
+    start = (jnp.asarray(0), outcome, scale, scale < 0)
+    _, outcome, scale, settled = jax.lax.while_loop(unfinished, turn, start)
+    status = jnp.where(settled, outcome.status, Status.OUT_OF_STEPS)
+    return outcome._replace(status=status), _at(problem, scale)
+
+
+def _at(problem: Problem, scale: jax.Array) -> Problem:
+    return replace(problem, family=with_scale(problem.family, scale[:, None]))
+
+
+def _log_likelihood_of_scale(problem: Problem, theta: jax.Array):
+    def log_likelihood(scale):
+        some = _at(problem, scale)
+
+        def block(X, y, weights, offset):
+            loss = some.family.loss(linear_predictor(theta, X, offset), y, some.link)
+            total = loss + some.family.log_normalizer(y, scale[:, None])
+            return -jnp.sum(weights * total, axis=1)
+
+        return walk(some, block)
+
+    return log_likelihood
 
 
 @jax.jit
 def null_parameters(problem: Problem) -> jax.Array:
-    """Parameters of the model without features, (n_features + 1, n_neurons)."""
-    return jnp.zeros_like(problem.mask).at[-1].set(null_model(problem).intercept)
+    """Parameters of the model without features, shaped as `Problem` says."""
+    return without_features(problem, null_model(problem))
 
 
 @jax.jit

@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from spikax import _inputs, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
 from spikax._errors import unknown_name
-from spikax._inputs import Data, Layout
+from spikax._inputs import CoefficientShape, Data, Layout, Outputs
 from spikax._time_series import TimeSeries
 from spikax.fit import fit_population, null_parameters, start_batches, update_on_batch
-from spikax.glm._prediction import mean_of, sample_scores
+from spikax.glm._prediction import by_output, mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
-from spikax.links import InverseLink
-from spikax.observation_models import SCORE_TYPES, ObservationModel
+from spikax.links import LOG_SOFTMAX, InverseLink
+from spikax.observation_models import SCORE_TYPES, Dispersed, ObservationModel, with_scale
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -48,12 +48,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
         coefficient (n_features, n_neurons), or a container of these structured like `X`. The loss
@@ -137,7 +139,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         tags.target_tags.single_output = self._single
         # The default score is a log-likelihood, not an R2 that could be called poor.
         tags.regressor_tags.poor_score = True
-        tags.target_tags.positive_only = self.observation_model in ("Poisson", "Gamma")
+        positive = ("Poisson", "Gamma", "NegativeBinomial")
+        tags.target_tags.positive_only = self.observation_model in positive
         return tags
 
     def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
@@ -190,22 +193,27 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(result.outcome.theta.astype(float)), data)
+        self._set_parameters(result.outcome.theta, units, data)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
-        used = np.count_nonzero(result.outcome.theta[:-1], axis=0) + self.fit_intercept
+        used = self._n_used(result.outcome.theta)
         dof = np.asarray(problem.total_weight, float) - used
         scale = np.ones(n_neurons)
         if result.pearson is not None:
             scale = result.pearson.astype(float) / np.where(dof > 0, dof, np.nan)
+        if result.scale is not None:
+            scale = result.scale.astype(float)
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
+        family = parts.model.family
+        estimated = isinstance(family, Dispersed) and family.estimate
         warn_about_neurons(
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
+            (scale == 0) & estimated,
             np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
         return self
@@ -293,10 +301,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         self._features(X)
         data = self._data(X, y, parts, sample_weight, offset)
-        if data.y.shape[1] != np.size(self.intercept_):
+        n_neurons = np.size(self.scale_)
+        if data.y.shape[1] != n_neurons:
             raise ValueError(
-                f"y has {data.y.shape[1]} neurons, the model was fitted to "
-                f"{np.size(self.intercept_)}."
+                f"y has {data.y.shape[1]} neurons, the model was fitted to {n_neurons}."
             )
         eta = self._predictor(data.X, offset)
         samples = sample_scores(
@@ -342,7 +350,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         matrix, layout = self._features(feedforward_input)
         rate = mean_of(parts.link, self._predictor(matrix, None))
         missing = np.isnan(rate)
-        drawn = parts.model.sample_generator(random_key, np.where(missing, 0, rate), self.scale_)
+        family = with_scale(parts.model.family, self.scale_)
+        drawn = family.sample(random_key, jnp.where(missing, 0, rate), self.scale_)
         sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
         return self._like_features(sample, layout), self._like_features(rate, layout)
 
@@ -382,7 +391,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         coef, intercept = self._stacked(params, "params", data, jnp)
         valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
         rows, observed = (np.where(np.isnan(a), 0, a) for a in (data.X, data.y))
-        eta = jnp.asarray(rows) @ coef + intercept[None]
+        eta = by_output(jnp.asarray(rows) @ coef + intercept[None], parts.model.family)
         loss = parts.model.family.loss(eta, jnp.asarray(observed, eta.dtype), parts.link)
         return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
 
@@ -409,8 +418,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
-        coef, intercept = units.to_user(np.asarray(null_parameters(problem), float))
-        return self._shaped(coef, intercept, data)
+        return self._shaped(null_parameters(problem), units, data)
 
     def initialize_optimizer_and_state(self, init_params, X, y):
         """Prepare `update` for batches like this one.
@@ -434,6 +442,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             If shapes or values are wrong.
         """
         parts = self._parts()
+        if isinstance(parts.model.family, Dispersed) and parts.model.family.estimate:
+            raise ValueError(
+                "The scale of a negative binomial is estimated from all samples: use fit, or give "
+                "it a number to go through batches."
+            )
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
@@ -480,49 +493,72 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         )
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(np.asarray(theta, float)), data)
+        self._set_parameters(theta, units, data)
         n_neurons = data.y.shape[1]
-        used = np.count_nonzero(np.asarray(theta[:-1]), axis=0) + self.fit_intercept
-        dof = (len(data.y) if n_samples is None else n_samples) - used
+        dof = (len(data.y) if n_samples is None else n_samples) - self._n_used(np.asarray(theta))
         self.dof_resid_ = dof[0] if self._single else dof
-        self.scale_ = 1.0 if self._single else np.ones(n_neurons)
+        family: Any = parts.model.family
+        scale = np.full(n_neurons, family.scale if isinstance(family, Dispersed) else 1.0)
+        self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
         return (self.coef_, self.intercept_), _BatchState(units, state)
 
-    def _parts(self) -> _Parts:
+    def _check_fit_intercept(self) -> None:
         if not isinstance(self.fit_intercept, bool | np.bool_):
             raise TypeError(f"fit_intercept must be True or False, got {self.fit_intercept!r}.")
+
+    def _parts(self) -> _Parts:
+        self._check_fit_intercept()
         model = observation_models.resolve(self.observation_model)
+        if model.family.n_outputs > 1:
+            raise ValueError(
+                f"observation_model {model.family!r} has several linear predictors for a neuron: "
+                "use ClassifierGLM or ClassifierPopulationGLM."
+            )
         link = self.inverse_link_function
-        return _Parts(
-            model,
-            links.resolve(model.family.default_link if link is None else link),
-            regularizer.resolve(self.regularizer),
-        )
+        link = links.resolve(model.family.default_link if link is None else link)
+        if link == LOG_SOFTMAX:
+            raise ValueError(
+                "inverse_link_function 'log_softmax' is that of ClassifierGLM and "
+                f"ClassifierPopulationGLM; use {model.family.default_link!r} here."
+            )
+        return _Parts(model, link, regularizer.resolve(self.regularizer))
 
     def _data(self, X, y, parts: _Parts, sample_weight, offset) -> Data:
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} requires y to be passed, but the target y is None."
             )
-        return _inputs.samples(X, y, sample_weight, offset, parts.model.family, self._single)
+        return _inputs.samples(
+            X, y, sample_weight, offset, parts.model.family, self._single, self._n_classes
+        )
+
+    @property
+    def _n_classes(self) -> int | None:
+        return None
+
+    def _outputs(self, n_neurons: int) -> Outputs:
+        return Outputs(n_neurons, self._n_classes, self._single)
+
+    def _n_used(self, theta: np.ndarray) -> np.ndarray:
+        """Count the parameters that the data determine, (n_neurons,)."""
+        return np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept
 
     def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
-        n_neurons = data.y.shape[1]
+        outputs = self._outputs(data.y.shape[1])
+        mask = _inputs.feature_mask(self.feature_mask, data.layout, outputs)
+        shape = CoefficientShape(data.layout, outputs, mask)
         return assemble(
             data.X,
             data.y,
             valid=data.valid,
             weights=data.weights,
             offset=data.offset,
-            mask=_inputs.feature_mask(self.feature_mask, data.layout, n_neurons, self._single),
-            strength=_inputs.strengths(
-                self.regularizer_strength, data.layout, n_neurons, self._single
-            ),
+            mask=mask,
+            penalty=parts.regularizer.penalty(self.regularizer_strength, shape),
             fit_intercept=self.fit_intercept,
             family=parts.model.family,
             link=parts.link,
-            regularizer=parts.regularizer,
             units=units,
         )
 
@@ -534,22 +570,27 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return problem, units, jax.device_get(fit_population(problem, solver, theta))
 
     def _stacked(self, params, argument: str, data: Data, xp: Any = np):
-        """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""
-        n_neurons = data.y.shape[1]
-        return _inputs.parameters(params, argument, data.layout, n_neurons, self._single, xp)
+        """Bring (coef, intercept) to (n_features, n_columns) and (n_columns,), checked."""
+        outputs = self._outputs(data.y.shape[1])
+        return _inputs.parameters(params, argument, data.layout, outputs, xp)
 
     def _theta(self, params, argument: str, data: Data, units: Units) -> jax.Array:
         theta = units.from_user(*self._stacked(params, argument, data))
-        return jnp.asarray(theta, jnp.result_type(float))
+        return jnp.asarray(theta.reshape(-1, data.y.shape[1]), jnp.result_type(float))
 
-    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: Data):
+    def _shaped(self, theta: Any, units: Units, data: Data):
+        """Bring a problem's parameters to the user's units and shapes."""
+        columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
+        coef, intercept = units.to_user(columns)
+        outputs = self._outputs(data.y.shape[1])
         # As precise as the features: those that are nearly collinear need every digit.
         dtype = np.result_type(data.X.dtype, jnp.result_type(float))
-        coef = (coef[:, 0] if self._single else coef).astype(dtype)
-        return data.layout.split(coef), intercept.astype(dtype)
+        coef = outputs.restored(coef.astype(dtype))
+        intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
+        return data.layout.split(coef), intercept
 
-    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, data: Data) -> None:
-        self.coef_, self.intercept_ = self._shaped(coef, intercept, data)
+    def _set_parameters(self, theta: Any, units: Units, data: Data) -> None:
+        self.coef_, self.intercept_ = self._shaped(theta, units, data)
 
     def _remember_features(self, X, layout: Layout) -> None:
         self.n_features_in_ = layout.n_features
@@ -571,9 +612,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return matrix, layout
 
     def _predictor(self, matrix: np.ndarray, offset) -> np.ndarray:
-        coef = np.concatenate(jax.tree_util.tree_leaves(self.coef_)).reshape(matrix.shape[1], -1)
-        eta = matrix @ coef + self.intercept_
-        added = _inputs.offsets(offset, *eta.shape)
+        outputs = self._outputs(np.size(self.scale_))
+        coef = outputs.columns(np.concatenate(jax.tree_util.tree_leaves(self.coef_)))
+        eta = matrix @ coef + outputs.columns(self.intercept_)
+        added = _inputs.offsets(offset, len(eta), outputs)
         if added is None:
             return eta
         _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
@@ -602,12 +644,14 @@ class GLM(PopulationGLM):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per coefficient (n_features,), or a
         container of these structured like `X`.

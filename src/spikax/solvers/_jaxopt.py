@@ -11,8 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, null_model, penalized_loss, value_and_grad
-from spikax.regularizer import UnRegularized
+from spikax.problem import (
+    Problem,
+    null_model,
+    penalized_loss,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
 
@@ -76,9 +83,10 @@ class JaxoptSolver:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         # A gradient is a mean over samples: below this it is rounding.
-        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(null.curvature)
+        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 
         def fit(neuron, theta, tol):
@@ -107,7 +115,7 @@ class JaxoptSolver:
         value = penalized_loss(problem, theta)
         residual = _residual(self, problem, theta)
         away = null.at_bound
-        if problem.regularizer.smooth:
+        if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
             away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
@@ -150,15 +158,14 @@ def _method(solver: JaxoptSolver, problem: Problem):
 
     def objective(theta, data):
         if not solver.needs_smooth:
-            data = replace(data, regularizer=UnRegularized())
+            data = replace(data, penalty=NO_PENALTY)
         return penalized_loss(data, (mask * theta)[:, None])[0]
 
     arguments = {"maxiter": solver.maxiter, "tol": solver.tol, "implicit_diff": False}
     if not solver.needs_smooth:
 
         def prox(theta, data, step):
-            coef = data.regularizer.prox(theta[:-1, None], data.strength, step)
-            return jnp.append(coef[:, 0], theta[-1])
+            return proximal_step(data, theta[:, None], jnp.asarray(step)[None])[:, 0]
 
         arguments["prox"] = prox
     return getattr(jaxopt, solver.algorithm)(objective, **arguments, **dict(solver.options))
@@ -180,7 +187,6 @@ def _residual(solver, problem: Problem, theta: jax.Array) -> jax.Array:
     """Norm of each neuron's gradient, or of its proximal step of unit length."""
     if solver.needs_smooth:
         return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
-    smooth = replace(problem, regularizer=UnRegularized())
-    ahead = theta - value_and_grad(smooth, theta)[1]
-    coef = problem.regularizer.prox(ahead[:-1], problem.strength, 1.0)
-    return jnp.linalg.norm(theta - ahead.at[:-1].set(coef), axis=0)
+    ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
+    step = jnp.ones(problem.n_neurons, theta.dtype)
+    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0)

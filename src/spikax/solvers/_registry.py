@@ -9,6 +9,7 @@ from spikax._errors import unknown_name
 from spikax.regularizer import Regularizer
 from spikax.solvers._jaxopt import OPTIONS, JaxoptSolver
 from spikax.solvers._newton import Newton
+from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
@@ -43,7 +44,7 @@ class SolverSpec:
         return f"{self.algorithm}[{self.backend}]"
 
 
-def _native(kind: type[WhitenedLBFGS] | type[Newton]) -> SolverSpec:
+def _native(kind: type[Any]) -> SolverSpec:
     options = tuple(f.name for f in fields(kind))
     return SolverSpec(kind.__name__, "spikax", options, kind().needs_smooth, kind)
 
@@ -60,7 +61,12 @@ def _jaxopt(algorithm: str) -> SolverSpec:
 
 _POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral}
 
-_SPECS = (_native(WhitenedLBFGS), _native(Newton), *(_jaxopt(name) for name in OPTIONS))
+_SPECS = (
+    _native(WhitenedLBFGS),
+    _native(Newton),
+    _native(ProximalQuasiNewton),
+    *(_jaxopt(name) for name in OPTIONS),
+)
 
 
 def list_available_solvers() -> list[str]:
@@ -191,7 +197,7 @@ def make_solver(
         If the solver or an argument is unknown, or the solver cannot handle the regularizer.
     """
     if name is None:
-        name = "WhitenedLBFGS" if regularizer.smooth else "ProximalGradient"
+        name = "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"
     spec = get_solver(name)
     if spec.needs_smooth and not regularizer.smooth:
         able = [s.algorithm for s in _SPECS if not s.needs_smooth]
