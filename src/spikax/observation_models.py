@@ -151,7 +151,7 @@ class Poisson:
 
     def sample(self, key, mean, scale):
         """Draw counts."""
-        return jax.random.poisson(key, mean)
+        return _draw_counts(key, mean)
 
 
 @jax.tree_util.register_dataclass
@@ -399,6 +399,34 @@ class Categorical:
     def sample(self, key, mean, scale):
         """Draw indices of classes."""
         return jax.random.categorical(key, jnp.log(mean), axis=0)
+
+
+def _draw_counts(key: jax.Array, mean: jax.Array) -> jax.Array:
+    """Draw Poisson counts: by inversion where all means are small, which is many times faster.
+
+    Devroye (1986), Non-Uniform Random Variate Generation, section X.3.3.
+    """
+
+    def invert(mean):
+        uniform = jax.random.uniform(key, mean.shape, mean.dtype)
+
+        def above(state):
+            return jnp.any(uniform > state[2]) & (state[0] < 100)
+
+        def step(state):
+            k, term, cumulated, count = state
+            count += uniform > cumulated
+            term = term * mean / (k + 1)
+            return k + 1, term, cumulated + term, count
+
+        none = jnp.exp(-mean)
+        start = (0, none, none, jnp.zeros(mean.shape, jnp.int32))
+        return jax.lax.while_loop(above, step, start)[3]
+
+    def draw(mean):
+        return jax.random.poisson(key, mean, dtype=jnp.int32)
+
+    return jax.lax.cond(jnp.all((mean >= 0) & (mean < 10)), invert, draw, mean)
 
 
 def _log_positive(y: jax.Array) -> jax.Array:
