@@ -89,7 +89,7 @@ def write(name, scale, folder):
 
 
 def groups_of(n_features):
-    """Number each feature's group in `coupled_small`: histories of six functions, place, direction."""
+    """Label the features of `coupled_small`: six of each history, then place, then direction."""
     return np.repeat(np.arange(n_features), [*[6] * 20, 8, 10, *[0] * (n_features - 22)])
 
 
