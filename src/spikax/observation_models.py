@@ -34,6 +34,49 @@ class Family(Protocol):
     A family with several outputs has a linear predictor for each class. They, and their means, the
     classes' probabilities, lie on a leading axis; observations are indices of classes. Only the
     differences of the outputs matter.
+
+    Examples
+    --------
+    A family of your own, waiting times that are exponential:
+
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> @dataclass(frozen=True)
+    ... class Exponential:
+    ...     n_outputs: ClassVar[int] = 1
+    ...     default_link: ClassVar[str] = "exp"
+    ...     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    ...     support: ClassVar[str] = "positive numbers"
+    ...     has_scale: ClassVar[bool] = False
+    ...
+    ...     def allows(self, y):
+    ...         return y > 0
+    ...
+    ...     def loss(self, eta, y, link):
+    ...         return y * jnp.exp(-link.log_mean(eta)) + link.log_mean(eta)
+    ...
+    ...     def saturated(self, y):
+    ...         return 1 + jnp.log(jnp.where(y > 0, y, 1))
+    ...
+    ...     def log_normalizer(self, y, scale):
+    ...         return jnp.zeros_like(y)
+    ...
+    ...     def precision(self, scale):
+    ...         return 1.0
+    ...
+    ...     def variance(self, mean):
+    ...         return mean**2
+    ...
+    ...     def sample(self, key, mean, scale):
+    ...         return mean * jax.random.exponential(key, mean.shape)
+    >>> X = np.random.default_rng(0).normal(size=(500, 2))
+    >>> waits = np.random.default_rng(1).exponential(np.exp(X[:, 0]))
+    >>> nmo.glm.GLM(Exponential()).fit(X, waits).coef_.round(1)
+    array([1., 0.])
     """
 
     @property
