@@ -11,7 +11,8 @@ import scipy.sparse
 
 from compilations import counted
 from spikax import observation_models, regularizer, solvers
-from spikax.glm import GLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.regularizer import GroupLasso
 
 T, P, N = 20, 3, 2
 RNG = np.random.default_rng(0)
@@ -39,6 +40,12 @@ def population(*args, **kwargs) -> Callable:
 def ridge(strength, features=X) -> Callable:
     """Make a call that fits with a strength."""
     model = PopulationGLM(regularizer="Ridge", regularizer_strength=strength)
+    return lambda: model.fit(features, Y)
+
+
+def penalty(regularizer, strength=0.1, features=X) -> Callable:
+    """Make a call that fits with a penalty."""
+    model = PopulationGLM(regularizer=regularizer, regularizer_strength=strength)
     return lambda: model.fit(features, Y)
 
 
@@ -268,7 +275,7 @@ BEFORE_FIT = {
     "a smooth solver for Lasso": (
         population(regularizer="Lasso", solver_name="LBFGS"),
         ValueError,
-        "solver_name='LBFGS' Lasso ProximalGradient",
+        "solver_name='LBFGS' Lasso ProximalQuasiNewton",
     ),
     "fit_intercept no bool": (
         population(fit_intercept="yes"),
@@ -340,6 +347,67 @@ BEFORE_FIT = {
         "regularizer_strength['head'] non-negative got -1",
     ),
     "text for a strength": (ridge("big"), ValueError, "regularizer_strength must hold numbers"),
+    # Elastic nets and groups
+    "an elastic net of three": (
+        penalty("ElasticNet", (0.1, 0.5, 0.2)),
+        ValueError,
+        "regularizer_strength ElasticNet pair (strength, ratio) got 3 items",
+    ),
+    "a ratio of zero": (
+        penalty("ElasticNet", (0.1, 0.0)),
+        ValueError,
+        "regularizer_strength[1] ratio in (0, 1] got 0 Ridge",
+    ),
+    "a ratio above one": (
+        penalty("ElasticNet", (0.1, [0.5, 1.5])),
+        ValueError,
+        "regularizer_strength[1] ratio in (0, 1] got 1.5",
+    ),
+    "a negative strength of an elastic net": (
+        penalty("ElasticNet", (-0.1, 0.5)),
+        ValueError,
+        "regularizer_strength[0] non-negative got -0.1",
+    ),
+    "groups that overlap": (
+        penalty(GroupLasso([[1, 1, 0], [0, 1, 1]])),
+        ValueError,
+        "mask of GroupLasso feature 1 groups 0 and 1 must not overlap",
+    ),
+    "an empty group": (
+        penalty(GroupLasso([[1, 1, 1], [0, 0, 0]])),
+        ValueError,
+        "mask of GroupLasso no coefficient in group 1 leave",
+    ),
+    "a mask of groups with halves": (
+        penalty(GroupLasso([[0.5, 1, 1]])),
+        ValueError,
+        "mask of GroupLasso only 0 and 1 got 0.5",
+    ),
+    "groups of too many features": (
+        penalty(GroupLasso(np.ones((1, 4)))),
+        ValueError,
+        "mask of GroupLasso (n_groups, 3) or (n_groups, 3, 2) got (1, 4)",
+    ),
+    "a group over two neurons": (
+        penalty(GroupLasso(np.ones((1, P, N)))),
+        ValueError,
+        "mask of GroupLasso neurons 0 and 1 in group 0 (n_groups, n_features)",
+    ),
+    "an array of groups for a dict": (
+        penalty(GroupLasso(np.ones((1, P))), features=TREE),
+        TypeError,
+        "mask of GroupLasso structure of X X['head'] X['speed'] got an array",
+    ),
+    "strengths for other groups": (
+        penalty(GroupLasso([[1, 1, 0], [0, 0, 1]]), [0.1, 0.2, 0.3]),
+        ValueError,
+        "regularizer_strength GroupLasso each of the 2 groups got shape (3,)",
+    ),
+    "two strengths in a group": (
+        penalty("GroupLasso", np.arange(6.0).reshape(P, N)),
+        ValueError,
+        "regularizer_strength GroupLasso same for all coefficients of a group",
+    ),
     # Time axes
     "X and y at other times": (
         lambda: PopulationGLM().fit(FRAME, LATE),
@@ -416,6 +484,103 @@ BEFORE_FIT = {
         lambda: GLM().update((np.zeros(P), np.zeros(1)), None, X, y),
         TypeError,
         "opt_state initialize_optimizer_and_state NoneType",
+    ),
+}
+
+LABELS = np.array(["a", "b", "c", "a"] * 5)
+BEFORE_FIT |= {
+    # Negative binomials
+    "a negative binomial of negative counts": (
+        lambda: GLM("NegativeBinomial").fit(X, but(y, 3, -1)),
+        ValueError,
+        "y holds -1 in row 3 NegativeBinomial non-negative counts",
+    ),
+    "batches of an unknown scale": (
+        lambda: GLM(
+            observation_models.NegativeBinomialObservations("estimate")
+        ).initialize_optimizer_and_state((np.zeros(P), np.zeros(1)), X, y),
+        ValueError,
+        "scale of a negative binomial all samples fit number",
+    ),
+    # Classes
+    "too many labels": (
+        lambda: ClassifierGLM(2).fit(X, LABELS),
+        ValueError,
+        "y has 3 classes ('a', 'b', 'c') n_classes=2 set_classes",
+    ),
+    "too few labels": (
+        lambda: ClassifierGLM(4).fit(X, LABELS),
+        ValueError,
+        "y has 3 classes n_classes=4 set_classes",
+    ),
+    "too few labels to set": (
+        lambda: ClassifierGLM(4).set_classes(LABELS),
+        ValueError,
+        "y has 3 classes n_classes=4",
+    ),
+    "a label that is not among those set": (
+        lambda: ClassifierGLM(3).set_classes(LABELS).fit(X[:2], ["a", "z"]),
+        ValueError,
+        "y holds the label 'z' none of the classes ('a', 'b', 'c')",
+    ),
+    "continuous labels": (
+        lambda: ClassifierGLM(20).fit(X, X[:, 0]),
+        ValueError,
+        "Unknown label type continuous",
+    ),
+    "labels of two types": (
+        lambda: ClassifierGLM(2).fit(X, np.array(["a", 1] * 10, dtype=object)),
+        TypeError,
+        "y holds labels of several types one type",
+    ),
+    "infinite labels": (
+        lambda: ClassifierGLM(2).fit(X, but(y > 0, 3, np.inf)),
+        ValueError,
+        "y is infinite in row 3 NaN",
+    ),
+    "labels of a population for one": (
+        lambda: ClassifierGLM(3).fit(X, np.stack([LABELS, LABELS], axis=1)),
+        ValueError,
+        "y must have shape (n_samples,) got (20, 2)",
+    ),
+    "one class": (lambda: ClassifierGLM(1).fit(X, LABELS), ValueError, "n_classes 2 got 1"),
+    "half a class": (lambda: ClassifierGLM(2.5).fit(X, LABELS), TypeError, "n_classes whole 2.5"),
+    "another link for classes": (
+        lambda: ClassifierGLM(3, "exp").fit(X, LABELS),
+        ValueError,
+        "inverse_link_function 'log_softmax' got 'exp'",
+    ),
+    "the link of classes for counts": (
+        population(inverse_link_function="log_softmax"),
+        ValueError,
+        "inverse_link_function 'log_softmax' ClassifierGLM 'exp'",
+    ),
+    "classes for a GLM": (
+        population(observation_models.CategoricalObservations()),
+        ValueError,
+        "observation_model Categorical ClassifierPopulationGLM",
+    ),
+    "an offset alike for all classes": (
+        lambda: ClassifierGLM(3).fit(X, LABELS, offset=np.ones(T)),
+        ValueError,
+        "offset (20, 3) entry for each class got (20,)",
+    ),
+    "a mask without classes": (
+        lambda: ClassifierGLM(3, feature_mask=np.ones(P)).fit(X, LABELS),
+        ValueError,
+        "feature_mask (3, 3) got (3,)",
+    ),
+    "strengths without classes": (
+        lambda: ClassifierPopulationGLM(3, regularizer_strength=np.ones((P, 2))).fit(
+            X, np.stack([LABELS, LABELS], axis=1)
+        ),
+        ValueError,
+        "regularizer_strength scalar (2,) (3, 2, 3) got (3, 2)",
+    ),
+    "a start without classes": (
+        lambda: ClassifierGLM(3).fit(X, LABELS, init_params=(np.zeros(P), np.zeros(3))),
+        ValueError,
+        "coef of init_params (3, 3) got (3,)",
     ),
 }
 
@@ -527,6 +692,29 @@ def fitted():
 def test_is_refused_after_fit(name, fitted):
     call, error, words = AFTER_FIT[name]
     check_refused(lambda: call(*fitted), error, words)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return ClassifierGLM(3).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda model: model.score(X[:3], ["a", "b", "z"]),
+            "y holds the label 'z' none of the classes ('a', 'b', 'c')",
+        ),
+        (lambda model: model.predict_proba(X, "odds"), "return_type 'odds' log-proba, proba"),
+        (lambda model: model.predict(X[:, :2]), "X has 2 features ClassifierGLM 3 features"),
+        (lambda model: model.predict(X, np.ones(T)), "offset (20, 3) got (20,)"),
+        (lambda model: model.score(X, LABELS, "accuracy"), "score_type 'accuracy'"),
+    ],
+    ids=["an unknown label", "odds", "fewer features", "an offset alike", "an unknown score"],
+)
+def test_a_fitted_classifier_refuses(call, words, classifier):
+    check_refused(lambda: call(classifier), ValueError, words)
 
 
 @pytest.mark.parametrize("kind", [ValueError, AttributeError])

@@ -11,16 +11,18 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
-    {"io"},
-    {"glm"},
+    {"plotting"},
+    {"inference", "diagnostics", "model_selection", "io"},
+    {"glm", "simulation"},
     {"datasets", "_npz"},
     {"_assemble"},
-    {"_inputs"},
+    {"_inputs", "_labels"},
     {"fit"},
     {"solvers"},
     {"problem"},
     {"observation_models"},
-    {"links", "regularizer"},
+    {"links", "regularizer", "_dispersion"},
+    {"identifiability_constraints"},
     {"basis"},
     {"convolve"},
     {"_errors", "_time_series"},

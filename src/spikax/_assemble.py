@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessI
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
-from spikax.regularizer import Regularizer
+from spikax.regularizer import NO_PENALTY, Penalty
 
 _BLOCK = 8192
 _PIECE = 512
@@ -118,10 +118,29 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     return Units(mean, scale)
 
 
-def measure_batch(X: np.ndarray, rows: np.ndarray, center: bool, units: Units | None) -> Units:
+def tie(units: Units, ties: np.ndarray | None) -> Units:
+    """Give features that a penalty ties, by their labels, the same scale."""
+    if ties is None:
+        return units
+    finite = np.isfinite(units.scale)
+    squares = np.bincount(ties, np.where(finite, units.scale, 0) ** 2)
+    common = np.sqrt(squares / np.maximum(np.bincount(ties, finite), 1))
+    return replace(units, scale=np.where(finite, common[ties], np.inf))
+
+
+def measure_batch(
+    X: np.ndarray, rows: np.ndarray, center: bool, ties: np.ndarray | None, units: Units | None
+) -> Units:
     """Find units for a batch: those of the first, and a scale for what was constant until now."""
     if units is None:
-        return measure(X, rows, center)
+        units = tie(measure(X, rows, center), ties)
+        if ties is not None:
+            # Tied features have one scale, also those that are constant so far.
+            finite = np.isfinite(units.scale)
+            common = np.ones(ties.max() + 1)
+            common[ties[finite]] = units.scale[finite]
+            units = replace(units, scale=common[ties])
+        return units
     constant = np.isinf(units.scale)
     if not constant.any():
         return units
@@ -195,10 +214,10 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
 
 
 def groups(
-    mask: np.ndarray | None, curvature: np.ndarray | None, n_neurons: int
+    mask: np.ndarray | None, curvature: np.ndarray | None, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group neurons of equal masks, and equal strengths up to a factor."""
-    columns = [np.zeros((1, n_neurons))]
+    """Group outputs of equal masks, and equal strengths up to a factor."""
+    columns = [np.zeros((1, n_columns))]
     if mask is not None:
         columns.append(mask)
     if curvature is not None and curvature.shape[1] > 1:
@@ -218,11 +237,10 @@ def assemble(
     weights: np.ndarray | None,
     offset: np.ndarray | None,
     mask: np.ndarray | None,
-    strength: Any,
+    penalty: Penalty,
     fit_intercept: bool,
     family: Family,
     link: InverseLink,
-    regularizer: Regularizer,
     units: Units | None = None,
 ) -> tuple[Problem, Units]:
     """Build the problem of a fit.
@@ -236,13 +254,18 @@ def assemble(
         Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
     weights
         Sample weights, (n_samples,), or None.
-    offset, mask, strength
-        As `_inputs` checked them.
+    offset, mask
+        As `_inputs` checked them. A column is that of an output: those of all neurons for the
+        first class come first.
+    penalty
+        Built from the user's strength.
     units
         Units of the standardised features, None to take those of `X`.
     """
     dtype = jnp.result_type(float)
     (n_samples, p), n_neurons = X.shape, y.shape[1]
+    n_outputs = family.n_outputs
+    n_columns = n_outputs * n_neurons
     weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
     if valid is not None:
         weight = weight * valid
@@ -250,27 +273,40 @@ def assemble(
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     if units is None:
-        units = measure(X, rows, fit_intercept)
+        units = tie(measure(X, rows, fit_intercept), penalty.ties(p))
         # Without a penalty or a mask, coefficients may be sought in any basis.
-        if mask is None and X.dtype == np.float64 and not np.any(regularizer.rescale(strength, 1)):
+        free = all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
+        if mask is None and X.dtype == np.float64 and free:
             units = tell_apart(X, rows, units)
     design = standardize(X, rows, units, dtype)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
-    scale = np.where(np.isfinite(units.scale), units.scale, 1)
-    strength = np.asarray(regularizer.rescale(strength, scale[:, None]), np.float64)
-    curvature: Any = regularizer.curvature(strength)
-    if mask is None and (curvature is None or strength.shape[1] == 1 or len(strength) == 1):
-        group, representative = np.zeros(n_neurons, np.int32), np.zeros(1, np.int32)
+    unit = np.where(np.isfinite(units.scale), units.scale, 1)
+    curvature = penalty.curvature
+    if curvature is not None and len(curvature) > 1:
+        curvature = curvature.reshape(p, -1)
+    if mask is None and (curvature is None or 1 in curvature.shape):
+        group, representative = np.zeros(n_columns, np.int32), np.zeros(1, np.int32)
     else:
-        group, representative = groups(mask, curvature, n_neurons)
-    free = np.ones((p + 1, n_neurons)) if mask is None else np.vstack([mask, np.ones(n_neurons)])
+        group, representative = groups(mask, curvature, n_columns)
+    free = np.ones((p + 1, n_columns))
+    if mask is not None:
+        free[:-1] = mask
     if not fit_intercept:
         free[-1] = 0
+    free = free.reshape(-1, n_neurons)
+    balanced = None
+    if n_outputs > 1:
+        balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
     def samples(array: np.ndarray) -> np.ndarray:
         return lay_out(array.__getitem__, array.shape, dtype)
+
+    if offset is not None:
+        offset = samples(offset)
+        if n_outputs > 1:
+            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
 
     # The compiled program copies NumPy arrays, which is quickest for all but a large design.
     large = design.nbytes > 2**20
@@ -278,11 +314,32 @@ def assemble(
         "X": jax.device_put(design, may_alias=True) if large else design,
         "y": samples(y),
         "weights": samples(weight),
-        "offset": None if offset is None else samples(offset),
+        "offset": offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
-        "strength": strength.astype(dtype),
+        "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
+        "unit": np.repeat(unit, n_outputs)[:, None].astype(dtype),
         "group": group,
         "representative": representative,
+        "balanced": balanced,
+        "moments": None,
     }
-    return Problem(**leaves, family=family, link=link, regularizer=regularizer), units
+    family = jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
+    )
+    return Problem(**leaves, family=family, link=link), units
+
+
+def _balanced(free: np.ndarray, penalty: Penalty, n_outputs: int) -> np.ndarray:
+    """Tell where classes are alike but for the data, (n_features + 1, n_neurons)."""
+    by_class = free.reshape(-1, n_outputs, free.shape[1])
+    squared = np.zeros((1, 1)) if penalty is NO_PENALTY else penalty.curvature
+    if not penalty.smooth or squared is None:
+        alike = np.zeros((len(by_class) - 1, 1), bool)
+    else:
+        squared = np.broadcast_to(squared, (len(free) - n_outputs, free.shape[1]))
+        squared = squared.reshape(-1, *by_class.shape[1:])
+        alike = np.all(squared == squared[:, :1], axis=1)
+    alike = np.broadcast_to(alike, (len(by_class) - 1, free.shape[1]))
+    alike = np.append(alike, np.ones((1, free.shape[1]), bool), axis=0)
+    return np.all(by_class == 1, axis=1) & alike

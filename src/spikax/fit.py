@@ -7,16 +7,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._dispersion import likeliest_scale
+from spikax.observation_models import Dispersed, with_scale
 from spikax.problem import (
     Problem,
+    centered,
     linear_predictor,
     null_model,
     pearson,
     penalized_loss,
     value_and_grad,
+    walk,
+    without_features,
 )
-from spikax.regularizer import UnRegularized
-from spikax.solvers import Outcome, Solver
+from spikax.regularizer import NO_PENALTY
+from spikax.solvers import Outcome, Solver, Status
+
+_MOST_TURNS = 30
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +34,7 @@ class FitResult:
     outcome: Outcome
     rounding: jax.Array  # nats lost to the precision of the linear predictor, (n_neurons,)
     pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
+    scale: jax.Array | None  # for families whose loss has one, (n_neurons,)
 
 
 @jax.jit
@@ -40,18 +48,21 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     solver
         How to fit it.
     theta
-        Where to start, shape (n_features + 1, n_neurons); the model without features if None.
+        Where to start, shaped as `Problem` says; the model without features if None.
 
     Returns
     -------
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
-    outcome = solver.run(problem, theta)
+    outcome, problem = minimise(problem, solver, theta)
+    family: Any = problem.family
+    scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
-    rounding = null.nats * null.curvature * error**2 / 2
-    return FitResult(outcome, rounding, _pearson(problem, outcome.theta))
+    rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
+    rounding = null.nats * rounding
+    return FitResult(outcome, rounding, _pearson(problem, outcome.theta), scale)
 
 
 def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
@@ -64,10 +75,78 @@ def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
     return pearson(problem, mean)
 
 
+def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
+    """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
+    theta = None if theta is None else centered(problem, theta)
+    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+        outcome, problem = _fit_with_scale(problem, solver, theta)
+    else:
+        outcome = solver.run(problem, theta)
+    return outcome._replace(theta=centered(problem, outcome.theta)), problem
+
+
+def _fit_with_scale(
+    problem: Problem, solver: Solver, theta: jax.Array | None
+) -> tuple[Outcome, Problem]:
+    """Fit coefficients and the scale of the loss by turns, to their joint maximum.
+
+    The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few turns
+    suffice, each from where the last one ended. The first is at a scale of zero.
+    """
+    if theta is None:
+        theta = without_features(problem, null_model(problem))
+    shapes = jax.eval_shape(solver.run, problem, theta)
+    outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
+    scale = jnp.zeros_like(problem.total_weight)
+    tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
+
+    def turn(carry):
+        n_turns, outcome, scale, settled = carry
+        some = _at(problem, scale)
+        found = solver.run(some, outcome.theta)
+        likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
+        outcome = Outcome(
+            theta=jnp.where(settled[None], outcome.theta, found.theta),
+            value=jnp.where(settled, outcome.value, found.value),
+            n_steps=jnp.where(settled, 0, found.n_steps) + outcome.n_steps,
+            status=jnp.where(settled, outcome.status, found.status),
+            n_passes=outcome.n_passes + found.n_passes,
+        )
+        scale = jnp.where(settled, scale, likeliest)
+        return n_turns + 1, outcome, scale, settled | (gain < tolerance)
+
+    def unfinished(carry):
+        n_turns, *_, settled = carry
+        return (n_turns < _MOST_TURNS) & ~jnp.all(settled)
+
+    start = (jnp.asarray(0), outcome, scale, scale < 0)
+    _, outcome, scale, settled = jax.lax.while_loop(unfinished, turn, start)
+    status = jnp.where(settled, outcome.status, Status.OUT_OF_STEPS)
+    return outcome._replace(status=status), _at(problem, scale)
+
+
+def _at(problem: Problem, scale: jax.Array) -> Problem:
+    return replace(problem, family=with_scale(problem.family, scale[:, None]))
+
+
+def _log_likelihood_of_scale(problem: Problem, theta: jax.Array):
+    def log_likelihood(scale):
+        some = _at(problem, scale)
+
+        def block(X, y, weights, offset):
+            loss = some.family.loss(linear_predictor(theta, X, offset), y, some.link)
+            total = loss + some.family.log_normalizer(y, scale[:, None])
+            return -jnp.sum(weights * total, axis=1)
+
+        return walk(some, block)
+
+    return log_likelihood
+
+
 @jax.jit
 def null_parameters(problem: Problem) -> jax.Array:
-    """Parameters of the model without features, (n_features + 1, n_neurons)."""
-    return jnp.zeros_like(problem.mask).at[-1].set(null_model(problem).intercept)
+    """Parameters of the model without features, shaped as `Problem` says."""
+    return without_features(problem, null_model(problem))
 
 
 @jax.jit
@@ -87,8 +166,8 @@ def update_on_batch(
 class Past(NamedTuple):
     """What batches that are gone have left of their summed loss, in the units of the problem."""
 
-    theta: jax.Array  # the estimate, (n_features + 1, n_neurons)
-    slope: jax.Array  # gradient of their summed loss there, (n_features + 1, n_neurons)
+    theta: jax.Array  # the estimate, shaped like the problem's
+    slope: jax.Array  # gradient of their summed loss there, shaped like the problem's
 
 
 @partial(jax.jit, static_argnames="n_kept")
@@ -113,14 +192,14 @@ def renew_estimate(
     total = problem.total_weight[None]
     shape = (len(problem.X), 1, problem.X.shape[2])
     of_past = (jnp.arange(problem.n_samples) < n_kept).reshape(shape)
-    smooth = replace(problem, regularizer=UnRegularized())
+    smooth = replace(problem, penalty=NO_PENALTY)
     kept = replace(smooth, weights=jnp.where(of_past, problem.weights, 0))
     lean = past.slope - total * value_and_grad(kept, past.theta)[1]
 
     tilted = replace(problem, tilt=lean / total)
-    null = jnp.zeros_like(problem.mask).at[-1].set(null_model(problem).intercept)
+    null = without_features(problem, null_model(problem))
     known = penalized_loss(tilted, past.theta) <= penalized_loss(tilted, null)
-    outcome = solver.run(tilted, jnp.where(known[None], past.theta, null))
+    outcome, _ = minimise(tilted, solver, jnp.where(known[None], past.theta, null))
 
     slope = lean + total * value_and_grad(smooth, outcome.theta)[1]
     batch = replace(problem, weights=jnp.where(of_past, 0, problem.weights))

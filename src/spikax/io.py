@@ -110,10 +110,14 @@ def inspect_npz(file_path: str | PathLike) -> None:
     ...     nmo.inspect_npz(f"{folder}/model.npz")
     spikax.glm.GLM, saved by spikax ...
     Constructor arguments
-        observation_model: 'Poisson'
+        feature_mask: None
+        fit_intercept: True
         inverse_link_function: None
+        observation_model: 'Poisson'
         regularizer: 'Ridge'
-        ...
+        regularizer_strength: None
+        solver_kwargs: None
+        solver_name: None
     Fitted attributes
         none
     """

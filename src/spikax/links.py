@@ -57,7 +57,8 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
     ----------
     link
         "exp", "softplus", "logistic" ("expit"), "norm_cdf" ("norm.cdf"), "identity",
-        "one_over_x", an `InverseLink`, or any elementwise, monotone, differentiable JAX callable.
+        "one_over_x", "log_softmax" (of classifiers), an `InverseLink`, or any elementwise,
+        monotone, differentiable JAX callable.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
     """
     if isinstance(link, InverseLink):
         return link
-    for known in INVERSE_LINKS:
+    for known in (*INVERSE_LINKS, LOG_SOFTMAX):
         if link == known.name or any(link is alias or link == alias for alias in known.aliases):
             return known
     if isinstance(link, str):
@@ -230,4 +231,13 @@ INVERSE_LINKS = (
         lambda eta: _log(1 - _reciprocal(eta)),
         _reachable(_reciprocal),
     ),
+)
+
+LOG_SOFTMAX = InverseLink(
+    "log_softmax",
+    lambda eta: jax.nn.softmax(eta, axis=0),
+    lambda eta: jax.nn.log_softmax(eta, axis=0),
+    lambda eta: _log(1 - jax.nn.softmax(eta, axis=0)),
+    lambda mean: jnp.log(mean) - jnp.log(mean).mean(axis=0, keepdims=True),
+    aliases=(jax.nn.log_softmax,),
 )

@@ -1,7 +1,8 @@
 """Observation models: how counts, choices and traces scatter around their mean."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jax.scipy.special import gammaln, xlogy
 
 from spikax import links
+from spikax._dispersion import likeliest_scale, log1p_share, log_rising
 from spikax._errors import unknown_name
 from spikax.links import InverseLink
 
@@ -21,11 +23,66 @@ SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 class Family(Protocol):
     """The mathematics of one observation model; everything here is elementwise.
 
+    Families are frozen dataclasses. What a user may tune is a leaf of a dataclass registered with
+    JAX, a scalar or one number per neuron; a class that nobody registered has no leaves.
+
     The loss is the part of the negative log-likelihood that depends on the linear predictor, as
     the textbooks write it. Log-likelihood and deviance follow from it:
     ``log_likelihood = -precision(scale) * loss - log_normalizer(y, scale)`` and
     ``deviance = 2 * precision(scale) * (loss - saturated(y))``.
+
+    A family with several outputs has a linear predictor for each class. They, and their means, the
+    classes' probabilities, lie on a leading axis; observations are indices of classes. Only the
+    differences of the outputs matter.
+
+    Examples
+    --------
+    A family of your own, waiting times that are exponential:
+
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> @dataclass(frozen=True)
+    ... class Exponential:
+    ...     n_outputs: ClassVar[int] = 1
+    ...     default_link: ClassVar[str] = "exp"
+    ...     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    ...     support: ClassVar[str] = "positive numbers"
+    ...     has_scale: ClassVar[bool] = False
+    ...
+    ...     def allows(self, y):
+    ...         return y > 0
+    ...
+    ...     def loss(self, eta, y, link):
+    ...         return y * jnp.exp(-link.log_mean(eta)) + link.log_mean(eta)
+    ...
+    ...     def saturated(self, y):
+    ...         return 1 + jnp.log(jnp.where(y > 0, y, 1))
+    ...
+    ...     def log_normalizer(self, y, scale):
+    ...         return jnp.zeros_like(y)
+    ...
+    ...     def precision(self, scale):
+    ...         return 1.0
+    ...
+    ...     def variance(self, mean):
+    ...         return mean**2
+    ...
+    ...     def sample(self, key, mean, scale):
+    ...         return mean * jax.random.exponential(key, mean.shape)
+    >>> X = np.random.default_rng(0).normal(size=(500, 2))
+    >>> waits = np.random.default_rng(1).exponential(np.exp(X[:, 0]))
+    >>> nmo.glm.GLM(Exponential()).fit(X, waits).coef_.round(1)
+    array([1., 0.])
     """
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of linear predictors of a neuron: one, or one for each class."""
+        ...
 
     default_link: ClassVar[str]  # the inverse link used when the user names none
     mean_bounds: ClassVar[tuple[float, float]]  # the open interval in which a mean lies
@@ -61,6 +118,42 @@ class Family(Protocol):
         ...
 
 
+@runtime_checkable
+class Dispersed(Protocol):
+    """A family whose loss depends on its scale."""
+
+    scale: Any  # a scalar, or what broadcasts to the observations
+    estimate: bool  # whether it is found together with the coefficients
+
+
+def with_scale(family: Family, scale: Any) -> Family:
+    """Give a family another scale, if its loss depends on one.
+
+    Parameters
+    ----------
+    family
+        A family.
+    scale
+        A scalar, or an array that broadcasts to the observations.
+
+    Returns
+    -------
+    Family
+        The family with this scale, or the family itself.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import NegativeBinomial, Poisson, with_scale
+    >>> with_scale(NegativeBinomial(), 0.5)
+    NegativeBinomial(scale=0.5, estimate=False)
+    >>> with_scale(Poisson(), 0.5)
+    Poisson()
+    """
+    dispersed: Any = family
+    return replace(dispersed, scale=scale) if isinstance(family, Dispersed) else family
+
+
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Poisson:
     """Counts whose variance equals their mean; fractional counts are allowed."""
@@ -69,6 +162,11 @@ class Poisson:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "non-negative counts"
     has_scale: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is non-negative."""
@@ -96,9 +194,10 @@ class Poisson:
 
     def sample(self, key, mean, scale):
         """Draw counts."""
-        return jax.random.poisson(key, mean)
+        return _draw_counts(key, mean)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bernoulli:
     """Outcomes of 0 or 1."""
@@ -107,6 +206,11 @@ class Bernoulli:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     support: ClassVar[str] = "0 or 1"
     has_scale: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is 0 or 1."""
@@ -137,6 +241,7 @@ class Bernoulli:
         return jax.random.bernoulli(key, mean).astype(jnp.int32)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gaussian:
     """Real values with a constant variance, the scale."""
@@ -145,6 +250,11 @@ class Gaussian:
     mean_bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     support: ClassVar[str] = "real numbers"
     has_scale: ClassVar[bool] = True
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is a number; all are."""
@@ -175,6 +285,7 @@ class Gaussian:
         return mean + jnp.sqrt(scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Gamma:
     """Positive values whose standard deviation is proportional to their mean."""
@@ -183,6 +294,11 @@ class Gamma:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "positive numbers"
     has_scale: ClassVar[bool] = True
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
 
     def allows(self, y):
         """Whether each observation is positive."""
@@ -216,6 +332,146 @@ class Gamma:
         return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class NegativeBinomial:
+    """Counts whose variance exceeds their mean: `mu + scale mu^2`; Poisson at a scale of zero."""
+
+    default_link: ClassVar[str] = "exp"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
+    support: ClassVar[str] = "non-negative counts"
+    has_scale: ClassVar[bool] = False
+
+    scale: Any = 1.0
+    estimate: bool = field(default=False, metadata={"static": True})
+
+    @property
+    def n_outputs(self):
+        """One linear predictor."""
+        return 1
+
+    def allows(self, y):
+        """Whether each observation is non-negative."""
+        return y >= 0
+
+    def loss(self, eta, y, link):
+        """Loss `(y + 1 / scale) log(1 + scale mu) - y log mu`."""
+        log_mean, mean = link.log_mean(eta), link.mean(eta)
+        scale = jnp.asarray(self.scale, eta.dtype)
+        excess = scale * jnp.maximum(mean, 0)
+        large = excess > 1
+        # Each form holds where it keeps its digits, and both derivatives where it does not.
+        positive = jnp.where(large, scale, 1.0)
+        log_excess = jnp.log(positive) + jnp.where(large, log_mean, 0.0)
+        far = jax.nn.softplus(log_excess) / positive + y * (
+            jax.nn.softplus(-log_excess) + jnp.log(positive)
+        )
+        mean, excess = jnp.where(large, 1.0, mean), jnp.where(large, 1.0, excess)
+        near = mean * log1p_share(excess) + y * (jnp.log1p(excess) - log_mean)
+        return jnp.where(large, far, near)
+
+    def saturated(self, y):
+        """Loss at `mu = y`."""
+        excess = self.scale * y
+        return y * (log1p_share(excess) + jnp.log1p(excess)) - xlogy(y, y)
+
+    def log_normalizer(self, y, scale):
+        """Part of the log-density that has no mean: `log y!` less `log_rising`."""
+        return gammaln(y + 1) - log_rising(y, self.scale)
+
+    def precision(self, scale):
+        """One: the scale is in the loss."""
+        return 1.0
+
+    def variance(self, mean):
+        """Variance `mu + scale mu^2`."""
+        return mean + self.scale * mean**2
+
+    def sample(self, key, mean, scale):
+        """Draw counts: Poisson counts of rates that scatter as a Gamma."""
+        rate_key, count_key = jax.random.split(key)
+        scale = jnp.broadcast_to(jnp.asarray(self.scale, mean.dtype), mean.shape)
+        shape = 1 / jnp.maximum(scale, 1e-6)
+        scatter = jax.random.gamma(rate_key, shape, dtype=mean.dtype) / shape
+        return jax.random.poisson(count_key, mean * jnp.where(scale > 1e-6, scatter, 1))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Categorical:
+    """One of several classes, whose probabilities sum to one."""
+
+    default_link: ClassVar[str] = "log_softmax"
+    mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    support: ClassVar[str] = "indices of classes"
+    has_scale: ClassVar[bool] = False
+
+    n_classes: int = field(default=2, metadata={"static": True})
+
+    @property
+    def n_outputs(self):
+        """One linear predictor for each class."""
+        return self.n_classes
+
+    def allows(self, y):
+        """Whether each observation is the index of a class."""
+        return (y >= 0) & (y < self.n_classes) & (y % 1 == 0)
+
+    def loss(self, eta, y, link):
+        """Cross-entropy: minus the log-probability of the class observed."""
+        log_probability = link.log_mean(eta)
+        index = y.astype(int)[None]
+        return -jnp.take_along_axis(log_probability, index, axis=0)[0]
+
+    def saturated(self, y):
+        """Loss where the class observed is certain: zero."""
+        return jnp.zeros_like(y)
+
+    def log_normalizer(self, y, scale):
+        """Zero: the loss is the whole negative log-likelihood."""
+        return jnp.zeros_like(y)
+
+    def precision(self, scale):
+        """One: the scale of a categorical is fixed."""
+        return 1.0
+
+    def variance(self, mean):
+        """Variance `mu (1 - mu)` of each class's indicator."""
+        return mean * (1 - mean)
+
+    def sample(self, key, mean, scale):
+        """Draw indices of classes."""
+        return jax.random.categorical(key, jnp.log(mean), axis=0)
+
+
+def _draw_counts(key: jax.Array, mean: jax.Array) -> jax.Array:
+    """Draw Poisson counts: by inversion where all means are small, which is many times faster.
+
+    Devroye (1986), Non-Uniform Random Variate Generation, section X.3.3.
+    """
+
+    def invert(mean):
+        uniform = jax.random.uniform(key, mean.shape, mean.dtype)
+
+        def above(state):
+            return jnp.any(uniform > state[2]) & (state[0] < 100)
+
+        def step(state):
+            k, term, cumulated, count = state
+            count += uniform > cumulated
+            term = term * mean / (k + 1)
+            return k + 1, term, cumulated + term, count
+
+        none = jnp.exp(-mean)
+        start = (0, none, none, jnp.zeros(mean.shape, jnp.int32))
+        return jax.lax.while_loop(above, step, start)[3]
+
+    def draw(mean):
+        return jax.random.poisson(key, mean, dtype=jnp.int32)
+
+    return jax.lax.cond(jnp.all((mean >= 0) & (mean < 10)), invert, draw, mean)
+
+
 def _log_positive(y: jax.Array) -> jax.Array:
     # Entries that are ignored are zero.
     return jnp.log(jnp.where(y > 0, y, 1))
@@ -245,13 +501,17 @@ class ObservationModel:
         """The inverse link used when the user names none."""
         return links.resolve(self.family.default_link).mean
 
-    def _loss(self, y, predicted_rate):
-        return self.family.loss(predicted_rate, y, links.resolve("identity"))
+    def _at(self, scale) -> Family:
+        """Take the scale for that of the loss, where that is to be estimated."""
+        estimates = isinstance(self.family, Dispersed) and self.family.estimate
+        return with_scale(self.family, scale) if estimates else self.family
 
     def _sample_log_likelihood(self, y, predicted_rate, scale):
-        y, predicted_rate = _aligned(y, predicted_rate)
-        loss = self._loss(y, predicted_rate)
-        return -self.family.precision(scale) * loss - self.family.log_normalizer(y, scale)
+        y, predicted_rate = _aligned(y, predicted_rate, self.family)
+        family, (rate, link) = self._at(scale), _as_predictor(predicted_rate, self.family)
+        return -family.precision(scale) * family.loss(rate, y, link) - family.log_normalizer(
+            y, scale
+        )
 
     def log_likelihood(
         self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
@@ -334,9 +594,9 @@ class ObservationModel:
         ValueError
             If `y` and `predicted_rate` differ in shape.
         """
-        y, predicted_rate = _aligned(y, predicted_rate)
-        excess = self._loss(y, predicted_rate) - self.family.saturated(y)
-        return 2 * self.family.precision(scale) * excess
+        y, predicted_rate = _aligned(y, predicted_rate, self.family)
+        family, (rate, link) = self._at(scale), _as_predictor(predicted_rate, self.family)
+        return 2 * family.precision(scale) * (family.loss(rate, y, link) - family.saturated(y))
 
     def pseudo_r2(
         self,
@@ -372,8 +632,8 @@ class ObservationModel:
         ValueError
             If the score type is unknown, or `y` and `predicted_rate` differ in shape.
         """
-        y, predicted_rate = _aligned(y, predicted_rate)
-        null_rate = jnp.broadcast_to(y.mean(axis=0), y.shape)
+        y, predicted_rate = _aligned(y, predicted_rate, self.family)
+        null_rate = self._null_rate(y)
 
         def total(rate):
             if score_type == "pseudo-r2-McFadden":
@@ -383,6 +643,14 @@ class ObservationModel:
         if score_type not in SCORE_TYPES[1:]:
             raise unknown_name("score_type", score_type, SCORE_TYPES[1:])
         return 1 - total(predicted_rate) / total(null_rate)
+
+    def _null_rate(self, y):
+        """Predict of each neuron the mean, or the log of the share of each class."""
+        n_classes = self.family.n_outputs
+        if n_classes == 1:
+            return jnp.broadcast_to(y.mean(axis=0), y.shape)
+        share = jax.nn.one_hot(y.astype(int), n_classes, dtype=y.dtype).mean(axis=0)
+        return jnp.broadcast_to(jnp.log(share), (*y.shape, n_classes))
 
     def sample_generator(self, key: jax.Array, predicted_rate, scale: Any = 1.0) -> jax.Array:
         """Draw observations with the predicted means.
@@ -401,7 +669,10 @@ class ObservationModel:
         jax.Array
             Observations, shaped like `predicted_rate`.
         """
-        return self.family.sample(key, jnp.asarray(predicted_rate), scale)
+        rate = jnp.asarray(predicted_rate)
+        if self.family.n_outputs > 1:
+            rate = jnp.exp(jnp.moveaxis(rate, -1, 0))
+        return self._at(scale).sample(key, rate, scale)
 
     def estimate_scale(self, y, predicted_rate, dof_resid) -> jax.Array:
         """Estimate the scale from Pearson's statistic; one where the family has none.
@@ -421,22 +692,43 @@ class ObservationModel:
             The scale, a scalar or shape (n_neurons,): the sum of `(y - mu)^2 / V(mu)` over the
             degrees of freedom (McCullagh & Nelder 1989, section 8.3).
         """
-        y, predicted_rate = _aligned(y, predicted_rate)
+        y, predicted_rate = _aligned(y, predicted_rate, self.family)
+        if isinstance(self.family, Dispersed):
+            return self._scale_of_loss(self.family, y, predicted_rate)
         if not self.family.has_scale:
             return jnp.ones(y.shape[1:])
         pearson = (y - predicted_rate) ** 2 / self.family.variance(predicted_rate)
         return pearson.sum(axis=0) / dof_resid
 
+    def _scale_of_loss(self, family: Dispersed, y, predicted_rate):
+        """Give the scale that the loss has, or the likeliest where it is to be estimated."""
+        if not family.estimate:
+            return jnp.broadcast_to(jnp.asarray(family.scale, y.dtype), y.shape[1:])
 
-def _aligned(y, predicted_rate) -> tuple[jax.Array, jax.Array]:
+        def log_likelihood(scale):
+            return self._sample_log_likelihood(y, predicted_rate, scale[None]).sum(axis=0)
+
+        return likeliest_scale(log_likelihood, jnp.zeros(y.shape[1:], y.dtype))[0]
+
+
+def _aligned(y, predicted_rate, family: Family) -> tuple[jax.Array, jax.Array]:
     dtype = jnp.result_type(float)
     y, predicted_rate = jnp.asarray(y, dtype), jnp.asarray(predicted_rate, dtype)
-    if y.shape != predicted_rate.shape:
+    several = family.n_outputs > 1
+    if y.shape != (predicted_rate.shape[:-1] if several else predicted_rate.shape):
+        what = "y and predicted_rate must have the same shape"
         raise ValueError(
-            f"y and predicted_rate must have the same shape, got {y.shape} and "
+            f"{what}{' but for its axis of classes' * several}, got {y.shape} and "
             f"{predicted_rate.shape}."
         )
     return y, predicted_rate
+
+
+def _as_predictor(predicted_rate: jax.Array, family: Family) -> tuple[jax.Array, InverseLink]:
+    """Give what a model predicts as linear predictors, and the inverse link they then have."""
+    if family.n_outputs == 1:
+        return predicted_rate, links.resolve("identity")
+    return jnp.moveaxis(predicted_rate, -1, 0), links.LOG_SOFTMAX
 
 
 def PoissonObservations() -> ObservationModel:
@@ -507,11 +799,95 @@ def GammaObservations() -> ObservationModel:
     return ObservationModel(Gamma())
 
 
+def NegativeBinomialObservations(scale: Any = 1.0) -> ObservationModel:
+    """Make the observation model of counts that vary more than a Poisson's.
+
+    The variance is `mu + scale mu^2`, the size (or shape) of the distribution `1 / scale`.
+
+    Parameters
+    ----------
+    scale
+        The dispersion, at least zero, where it is Poisson; or "estimate", to find each neuron's
+        together with its coefficients, by joint maximum likelihood. Default 1.0.
+
+    Returns
+    -------
+    ObservationModel
+        Negative binomial (NB2), with `exp` as its default inverse link.
+
+    Raises
+    ------
+    ValueError
+        If the scale is negative or not finite.
+    TypeError
+        If it is neither a number nor "estimate".
+
+    References
+    ----------
+    Lawless (1987), Canadian Journal of Statistics 15, 209-225.
+
+    Examples
+    --------
+    >>> from spikax.observation_models import NegativeBinomialObservations
+    >>> NegativeBinomialObservations(scale=0.5)
+    ObservationModel(family=NegativeBinomial(scale=0.5, estimate=False))
+    """
+    if isinstance(scale, str) and scale == "estimate":
+        return ObservationModel(NegativeBinomial(estimate=True))
+    if not isinstance(scale, Real) or isinstance(scale, bool):
+        raise TypeError(f'scale must be a number or "estimate", got {scale!r}.')
+    if not 0 <= float(scale) < np.inf:
+        raise ValueError(
+            f"scale must be finite and at least zero, got {scale!r}; "
+            'pass "estimate" to find it from the data.'
+        )
+    return ObservationModel(NegativeBinomial(float(scale)))
+
+
+def CategoricalObservations(n_classes: int = 2) -> ObservationModel:
+    """Make the observation model of one of several classes.
+
+    Its `y` are indices of classes, and what it calls rates the log-probabilities of the classes,
+    on a last axis.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes, at least 2 (default 2).
+
+    Returns
+    -------
+    ObservationModel
+        Categorical, with `log_softmax` as its inverse link.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes.
+    TypeError
+        If `n_classes` is not a whole number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import CategoricalObservations
+    >>> log_probability = np.log([[0.5, 0.25, 0.25]])
+    >>> round(float(CategoricalObservations(3).log_likelihood(np.array([1]), log_probability)), 4)
+    -1.3863
+    """
+    if not isinstance(n_classes, Integral) or isinstance(n_classes, bool):
+        raise TypeError(f"n_classes must be a whole number, got {n_classes!r}.")
+    if n_classes < 2:
+        raise ValueError(f"n_classes must be at least 2, got {n_classes}.")
+    return ObservationModel(Categorical(int(n_classes)))
+
+
 OBSERVATION_MODELS: dict[str, Callable[[], ObservationModel]] = {
     "Poisson": PoissonObservations,
     "Bernoulli": BernoulliObservations,
     "Gaussian": GaussianObservations,
     "Gamma": GammaObservations,
+    "NegativeBinomial": NegativeBinomialObservations,
 }
 
 
@@ -521,7 +897,8 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     Parameters
     ----------
     observation_model
-        A name ("Poisson", "Bernoulli", "Gaussian", "Gamma"), an `ObservationModel`, or a `Family`.
+        A name ("Poisson", "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial"), an
+        `ObservationModel`, or a `Family`.
 
     Returns
     -------
@@ -548,6 +925,8 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     if isinstance(observation_model, ObservationModel):
         return observation_model
     if isinstance(observation_model, Family) and not isinstance(observation_model, type):
+        if jax.tree_util.all_leaves([observation_model]):
+            jax.tree_util.register_static(type(observation_model))
         return ObservationModel(observation_model)
     raise TypeError(
         f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from spikax.links import InverseLink
 from spikax.observation_models import Family
-from spikax.regularizer import Regularizer
+from spikax.regularizer import Penalty
 
 
 @jax.tree_util.register_dataclass
@@ -21,6 +21,11 @@ class Problem:
     fastest. The parameters are one array `theta` of shape (n_features + 1, n_neurons): the
     coefficients of the standardised features, and the intercepts in the last row.
 
+    A neuron of a categorical family has a linear predictor for each class, K `n_outputs` of them.
+    Then `theta` has shape (K (n_features + 1), n_neurons), row i K + k being feature i of class k:
+    it is (n_features + 1, K n_neurons) by `reshape`. What has one value for a neuron or a sample
+    elsewhere has the classes on its first axis: linear predictors are (K, n_neurons, n_samples).
+
     Parameters
     ----------
     X
@@ -31,23 +36,32 @@ class Problem:
         Sample weights, shape (n_blocks, 1, n_samples) or (n_blocks, n_neurons, n_samples); zero
         ignores a sample.
     offset
-        Added to the linear predictor, shaped as weights may be, or None.
+        Added to the linear predictor, shaped as weights may be, or None; with several outputs
+        (n_blocks, K, 1 or n_neurons, n_samples).
     total_weight
         Sum of the weights of each neuron, shape (n_neurons,).
     mask
-        One where a parameter is free, zero where it stays, shape (n_features + 1, n_neurons).
-    strength
-        Strength of the penalty in standardised units, shape (n_features, 1) or
-        (n_features, n_neurons).
+        One where a parameter is free, zero where it stays, shaped like `theta`.
+    penalty
+        What coefficients in the user's units cost.
+    unit
+        What divides the coefficients to bring them to the user's units, (K n_features, 1).
     group
-        Index of each neuron's group, shape (n_neurons,): neurons of a group share their mask, and
-        their strengths up to a factor.
+        Index of each output's group, shape (K n_neurons,): the outputs of a group share their
+        mask, and their strengths up to a factor.
     representative
-        One neuron of each group, shape (n_groups,).
-    family, link, regularizer
-        What the loss and the penalty are.
+        One output of each group, shape (n_groups,).
+    balanced
+        One where a feature's parameters sum to zero over the classes at an optimum, since the loss
+        takes only their differences, shape (n_features + 1, n_neurons); None for one output.
+    moments
+        Second moments of the features that all neurons share, if they are known already.
+    family
+        What the loss is; its leaves have shape (n_neurons, 1).
+    link
+        The inverse link.
     tilt
-        Gradient of a linear term of each neuron's mean loss, shaped as mask, or None.
+        Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
     """
 
     X: jax.Array
@@ -56,12 +70,14 @@ class Problem:
     offset: jax.Array | None
     total_weight: jax.Array
     mask: jax.Array
-    strength: jax.Array
+    penalty: Penalty
+    unit: jax.Array
     group: jax.Array
     representative: jax.Array
-    family: Family = field(metadata={"static": True})
+    balanced: jax.Array | None
+    moments: jax.Array | None
+    family: Family
     link: InverseLink = field(metadata={"static": True})
-    regularizer: Regularizer = field(metadata={"static": True})
     tilt: jax.Array | None = None
 
     @property
@@ -75,6 +91,11 @@ class Problem:
         return self.X.shape[1]
 
     @property
+    def n_outputs(self) -> int:
+        """Number of linear predictors of a neuron."""
+        return self.family.n_outputs
+
+    @property
     def n_samples(self) -> int:
         """Number of samples, the padding included."""
         return len(self.X) * self.X.shape[2]
@@ -83,8 +104,12 @@ class Problem:
         """Restrict the problem to some neurons, each a group of its own."""
 
         def pick(a):
-            return a if a is None or a.shape[1] == 1 else jnp.take(a, index, axis=1)
+            return a if a is None or a.shape[-2] == 1 else jnp.take(a, index, axis=-2)
 
+        def column(a):
+            return a if a.shape[1] == 1 else jnp.take(a, index, axis=1)
+
+        each = jnp.arange(self.n_outputs * index.size)
         return replace(
             self,
             y=jnp.take(self.y, index, axis=1),
@@ -92,25 +117,34 @@ class Problem:
             offset=pick(self.offset),
             total_weight=jnp.take(self.total_weight, index),
             mask=jnp.take(self.mask, index, axis=1),
-            strength=pick(self.strength),
-            tilt=None if self.tilt is None else jnp.take(self.tilt, index, axis=1),
-            group=jnp.arange(index.size),
-            representative=jnp.arange(index.size),
+            penalty=jax.tree.map(column, self.penalty),
+            group=each,
+            representative=each,
+            balanced=None if self.balanced is None else column(self.balanced),
+            family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
+            tilt=None if self.tilt is None else column(self.tilt),
         )
 
 
 class Null(NamedTuple):
     """The model without features."""
 
-    intercept: jax.Array  # (n_neurons,)
-    curvature: jax.Array  # mean second derivative of the loss there, (n_neurons,)
+    intercept: jax.Array  # (n_neurons,), or (n_outputs, n_neurons) where there are several
+    curvature: jax.Array  # mean second derivative of the loss there, shaped likewise
     nats: jax.Array  # log-likelihood of all samples per unit of mean loss, (n_neurons,)
     at_bound: jax.Array  # whether the neuron is silent, or always on, (n_neurons,)
 
 
 def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -> jax.Array:
-    """Linear predictor of each neuron and sample of a block, (n_neurons, n_samples)."""
-    eta = theta[:-1].T @ X + theta[-1][:, None]
+    """Linear predictor of each neuron and sample of a block, (n_neurons, n_samples).
+
+    With several outputs (n_outputs, n_neurons, n_samples).
+    """
+    p, n_neurons = len(X), theta.shape[1]
+    by_feature = theta.reshape(p + 1, -1)
+    eta = by_feature[:-1].T @ X + by_feature[-1][:, None]
+    if len(theta) > p + 1:
+        eta = eta.reshape(-1, n_neurons, X.shape[1])
     return eta if offset is None else eta + offset
 
 
@@ -146,12 +180,32 @@ def sample_loss(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def sample_curvature(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
-    """Second derivative of each sample's loss, zero where it is negative."""
+    """Second derivative of each sample's loss, zero where it is negative; shaped like `eta`."""
+    if problem.n_outputs == 1:
+        return jnp.maximum(_bend(problem, eta, y, jnp.ones_like(eta)), 0)
+    curvature = jax.lax.map(
+        lambda k: _bend(problem, eta, y, _only(k, eta))[k], jnp.arange(problem.n_outputs)
+    )
+    return jnp.maximum(curvature, 0)
+
+
+def sample_hessian(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Second derivatives of each sample's loss in its several outputs, (K, K, ...)."""
+    outputs = jnp.arange(problem.n_outputs)
+    return jax.lax.map(lambda k: _bend(problem, eta, y, _only(k, eta)), outputs)
+
+
+def _bend(problem: Problem, eta: jax.Array, y: jax.Array, tangent: jax.Array) -> jax.Array:
+    """Change of the slope of each sample's loss along a tangent."""
 
     def slope(eta):
         return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
 
-    return jnp.maximum(jax.jvp(slope, (eta,), (jnp.ones_like(eta),))[1], 0)
+    return jax.jvp(slope, (eta,), (tangent,))[1]
+
+
+def _only(k: jax.Array, eta: jax.Array) -> jax.Array:
+    return jnp.zeros_like(eta).at[k].set(1)
 
 
 def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
@@ -165,9 +219,30 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     return loss if problem.tilt is None else loss + jnp.sum(problem.tilt * theta, axis=0)
 
 
+def penalty(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Penalty of each neuron."""
+    return problem.penalty.value(theta[: -problem.n_outputs] / problem.unit)
+
+
+def proximal_step(problem: Problem, theta: jax.Array, step: jax.Array) -> jax.Array:
+    """Minimiser over `w` of `|w - theta|^2 / (2 step) + penalty(w)`, step (n_neurons,)."""
+    features = slice(0, -problem.n_outputs)
+    coef = theta[features] / problem.unit
+    shrunk = problem.penalty.prox(coef, step[None] / problem.unit**2)
+    # A coefficient that is kept as it is must not move by the rounding of its units.
+    kept = jnp.where(shrunk == coef, theta[features], shrunk * problem.unit)
+    return theta.at[features].set(kept)
+
+
+def penalty_curvature(problem: Problem) -> jax.Array | None:
+    """Second derivatives of the penalty where they are constant, (1 or p, 1 or n_neurons)."""
+    curvature = problem.penalty.curvature
+    return None if curvature is None else curvature / problem.unit**2
+
+
 def penalized_loss(problem: Problem, theta: jax.Array) -> jax.Array:
     """Mean loss of each neuron plus its penalty."""
-    return mean_loss(problem, theta) + problem.regularizer.penalty(theta[:-1], problem.strength)
+    return mean_loss(problem, theta) + penalty(problem, theta)
 
 
 def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -176,74 +251,126 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
     def block(X, y, weights, offset):
         eta = linear_predictor(theta, X, offset)
         loss, pull = jax.vjp(lambda e: sample_loss(problem, e, y), eta)
-        (residual,) = pull(jnp.broadcast_to(weights, eta.shape))
+        (residual,) = pull(jnp.broadcast_to(weights, loss.shape))
+        residual = residual.reshape(-1, X.shape[1])
         gradient = jnp.concatenate([X @ residual.T, residual.sum(axis=1)[None]])
-        return jnp.sum(weights * loss, axis=1), gradient
+        return jnp.sum(weights * loss, axis=1), gradient.reshape(theta.shape)
 
     loss, gradient = walk(problem, block)
     n = problem.total_weight
-    penalty, pull = jax.vjp(
-        lambda coef: problem.regularizer.penalty(coef, problem.strength), theta[:-1]
-    )
-    (slope,) = pull(jnp.ones_like(penalty))
-    loss, gradient = loss / n + penalty, (gradient / n[None]).at[:-1].add(slope)
+    cost, pull = jax.vjp(lambda theta: penalty(problem, theta), theta)
+    (slope,) = pull(jnp.ones_like(cost))
+    value, gradient = loss / n + cost, gradient / n[None] + slope
     if problem.tilt is not None:
-        loss, gradient = loss + jnp.sum(problem.tilt * theta, axis=0), gradient + problem.tilt
-    return loss, gradient * problem.mask
+        value, gradient = value + jnp.sum(problem.tilt * theta, axis=0), gradient + problem.tilt
+    return value, gradient * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:
-    """Weighted second moments of the features and the intercept's ones, (p + 1, p + 1)."""
+    """Weighted second moments of the features and the intercept's ones, (p + 1, p + 1).
+
+    Weights (1, n_samples) of a block give one matrix, weights (m, 1, n_samples) m of them.
+    """
 
     def block(X, y, weights, offset):
-        v = sample_weights(X, y, weights, offset)
-        weighted = v * X
-        return X @ weighted.T, weighted.sum(axis=1), v.sum()
+        return moments(X, sample_weights(X, y, weights, offset))
 
     return border_moments(*walk(problem, block))
 
 
+def moments(X: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Weighted second moments of a block's features, their sums, and that of the weights."""
+    if weights.ndim == 3:
+        return jax.lax.map(lambda some: moments(X, some), weights)
+    weighted = weights * X
+    return X @ weighted.T, weighted.sum(axis=1), weights.sum()
+
+
 def border_moments(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.Array:
     """Add the moments of the intercept's ones to those of the features."""
-    top = jnp.concatenate([features, border[:, None]], axis=1)
-    bottom = jnp.append(border, corner)[None]
-    return jnp.concatenate([top, bottom])
+    top = jnp.concatenate([features, border[..., None]], axis=-1)
+    bottom = jnp.concatenate([border, corner[..., None]], axis=-1)
+    return jnp.concatenate([top, bottom[..., None, :]], axis=-2)
 
 
 def null_model(problem: Problem) -> Null:
     """Fit the intercepts alone."""
     n = problem.total_weight
-    mean = walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=1)) / n
+    mean = _mean_observation(problem)
     low, high = problem.family.mean_bounds
     # A neuron whose mean is at a bound (silent, or always on) starts where the bound is at most
     # a small part of a nat away, and stays finite.
     room = jnp.maximum(1e-4 / n, 4 * jnp.finfo(n.dtype).eps if high < jnp.inf else 0)
+    room = room.reshape((1,) * (mean.ndim - 1) + (-1,))
     inside = jnp.clip(mean, low + room, high - room)
-    free = problem.mask[-1]
+    at_bound = jnp.any((inside != mean).reshape(-1, n.size), axis=0)
+    free = problem.mask[-problem.n_outputs :].reshape(mean.shape)
     intercept = free * problem.link.predictor(inside)
     nats = n * problem.family.precision(_null_scale(problem, inside))
     nats = jnp.broadcast_to(nats, n.shape)
     if problem.offset is None:
-        curvature = _positive(sample_curvature(problem, intercept, inside))
-        return Null(intercept, curvature, nats, inside != mean)
+        # The curvature of classes is that of any observation.
+        y = inside[:, None] if inside.ndim == 1 else jnp.zeros_like(n)[:, None]
+        curvature = sample_curvature(problem, intercept[..., None], y)[..., 0]
+        return Null(intercept, _positive(curvature), nats, at_bound)
+    intercept, curvature = _null_with_offset(problem, intercept, free)
+    return Null(intercept, curvature, nats, at_bound)
+
+
+def _mean_observation(problem: Problem) -> jax.Array:
+    """Mean of each neuron's observations, or the share of each class; shaped as in `Null`."""
+    n, n_outputs = problem.total_weight, problem.n_outputs
+    if n_outputs == 1:
+        return walk(problem, lambda X, y, w, offset: jnp.sum(w * y, axis=1)) / n
+
+    def block(X, y, weights, offset):
+        chosen = jax.nn.one_hot(y.astype(int), n_outputs, axis=0, dtype=y.dtype)
+        return jnp.sum(weights[None] * chosen, axis=2)
+
+    return walk(problem, block) / n[None]
+
+
+def _null_with_offset(
+    problem: Problem, intercept: jax.Array, free: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Newton's method for the intercepts, and the mean curvature there."""
+    several = intercept.ndim - 1
+    n = problem.total_weight.reshape((1,) * several + (-1,))
 
     def derivatives(intercept):
         def block(X, y, weights, offset):
-            eta = intercept[:, None] + offset
-            slope = jax.grad(lambda e: jnp.sum(weights * sample_loss(problem, e, y)))(
-                jnp.broadcast_to(eta, y.shape)
-            )
-            return slope.sum(axis=1), jnp.sum(weights * sample_curvature(problem, eta, y), axis=1)
+            eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
+            weights = weights.reshape((1,) * several + weights.shape)
+            slope = jax.grad(lambda e: jnp.sum(sample_loss(problem, e, y)))(eta)
+            curvature = sample_curvature(problem, eta, y)
+            return jnp.sum(weights * slope, axis=-1), jnp.sum(weights * curvature, axis=-1)
 
         slope, curvature = walk(problem, block)
         return slope / n, _positive(curvature / n)
 
     def newton(_, intercept):
         slope, curvature = derivatives(intercept)
-        return intercept - free * jnp.clip(slope / curvature, -4.0, 4.0)
+        # Classes that step each by itself go up to twice as far together.
+        step = slope / curvature / (1 + several)
+        return intercept - free * jnp.clip(step, -4.0, 4.0)
 
     intercept = jax.lax.fori_loop(0, 30, newton, intercept)
-    return Null(intercept, derivatives(intercept)[1], nats, inside != mean)
+    return intercept, derivatives(intercept)[1]
+
+
+def without_features(problem: Problem, null: Null) -> jax.Array:
+    """Parameters of the null model, shaped like `theta`."""
+    intercept = null.intercept.reshape(problem.n_outputs, -1)
+    return jnp.zeros_like(problem.mask).at[-problem.n_outputs :].set(intercept)
+
+
+def centered(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Take from the balanced features' parameters their mean over the classes."""
+    if problem.balanced is None:
+        return theta
+    by_output = theta.reshape(-1, problem.n_outputs, theta.shape[1])
+    mean = problem.balanced[:, None] * by_output.mean(axis=1, keepdims=True)
+    return (by_output - mean).reshape(theta.shape)
 
 
 def _null_scale(problem: Problem, mean: jax.Array) -> jax.Array | float:

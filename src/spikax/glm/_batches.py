@@ -23,18 +23,19 @@ class Memory(NamedTuple):
     X: np.ndarray  # a sample of them, (N_KEPT, n_features)
     y: np.ndarray  # (N_KEPT, n_neurons)
     weight: np.ndarray  # (N_KEPT, n_neurons)
-    offset: np.ndarray  # (N_KEPT, n_neurons)
+    offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
 
 
-def empty(data: Data, units: Units, dtype) -> Memory:
+def empty(data: Data, units: Units, n_outputs: int, dtype) -> Memory:
     """Remember nothing."""
     n_neurons = data.y.shape[1]
-    theta = np.zeros((data.X.shape[1] + 1, n_neurons), dtype)
+    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons), dtype)
+    offset = np.zeros((N_KEPT, n_outputs * n_neurons))
     kept = np.zeros((N_KEPT, n_neurons))
     X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
     total = np.zeros(n_neurons)
     past = Past(theta, theta)  # pyright: ignore[reportArgumentType]
-    return Memory(units, past, total, total, 0, X, kept, kept, kept)
+    return Memory(units, past, total, total, 0, X, kept, kept, offset)
 
 
 def joined(memory: Memory, data: Data) -> Data:
@@ -43,8 +44,7 @@ def joined(memory: Memory, data: Data) -> Data:
     weight = np.broadcast_to(data.weight, data.y.shape)
     offset = None
     if data.offset is not None or memory.offset.any():
-        offset = np.zeros(data.y.shape) if data.offset is None else data.offset
-        offset = np.vstack([memory.offset, np.broadcast_to(offset, data.y.shape)])
+        offset = np.vstack([memory.offset, _offset(memory, data)])
     return data._replace(
         X=np.vstack([memory.X, data.X]),
         y=np.vstack([memory.y, data.y]),
@@ -60,14 +60,13 @@ def remember(memory: Memory, data: Data, **found: Any) -> Memory:
     Vitter (1985), "Random sampling with a reservoir", ACM Trans. Math. Softw. 11, algorithm R.
     """
     weight = np.broadcast_to(data.weight, data.y.shape)
-    offset = np.zeros((1, 1)) if data.offset is None else data.offset
     counted = np.flatnonzero((weight > 0).any(axis=1))
     order = memory.n_seen + np.arange(len(counted))
     chance = np.random.default_rng(memory.n_seen).uniform(size=len(counted))
     place = np.where(order < N_KEPT, order, (chance * (order + 1)).astype(int))
     rows, place = counted[place < N_KEPT], place[place < N_KEPT]
     kept = memory.X.copy(), memory.y.copy(), memory.weight.copy(), memory.offset.copy()
-    new = data.X, data.y, weight, np.broadcast_to(offset, data.y.shape)
+    new = data.X, data.y, weight, _offset(memory, data)
     for old, array in zip(kept, new, strict=True):
         old[place] = array[rows]
     return memory._replace(
@@ -76,3 +75,8 @@ def remember(memory: Memory, data: Data, **found: Any) -> Memory:
         **dict(zip(("X", "y", "weight", "offset"), kept, strict=True)),
         **found,
     )
+
+
+def _offset(memory: Memory, data: Data) -> np.ndarray:
+    offset = 0.0 if data.offset is None else data.offset
+    return np.broadcast_to(offset, (len(data.X), memory.offset.shape[1]))

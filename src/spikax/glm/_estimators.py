@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from spikax import _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble, measure_batch
 from spikax._errors import unknown_name
-from spikax._inputs import Data, Layout
+from spikax._inputs import CoefficientShape, Data, Layout, Outputs
 from spikax._time_series import TimeSeries
 from spikax.fit import (
     Past,
@@ -24,10 +24,10 @@ from spikax.fit import (
     update_on_batch,
 )
 from spikax.glm import _batches
-from spikax.glm._prediction import mean_of, sample_scores
+from spikax.glm._prediction import by_output, mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
-from spikax.links import InverseLink
-from spikax.observation_models import SCORE_TYPES, ObservationModel
+from spikax.links import LOG_SOFTMAX, InverseLink
+from spikax.observation_models import SCORE_TYPES, Dispersed, ObservationModel, with_scale
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -56,12 +56,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
         coefficient (n_features, n_neurons), or a container of these structured like `X`. The loss
@@ -145,7 +147,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         tags.target_tags.single_output = self._single
         # The default score is a log-likelihood, not an R2 that could be called poor.
         tags.regressor_tags.poor_score = True
-        tags.target_tags.positive_only = self.observation_model in ("Poisson", "Gamma")
+        positive = ("Poisson", "Gamma", "NegativeBinomial")
+        tags.target_tags.positive_only = self.observation_model in positive
         return tags
 
     def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
@@ -187,7 +190,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        data = self._data(X, y, parts, sample_weight, offset)
+        data = self._data(X, y, parts, sample_weight, offset, afresh=True)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             problem, units, result = self._solve(data, parts, solver, init_params)
         if np.any(result.rounding > 0.01):
@@ -199,22 +202,27 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.__dict__.pop("coef_", None)
         self.__dict__.pop("_memory", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(result.outcome.theta.astype(float)), data)
+        self._set_parameters(result.outcome.theta, units, data)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
-        used = np.count_nonzero(result.outcome.theta[:-1], axis=0) + self.fit_intercept
+        used = self._n_used(result.outcome.theta)
         dof = np.asarray(problem.total_weight, float) - used
         scale = np.ones(n_neurons)
         if result.pearson is not None:
             scale = result.pearson.astype(float) / np.where(dof > 0, dof, np.nan)
+        if result.scale is not None:
+            scale = result.scale.astype(float)
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
+        family = parts.model.family
+        estimated = isinstance(family, Dispersed) and family.estimate
         warn_about_neurons(
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
+            (scale == 0) & estimated,
             np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
         return self
@@ -302,10 +310,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         self._features(X)
         data = self._data(X, y, parts, sample_weight, offset)
-        if data.y.shape[1] != np.size(self.intercept_):
+        n_neurons = np.size(self.scale_)
+        if data.y.shape[1] != n_neurons:
             raise ValueError(
-                f"y has {data.y.shape[1]} neurons, the model was fitted to "
-                f"{np.size(self.intercept_)}."
+                f"y has {data.y.shape[1]} neurons, the model was fitted to {n_neurons}."
             )
         eta = self._predictor(data.X, offset)
         samples = sample_scores(
@@ -351,7 +359,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         matrix, layout = self._features(feedforward_input)
         rate = mean_of(parts.link, self._predictor(matrix, None))
         missing = np.isnan(rate)
-        drawn = parts.model.sample_generator(random_key, np.where(missing, 0, rate), self.scale_)
+        family = with_scale(parts.model.family, self.scale_)
+        drawn = family.sample(random_key, jnp.where(missing, 0, rate), self.scale_)
         sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
         return self._like_features(sample, layout), self._like_features(rate, layout)
 
@@ -391,7 +400,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         coef, intercept = self._stacked(params, "params", data, jnp)
         valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
         rows, observed = (np.where(np.isnan(a), 0, a) for a in (data.X, data.y))
-        eta = jnp.asarray(rows) @ coef + intercept[None]
+        eta = by_output(jnp.asarray(rows) @ coef + intercept[None], parts.model.family)
         loss = parts.model.family.loss(eta, jnp.asarray(observed, eta.dtype), parts.link)
         return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
 
@@ -418,8 +427,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
-        coef, intercept = units.to_user(np.asarray(null_parameters(problem), float))
-        return self._shaped(coef, intercept, data)
+        return self._shaped(null_parameters(problem), units, data)
 
     def initialize_optimizer_and_state(self, init_params, X, y):
         """Prepare `update` for batches like this one.
@@ -443,6 +451,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             If shapes or values are wrong.
         """
         parts = self._parts()
+        _check_batches(parts.model.family)
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
@@ -490,7 +499,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         theta = np.asarray(theta, float)
         self.__dict__.pop("_memory", None)
         samples = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
-        self._keep(X, y, data, units, theta, samples, None)
+        self._keep(X, y, data, units, theta, samples, parts.model.family, None)
         return (self.coef_, self.intercept_), _BatchState(units, state)
 
     def partial_fit(self, X, y, sample_weight=None, offset=None):
@@ -551,6 +560,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         997.0
         """
         parts = self._parts()
+        _check_batches(parts.model.family)
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         memory = self.__dict__.get("_memory")
         if memory is not None:
@@ -564,12 +574,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         memory, outcome = self._renew(data, parts, solver, memory)
         self._memory = memory
         theta = outcome.theta.astype(float)
-        self._keep(X, y, data, memory.units, theta, memory.total, memory.pearson)
+        family = parts.model.family
+        self._keep(X, y, data, memory.units, theta, memory.total, family, memory.pearson)
         self.solver_state_ = solver_state(outcome, self._single)
         self.n_iter_ = int(np.max(outcome.n_steps))
         warn_about_neurons(
             outcome.status,
             memory.total == 0,
+            np.zeros(n_neurons, bool),
             np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
         return self
@@ -577,10 +589,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _renew(self, data: Data, parts: _Parts, solver, memory):
         """Fit a batch together with what is remembered, and remember it."""
         rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
-        units = measure_batch(data.X, rows, self.fit_intercept, known)
+        _, penalty = self._penalty(data, parts)
+        ties = penalty.ties(data.layout.n_features)
+        units = measure_batch(data.X, rows, self.fit_intercept, ties, known)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             dtype = jnp.result_type(float)
-            memory = _batches.empty(data, units, dtype) if memory is None else memory
+            if memory is None:
+                memory = _batches.empty(data, units, parts.model.family.n_outputs, dtype)
             problem, _ = self._problem(_batches.joined(memory, data), parts, units)
             past = Past(*(a.astype(dtype) for a in memory.past))
             outcome, past, pearson = jax.device_get(
@@ -591,13 +606,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         memory = _batches.remember(memory, data, units=units, past=past, pearson=pearson)
         return memory, outcome
 
-    def _keep(self, X, y, data: Data, units: Units, theta, samples, pearson) -> None:
+    def _keep(self, X, y, data: Data, units: Units, theta, samples, family: Any, pearson) -> None:
         """Set what every way of going over batches finds."""
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
-        self._set_parameters(*units.to_user(theta), data)
-        dof = samples - (np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept)
-        scale = np.ones(dof.shape)
+        self._set_parameters(theta, units, data)
+        dof = samples - self._n_used(theta)
+        scale = np.full(dof.shape, family.scale if isinstance(family, Dispersed) else 1.0)
         if pearson is not None:
             scale = pearson / np.where(dof > 0, dof, np.nan)
         self.dof_resid_ = dof[0] if self._single else dof
@@ -633,40 +648,68 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         _npz.write(filename, self)
 
-    def _parts(self) -> _Parts:
+    def _check_fit_intercept(self) -> None:
         if not isinstance(self.fit_intercept, bool | np.bool_):
             raise TypeError(f"fit_intercept must be True or False, got {self.fit_intercept!r}.")
-        model = observation_models.resolve(self.observation_model)
-        link = self.inverse_link_function
-        return _Parts(
-            model,
-            links.resolve(model.family.default_link if link is None else link),
-            regularizer.resolve(self.regularizer),
-        )
 
-    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> Data:
+    def _parts(self) -> _Parts:
+        self._check_fit_intercept()
+        model = observation_models.resolve(self.observation_model)
+        if model.family.n_outputs > 1:
+            raise ValueError(
+                f"observation_model {model.family!r} has several linear predictors for a neuron: "
+                "use ClassifierGLM or ClassifierPopulationGLM."
+            )
+        link = self.inverse_link_function
+        link = links.resolve(model.family.default_link if link is None else link)
+        if link == LOG_SOFTMAX:
+            raise ValueError(
+                "inverse_link_function 'log_softmax' is that of ClassifierGLM and "
+                f"ClassifierPopulationGLM; use {model.family.default_link!r} here."
+            )
+        return _Parts(model, link, regularizer.resolve(self.regularizer))
+
+    def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
+        """Check samples; `afresh` takes nothing of `y` from an earlier fit for granted."""
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} requires y to be passed, but the target y is None."
             )
-        return _inputs.samples(X, y, sample_weight, offset, parts.model.family, self._single)
+        return _inputs.samples(
+            X, y, sample_weight, offset, parts.model.family, self._single, self._n_classes
+        )
+
+    @property
+    def _n_classes(self) -> int | None:
+        return None
+
+    def _outputs(self, n_neurons: int) -> Outputs:
+        return Outputs(n_neurons, self._n_classes, self._single)
+
+    def _n_used(self, theta: np.ndarray) -> np.ndarray:
+        """Count the parameters that the data determine, (n_neurons,)."""
+        return np.count_nonzero(theta[:-1], axis=0) + self.fit_intercept
+
+    def _penalty(self, data: Data, parts: _Parts):
+        """Check the mask of features, and build the penalty of the strength."""
+        outputs = self._outputs(data.y.shape[1])
+        mask = _inputs.feature_mask(self.feature_mask, data.layout, outputs)
+        shape = CoefficientShape(data.layout, outputs, mask)
+        return mask, parts.regularizer.penalty(self.regularizer_strength, shape)
 
     def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
-        n_neurons = data.y.shape[1]
+        mask, penalty = self._penalty(data, parts)
         return assemble(
             data.X,
             data.y,
             valid=data.valid,
             weights=data.weights,
             offset=data.offset,
-            mask=_inputs.feature_mask(self.feature_mask, data.layout, n_neurons, self._single),
-            strength=_inputs.strengths(
-                self.regularizer_strength, data.layout, n_neurons, self._single
-            ),
+            mask=mask,
+            penalty=penalty,
             fit_intercept=self.fit_intercept,
             family=parts.model.family,
             link=parts.link,
-            regularizer=parts.regularizer,
             units=units,
         )
 
@@ -678,22 +721,27 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return problem, units, jax.device_get(fit_population(problem, solver, theta))
 
     def _stacked(self, params, argument: str, data: Data, xp: Any = np):
-        """Bring (coef, intercept) to (n_features, n_neurons) and (n_neurons,), checked."""
-        n_neurons = data.y.shape[1]
-        return _inputs.parameters(params, argument, data.layout, n_neurons, self._single, xp)
+        """Bring (coef, intercept) to (n_features, n_columns) and (n_columns,), checked."""
+        outputs = self._outputs(data.y.shape[1])
+        return _inputs.parameters(params, argument, data.layout, outputs, xp)
 
     def _theta(self, params, argument: str, data: Data, units: Units) -> Any:
         theta = units.from_user(*self._stacked(params, argument, data))
-        return theta.astype(jnp.result_type(float))
+        return theta.reshape(-1, data.y.shape[1]).astype(jnp.result_type(float))
 
-    def _shaped(self, coef: np.ndarray, intercept: np.ndarray, data: Data):
+    def _shaped(self, theta: Any, units: Units, data: Data):
+        """Bring a problem's parameters to the user's units and shapes."""
+        columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
+        coef, intercept = units.to_user(columns)
+        outputs = self._outputs(data.y.shape[1])
         # As precise as the features: those that are nearly collinear need every digit.
         dtype = np.result_type(data.X.dtype, jnp.result_type(float))
-        coef = (coef[:, 0] if self._single else coef).astype(dtype)
-        return data.layout.split(coef), intercept.astype(dtype)
+        coef = outputs.restored(coef.astype(dtype))
+        intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
+        return data.layout.split(coef), intercept
 
-    def _set_parameters(self, coef: np.ndarray, intercept: np.ndarray, data: Data) -> None:
-        self.coef_, self.intercept_ = self._shaped(coef, intercept, data)
+    def _set_parameters(self, theta: Any, units: Units, data: Data) -> None:
+        self.coef_, self.intercept_ = self._shaped(theta, units, data)
 
     def _remember_features(self, X, layout: Layout) -> None:
         self.n_features_in_ = layout.n_features
@@ -715,9 +763,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return matrix, layout
 
     def _predictor(self, matrix: np.ndarray, offset) -> np.ndarray:
-        coef = np.concatenate(jax.tree_util.tree_leaves(self.coef_)).reshape(matrix.shape[1], -1)
-        eta = matrix @ coef + self.intercept_
-        added = _inputs.offsets(offset, *eta.shape)
+        outputs = self._outputs(np.size(self.scale_))
+        coef = outputs.columns(np.concatenate(jax.tree_util.tree_leaves(self.coef_)))
+        eta = matrix @ coef + outputs.columns(self.intercept_)
+        added = _inputs.offsets(offset, len(eta), outputs)
         if added is None:
             return eta
         _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
@@ -746,12 +795,14 @@ class GLM(PopulationGLM):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", or an observation model.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
     regularizer
-        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is no penalty.
+        "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or a regularizer; None is no
+        penalty.
     regularizer_strength
         Strength of the penalty: a scalar (None is 1.0), one per coefficient (n_features,), or a
         container of these structured like `X`.
@@ -796,6 +847,14 @@ class GLM(PopulationGLM):
 def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
     per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
     return float(np.average(per_sample, weights=weights))
+
+
+def _check_batches(family: Any) -> None:
+    if isinstance(family, Dispersed) and family.estimate:
+        raise ValueError(
+            "The scale of a negative binomial is estimated from all samples: use fit, or give "
+            "it a number to go through batches."
+        )
 
 
 def _columns(y):

@@ -77,19 +77,26 @@ def solver_state(outcome: Outcome, single: bool) -> SolverState:
     return SolverState(SolverStats(*stats), int(outcome.n_passes))
 
 
-def warn_about_neurons(status: np.ndarray, empty: np.ndarray, names: np.ndarray) -> None:
+def warn_about_neurons(
+    status: np.ndarray, empty: np.ndarray, poisson: np.ndarray, names: np.ndarray
+) -> None:
     """Warn once about all neurons whose fit needs a look."""
     found = []
     if empty.any():
         found.append(f"{_listed(names[empty])} have no sample that counts: they were not fitted")
+    poisson = poisson & ~empty & (status == Status.CONVERGED)
+    if poisson.any():
+        found.append(
+            f"{_listed(names[poisson])} vary no more than Poisson: their scale is estimated as 0"
+        )
     for value, advice in ADVICE.items():
         affected = (status == value) & ~empty
         if affected.any():
             found.append(f"{_listed(names[affected])} {advice}")
     if found:
+        n_affected = np.sum((status != Status.CONVERGED) | empty | poisson)
         warnings.warn(
-            f"{np.sum((status != Status.CONVERGED) | empty)} of {status.size} neurons need a "
-            f"look: {'; '.join(found)}.",
+            f"{n_affected} of {status.size} neurons need a look: {'; '.join(found)}.",
             RuntimeWarning,
             stacklevel=3,
         )

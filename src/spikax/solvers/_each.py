@@ -6,14 +6,21 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, null_model, penalized_loss, value_and_grad
-from spikax.regularizer import UnRegularized
+from spikax.problem import (
+    Problem,
+    null_model,
+    penalized_loss,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
 
 
 class Algorithm(Protocol):
-    """Steps of a library's for one neuron, whose parameters have shape (n_features + 1,).
+    """Steps of a library's for one neuron, whose parameters are a vector.
 
     An algorithm is a frozen dataclass, and static.
     """
@@ -80,9 +87,10 @@ class EachNeuron:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
         # A gradient is a mean over samples: below this it is rounding.
-        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(null.curvature)
+        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 
         def fit(neuron, theta, tol):
@@ -113,7 +121,7 @@ class EachNeuron:
         # What a library calls success looks at steps and losses: the residual decides.
         residual = proximal_residual(problem, theta)
         away = null.at_bound
-        if problem.regularizer.smooth:
+        if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
             away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
@@ -149,9 +157,8 @@ def objective(theta: jax.Array, problem: Problem) -> jax.Array:
 
 def proximal_residual(problem: Problem, theta: jax.Array) -> jax.Array:
     """Norm of each neuron's gradient, or of its proximal step of unit length."""
-    if problem.regularizer.smooth:
+    if problem.penalty.smooth:
         return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
-    smooth = replace(problem, regularizer=UnRegularized())
-    ahead = theta - value_and_grad(smooth, theta)[1]
-    coef = problem.regularizer.prox(ahead[:-1], problem.strength, 1.0)
-    return jnp.linalg.norm(theta - ahead.at[:-1].set(coef), axis=0)
+    ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
+    step = jnp.ones(problem.n_neurons, theta.dtype)
+    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0)

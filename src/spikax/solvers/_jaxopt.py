@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem
-from spikax.regularizer import UnRegularized
+from spikax.problem import Problem, proximal_step
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers._each import objective, proximal_residual
 
 _COMMON = ("stepsize", "maxls", "decrease_factor")
@@ -89,7 +89,7 @@ def _method(algorithm: Jaxopt, problem: Problem):
 
     def loss(theta, data):
         if not algorithm.needs_smooth:
-            data = replace(data, regularizer=UnRegularized())
+            data = replace(data, penalty=NO_PENALTY)
         return objective(theta, data)
 
     # When to stop is not left to it.
@@ -97,8 +97,7 @@ def _method(algorithm: Jaxopt, problem: Problem):
     if not algorithm.needs_smooth:
 
         def prox(theta, data, step):
-            coef = data.regularizer.prox(theta[:-1, None], data.strength, step)
-            return jnp.append(coef[:, 0], theta[-1])
+            return proximal_step(data, theta[:, None], jnp.asarray(step)[None])[:, 0]
 
         arguments["prox"] = prox
     return getattr(jaxopt, algorithm.name)(loss, **arguments, **dict(algorithm.options))

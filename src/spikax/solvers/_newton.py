@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, null_model, value_and_grad
+from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
@@ -48,7 +48,7 @@ class Newton:
         """Minimise from `theta`, or from the model without features."""
         null = null_model(problem)
         if theta is None:
-            theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+            theta = without_features(problem, null)
 
         def unfinished(point):
             return jnp.any(~point.done & ~point.stuck & (point.n_steps < self.maxiter))

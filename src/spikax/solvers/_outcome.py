@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Null, Problem, linear_predictor, penalized_loss, walk
+from spikax.problem import Null, Problem, centered, linear_predictor, penalized_loss, walk
 
 
 class Status(IntEnum):
@@ -22,7 +22,7 @@ class Status(IntEnum):
 class Outcome(NamedTuple):
     """What a solver found, neuron by neuron."""
 
-    theta: jax.Array  # parameters, (n_features + 1, n_neurons)
+    theta: jax.Array  # parameters, shaped as `Problem` says
     value: jax.Array  # penalised mean loss, (n_neurons,)
     n_steps: jax.Array  # accepted steps, (n_neurons,)
     status: jax.Array  # a `Status`, (n_neurons,)
@@ -39,9 +39,12 @@ def runs_away(
     if problem.link.name == "identity":
         return jnp.zeros(value.shape, bool)
 
+    towards = centered(problem, towards)
+
     def block(X, y, weights, offset):
-        movement = linear_predictor(towards, X, None)
-        return jnp.max(jnp.abs(movement) * (weights > 0), axis=1)
+        movement = jnp.abs(linear_predictor(towards, X, None))
+        movement = movement if movement.ndim == 2 else movement.max(axis=0)
+        return jnp.max(movement * (weights > 0), axis=1)
 
     def far_ahead(reach):
         ahead = penalized_loss(problem, theta + (10 / reach)[None] * towards)

@@ -15,6 +15,7 @@ from spikax.regularizer import Regularizer
 from spikax.solvers import _jaxopt, _optax, _optimistix
 from spikax.solvers._each import EachNeuron
 from spikax.solvers._newton import Newton
+from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
 from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
@@ -95,7 +96,7 @@ def _add(spec: SolverSpec) -> None:
     _SPECS.setdefault(spec.algorithm, {})[spec.backend] = spec
 
 
-for _kind in (WhitenedLBFGS, Newton):
+for _kind in (WhitenedLBFGS, Newton, ProximalQuasiNewton):
     _add(_of_class(_kind.__name__, "spikax", _kind))
 for _backend, _adapter in (("jaxopt", _jaxopt), ("optimistix", _optimistix), ("optax", _optax)):
     for _name in _adapter.OPTIONS:
@@ -386,7 +387,7 @@ def make_solver(
         If the solver or an argument is unknown, or the solver cannot handle the regularizer.
     """
     if name is None:
-        name = "WhitenedLBFGS" if regularizer.smooth else "ProximalGradient"
+        name = "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"
     spec = get_solver(name)
     if spec.needs_smooth and not regularizer.smooth:
         able = [a for a, s in _SPECS.items() if any(not x.needs_smooth for x in s.values())]

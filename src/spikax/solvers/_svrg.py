@@ -7,8 +7,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Null, Problem, null_model, penalized_loss, value_and_grad
-from spikax.regularizer import UnRegularized
+from spikax.problem import (
+    Null,
+    Problem,
+    null_model,
+    penalized_loss,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers._line_search import choose
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import SharedWhitening, shared_whitening
@@ -146,7 +154,7 @@ class _State(NamedTuple):
 def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> Outcome:
     null = null_model(problem)
     if theta is None:
-        theta = jnp.zeros_like(problem.mask).at[-1].set(null.intercept)
+        theta = without_features(problem, null)
     whitening = shared_whitening(problem, null.intercept, null.curvature)
     size = min(solver.batch_size, problem.n_samples)
     n_batches = max(10, math.ceil(problem.n_samples / size))
@@ -187,7 +195,7 @@ def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> 
     )
     state = jax.lax.while_loop(unfinished, epoch, start)
     away = null.at_bound
-    if problem.regularizer.smooth:
+    if problem.penalty.smooth:
         towards = -whitening.to_parameters(whitening.pull_back(state.slope))
         away |= runs_away(problem, null, state.theta, state.value, towards)
     status = jnp.select(
@@ -235,7 +243,7 @@ def _decrement(null: Null, whitening: SharedWhitening, slope: jax.Array) -> jax.
 def _smooth_part(solver, problem: Problem) -> Problem:
     if solver.needs_smooth:
         return problem
-    return replace(problem, regularizer=UnRegularized())
+    return replace(problem, penalty=NO_PENALTY)
 
 
 def _evaluate(solver, problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -250,7 +258,8 @@ def _batch(problem: Problem, key: jax.Array, size: int) -> Problem:
     rows = jax.random.randint(key, (size,), 0, problem.n_samples)
 
     def pick(array):
-        return None if array is None else array[rows // block, :, rows % block].T[None]
+        drawn = None if array is None else array[rows // block, ..., rows % block]
+        return None if drawn is None else jnp.moveaxis(drawn, 0, -1)[None]
 
     return replace(
         problem,
@@ -278,8 +287,7 @@ def _step(
         whitened = step * reference.whitening.pull_back(slope)
         return theta - reference.whitening.to_parameters(whitened), jnp.zeros_like(theta)
     ahead = theta - step * slope
-    coef = problem.regularizer.prox(ahead[:-1], problem.strength, step)
-    behind = ahead.at[:-1].set(coef)
+    behind = proximal_step(problem, ahead, reference.step)
     return behind, (ahead - behind) / step
 
 

@@ -3,8 +3,11 @@
 With `G` the Gram matrix of the features that a group of neurons shares, `c` a neuron's curvature
 and `t S` its ridge term, `c G + t S` is factored for all neurons at once: `B = G + S = C C'`, and
 `C^-1 G C^-T = Q diag(share) Q'` give `c G + t S = C Q diag(c share + t (1 - share)) Q' C'`.
+Of a neuron with several outputs each is whitened as a neuron would be, and its own Hessian is that
+of all together.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,12 +16,17 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from spikax.problem import (
+    Null,
     Problem,
     along,
     border_moments,
+    centered,
     gram,
     linear_predictor,
+    moments,
+    penalty_curvature,
     sample_curvature,
+    sample_hessian,
 )
 
 
@@ -37,23 +45,37 @@ class OwnWhitening(NamedTuple):
 
 
 class SharedWhitening(NamedTuple):
-    """Such maps, equal up to a scale for the neurons of a group."""
+    """Such maps, equal up to a scale for the outputs of a group."""
 
     factor: jax.Array  # (n_groups, p + 1, p + 1)
-    group: jax.Array  # index of each neuron's factor, (n_neurons,)
-    scale: jax.Array  # of the whitened coordinates, (p + 1, n_neurons)
+    group: jax.Array  # index of each output's factor, (n_outputs n_neurons,)
+    scale: jax.Array  # of the whitened coordinates, (p + 1, n_outputs n_neurons)
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
         """Map a step from whitened coordinates to parameters."""
-        return _by_group(self.factor, self.group, self.scale * whitened)
+        by_output = self.scale * whitened.reshape(self.scale.shape)
+        return _by_group(self.factor, self.group, by_output).reshape(whitened.shape)
 
     def pull_back(self, gradient: jax.Array) -> jax.Array:
         """Map a gradient from parameters to whitened coordinates."""
-        return self.scale * _by_group(jnp.swapaxes(self.factor, 1, 2), self.group, gradient)
+        by_output = gradient.reshape(self.scale.shape)
+        by_output = _by_group(jnp.swapaxes(self.factor, 1, 2), self.group, by_output)
+        return (self.scale * by_output).reshape(gradient.shape)
 
-    def neurons(self, index: jax.Array) -> OwnWhitening:
-        """Give some neurons maps of their own."""
-        return OwnWhitening(self.factor[self.group[index]] * self.scale.T[index, None, :])
+    def neurons(self, problem: Problem, index: jax.Array) -> OwnWhitening:
+        """Give some neurons, whose problem is `problem`, maps of their own."""
+        n_outputs = problem.n_outputs
+        if n_outputs == 1:
+            return OwnWhitening(self.factor[self.group[index]] * self.scale.T[index, None, :])
+        output = jnp.arange(n_outputs)
+        at = output[:, None] * (self.group.size // n_outputs) + index[None]
+        blocks = self.factor[self.group[at]] * self.scale.T[at][:, :, None, :]
+        shape = (index.size, len(self.scale), n_outputs, len(self.scale), n_outputs)
+        # Indices with a slice between them put their axis, the output, first.
+        factor = jnp.zeros(shape, blocks.dtype).at[:, :, output, :, output].set(blocks)
+        factor = factor.reshape(index.size, n_outputs * len(self.scale), -1)
+        project = jax.vmap(lambda columns: centered(problem, columns), in_axes=2, out_axes=2)
+        return OwnWhitening(jnp.swapaxes(project(jnp.swapaxes(factor, 0, 1)), 0, 1))
 
 
 def _by_group(matrices: jax.Array, group: jax.Array, columns: jax.Array) -> jax.Array:
@@ -72,16 +94,10 @@ def shared_whitening(
     problem: Problem, intercept: jax.Array, curvature: jax.Array
 ) -> SharedWhitening:
     """Whiten with the Gram matrix that all neurons share."""
-    weight = jnp.mean(problem.total_weight)
-
-    def sample_weights(X, y, weights, offset):
-        if offset is not None:
-            eta = jnp.broadcast_to(intercept[:, None] + offset, y.shape)
-            weights = weights * sample_curvature(problem, eta, y) / curvature[:, None]
-        return jnp.mean(weights, axis=0, keepdims=True) / weight
-
-    moments = gram(problem, sample_weights)
-    ridge = _ridge(problem)
+    moments = shared_moments(problem, intercept, curvature)
+    # From here on, what is said of a neuron is said of each of its outputs.
+    curvature = curvature.reshape(-1)
+    free, ridge = (a.reshape(problem.n_features + 1, -1) for a in (problem.mask, _ridge(problem)))
     representative = problem.representative
     amplitude = jnp.max(ridge, axis=0)
     ratio = amplitude / curvature
@@ -91,11 +107,11 @@ def shared_whitening(
     typical = by_group[:, 0] / by_group[:, 1]
 
     def factor(neuron, ratio):
-        mask = problem.mask[:, neuron]
+        mask = free[:, neuron]
         profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask))
-        if problem.regularizer.curvature(problem.strength) is None:
+        if problem.penalty.curvature is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
         # A masked parameter moves by nothing, not by the rounding of a rotation.
@@ -111,6 +127,69 @@ def shared_whitening(
     return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
 
 
+def shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
+    """Average the neurons' Hessians at these intercepts, each divided by its curvature."""
+    if problem.moments is not None:
+        return problem.moments
+    weight = jnp.mean(problem.total_weight)
+
+    def sample_weights(X, y, weights, offset):
+        if offset is not None:
+            eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
+            share = sample_curvature(problem, eta, y) / curvature[..., None]
+            weights = weights * (share if share.ndim == 2 else share.mean(axis=0))
+        return jnp.mean(weights, axis=0, keepdims=True) / weight
+
+    return gram(problem, sample_weights)
+
+
+class SharedCurvature(NamedTuple):
+    """Hessians of the losses: one matrix, times that of each neuron's outputs."""
+
+    moments: jax.Array  # (p + 1, p + 1)
+    outputs: jax.Array  # second derivatives of the loss in the outputs, (K, K, n_neurons)
+
+    def neurons(self, problem: Problem, index: jax.Array) -> jax.Array:
+        """Give some neurons, whose problem is `problem`, Hessians of their own."""
+
+        def one(outputs, mask):
+            return _masked(jnp.kron(self.moments, outputs), mask)
+
+        return jax.vmap(one, (2, 1))(self.outputs[:, :, index], problem.mask)
+
+
+def shared_curvature(problem: Problem, null: Null) -> SharedCurvature:
+    """Take the curvature from the Gram matrix that all neurons share."""
+    moments = shared_moments(problem, null.intercept, null.curvature)
+    if problem.n_outputs == 1:
+        return SharedCurvature(moments, null.curvature[None, None])
+    # The curvature of classes is that of any observation.
+    any_class = jnp.zeros_like(null.nats)[:, None]
+    return SharedCurvature(
+        moments, sample_hessian(problem, null.intercept[..., None], any_class)[..., 0]
+    )
+
+
+def _masked(matrix: jax.Array, mask: jax.Array) -> jax.Array:
+    """Leave only what a mask keeps, with any curvature for the rest."""
+    level = jnp.trace(matrix) / jnp.maximum(mask.sum(), 1)
+    return matrix * jnp.outer(mask, mask) + jnp.diag(level * (1 - mask))
+
+
+def own_curvature(problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.Array) -> jax.Array:
+    """Hessian of each wanted neuron's loss at `theta`, from so many rows, (n, p + 1, p + 1)."""
+    some = n_rows < problem.n_samples
+    hessian = _hessian_of_some(problem, theta, n_rows) if some else _hessian_of_all(problem, theta)
+
+    def one(item):
+        neuron, wanted = item
+        none = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        found = jax.lax.cond(wanted, lambda j: _arranged(hessian(j)), lambda _: none, neuron)
+        return _masked(found / problem.total_weight[neuron], problem.mask[:, neuron])
+
+    return jax.lax.map(one, (jnp.arange(problem.n_neurons), wanted))
+
+
 def own_whitening(
     problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.Array
 ) -> OwnWhitening:
@@ -121,10 +200,14 @@ def own_whitening(
 
     def factor(neuron):
         mask = problem.mask[:, neuron]
-        moments = hessian(neuron) / problem.total_weight[neuron] * jnp.outer(mask, mask)
+        moments = _arranged(hessian(neuron)) / problem.total_weight[neuron] * jnp.outer(mask, mask)
         # A free parameter without curvature is as flat as the smallest that precision can tell.
         level = jnp.trace(moments) / jnp.maximum(mask.sum(), 1)
         moments = moments + jnp.diag((1 - mask) * level + mask * ridge[:, neuron])
+        if problem.balanced is not None:
+            # No gradient leads where all classes change alike: any curvature will do but none.
+            even = jnp.full((problem.n_outputs,) * 2, level / problem.n_outputs)
+            moments = moments + jnp.kron(jnp.diag(problem.balanced[:, neuron]), even)
         return _inverse_factor(moments)
 
     def factor_if_wanted(item):
@@ -136,17 +219,31 @@ def own_whitening(
     return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
 
 
-def _curvature_at(problem: Problem, theta: jax.Array) -> Callable:
-    def curvature(X, y, weights, offset):
-        return weights * sample_curvature(problem, linear_predictor(theta, X, offset), y)
+def _arranged(blocks: jax.Array) -> jax.Array:
+    """Make one matrix of the blocks of pairs of outputs, (K^2, p + 1, p + 1), as `theta` lies."""
+    if blocks.ndim == 2:
+        return blocks
+    n_outputs, n_rows = math.isqrt(len(blocks)), blocks.shape[1]
+    blocks = blocks.reshape(n_outputs, n_outputs, n_rows, n_rows)
+    return jnp.transpose(blocks, (2, 0, 3, 1)).reshape(n_outputs * n_rows, -1)
 
-    return curvature
+
+def _curvature(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Weights of one neuron's samples in its Hessian, (1, n_samples) or (K^2, 1, n_samples)."""
+    if problem.n_outputs == 1:
+        return sample_curvature(problem, eta, y)
+    return sample_hessian(problem, eta, y).reshape(-1, *y.shape)
 
 
 def _hessian_of_all(problem: Problem, theta: jax.Array) -> Callable:
     def hessian(neuron):
-        curvature = _curvature_at(problem, theta[:, neuron][:, None])
-        return gram(problem.neurons(neuron[None]), curvature)
+        one, own = problem.neurons(neuron[None]), theta[:, neuron][:, None]
+
+        def weights(X, y, weights, offset):
+            v = _curvature(one, linear_predictor(own, X, offset), y)
+            return weights * v if v.ndim == 2 else weights[None] * v
+
+        return gram(one, weights)
 
     return hessian
 
@@ -159,7 +256,12 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
     forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
     """
     block = problem.X.shape[2]
-    curvature = along(problem, _curvature_at(problem, theta))
+
+    def total_curvature(X, y, weights, offset):
+        v = sample_curvature(problem, linear_predictor(theta, X, offset), y)
+        return weights * (v if v.ndim == 2 else v.sum(axis=0))
+
+    curvature = along(problem, total_curvature)
     weights = along(problem, lambda X, y, weights, offset: weights)
 
     def hessian(neuron):
@@ -169,20 +271,29 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
         at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
         rows = jnp.minimum(jnp.searchsorted(edges, at), v.size - 1)
         X = problem.X[rows // block, :, rows % block]
-        v = v[rows] * edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
-        weighted = v[:, None] * X
-        return border_moments(X.T @ weighted, weighted.sum(axis=0), v.sum())
+        stands_for = edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
+        if problem.n_outputs == 1:
+            v = v[rows] * stands_for
+            weighted = v[:, None] * X
+            return border_moments(X.T @ weighted, weighted.sum(axis=0), v.sum())
+        one = problem.neurons(neuron[None])
+        offset = one.offset if one.offset is None else one.offset[rows // block, ..., rows % block]
+        offset = offset if offset is None else jnp.moveaxis(offset, 0, -1)
+        eta = linear_predictor(theta[:, neuron][:, None], X.T, offset)
+        v = _curvature(one, eta, one.y[rows // block, :, rows % block].T)
+        return border_moments(*moments(X.T, v * (w[rows] * stands_for)[None, None]))
 
     return hessian
 
 
 def _ridge(problem: Problem) -> jax.Array:
-    """Second derivative of the penalty, the intercept's included, (p + 1, n_neurons)."""
-    curvature = problem.regularizer.curvature(problem.strength)
-    shape = (problem.n_features, problem.n_neurons)
+    """Second derivative of the penalty, the intercept's included, shaped like `theta`."""
+    curvature = penalty_curvature(problem)
+    n_outputs, shape = problem.n_outputs, problem.mask.shape
     if curvature is None:
-        return jnp.zeros((shape[0] + 1, shape[1]), problem.X.dtype)
-    return jnp.pad(jnp.broadcast_to(curvature, shape), ((0, 1), (0, 0)))
+        return jnp.zeros(shape, problem.X.dtype)
+    curvature = jnp.broadcast_to(curvature, (shape[0] - n_outputs, shape[1]))
+    return jnp.pad(curvature, ((0, n_outputs), (0, 0)))
 
 
 def _inverse_factor(matrix: jax.Array) -> jax.Array:

@@ -1,0 +1,101 @@
+"""The dispersion of a negative binomial: its terms of the likelihood, and its likeliest value."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Asymptotic series of the log-gamma function (DLMF 5.11.1), and from where it is exact.
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
+_SHIFT = 10
+_LARGEST = 1e6
+
+
+def log_rising(y: jax.Array, scale: Any) -> jax.Array:
+    r"""Logarithm of :math:`\prod_{k<y} (1 + \alpha k)`, with `scale` the dispersion alpha.
+
+    It is :math:`\log\Gamma(y + r) - \log\Gamma(r) - y \log r` with r = 1 / alpha, by Stirling's
+    series at r + 10: it stays exact, and has derivatives, down to a scale of zero.
+    """
+    shifted = 1 + _SHIFT * scale
+    x = scale * y / shifted
+    total = y * jnp.log1p(_SHIFT * scale) + y * x * _second_order(x) - 0.5 * jnp.log1p(x)
+    for k in range(_SHIFT):
+        total = total - jnp.log1p(scale * y / (1 + k * scale))
+    low, high = scale / shifted, scale / (shifted + scale * y)
+    for n, coefficient in enumerate(_STIRLING):
+        total = total + coefficient * (high ** (2 * n + 1) - low ** (2 * n + 1))
+    return total
+
+
+def _second_order(x: jax.Array) -> jax.Array:
+    """`((1 + x) log(1 + x) - x) / x^2`, by its series where that cancels."""
+    small = x < 0.1
+    far = jnp.where(small, 1.0, x)
+    near = jnp.where(small, x, 0.0)
+    series = jnp.zeros_like(x)
+    for n in range(15, -1, -1):
+        series = (-1) ** n / ((n + 1) * (n + 2)) + near * series
+    return jnp.where(small, series, ((1 + far) * jnp.log1p(far) - far) / far**2)
+
+
+def log1p_share(z: jax.Array) -> jax.Array:
+    """`log(1 + z) / z`, which is one at zero."""
+    small = z < 1e-4
+    far = jnp.where(small, 1.0, z)
+    near = jnp.where(small, z, 0.0)
+    return jnp.where(small, 1 - near / 2 + near**2 / 3, jnp.log1p(far) / far)
+
+
+def likeliest_scale(log_likelihood: Callable, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Find the scales that maximise log-likelihoods, by Newton's method on their logarithms.
+
+    Parameters
+    ----------
+    log_likelihood
+        From scales to the log-likelihood of each in nats, elementwise.
+    start
+        Scales to start from, any shape.
+
+    Returns
+    -------
+    scale
+        The scales; zero where the log-likelihood falls from there on.
+    gain
+        What was still to be gained at `start`, to second order; infinity if zero came or went.
+    """
+
+    def derivatives(scale):
+        def slope(scale):
+            return jax.jvp(log_likelihood, (scale,), (jnp.ones_like(scale),))[1]
+
+        return jax.jvp(slope, (scale,), (jnp.ones_like(scale),))
+
+    def slope_and_step(u):
+        slope, bend = derivatives(jnp.exp(u))
+        slope, bend = jnp.exp(u) * slope, jnp.exp(u) * slope + jnp.exp(2 * u) * bend
+        step = jnp.where(bend < 0, slope / jnp.maximum(-bend, 1e-30), 2 * jnp.sign(slope))
+        return slope, jnp.clip(step, -3, 3)
+
+    def unfinished(carry):
+        n_steps, *_, moves = carry
+        return (n_steps < 60) & jnp.any(moves)
+
+    def move(carry):
+        n_steps, u, low, high, moves = carry
+        slope, step = slope_and_step(u)
+        low, high = jnp.where(slope > 0, u, low), jnp.where(slope > 0, high, u)
+        inside = (u + step >= low) & (u + step <= high)
+        new = jnp.where(moves, jnp.where(inside, u + step, (low + high) / 2), u)
+        return n_steps + 1, new, low, high, moves & (jnp.abs(new - u) > 1e-6)
+
+    rises, _ = derivatives(jnp.zeros_like(start))
+    rises = rises > 0
+    u = jnp.log(jnp.clip(start, 1e-2, _LARGEST))
+    slope, step = slope_and_step(u)
+    low, high = jnp.full_like(u, jnp.log(1e-12)), jnp.full_like(u, jnp.log(_LARGEST))
+    _, u, *_ = jax.lax.while_loop(unfinished, move, (jnp.asarray(0), u, low, high, rises))
+    scale = jnp.where(rises, jnp.exp(u), 0.0)
+    gain = jnp.where(rises, jnp.abs(slope * step) / 2, 0.0)
+    return scale, jnp.where(rises == (start > 0), gain, jnp.inf)

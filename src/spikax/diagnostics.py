@@ -1,0 +1,635 @@
+"""Goodness of fit: how well predicted means agree with what was observed."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+
+from spikax import _inputs, observation_models
+from spikax._assemble import pad, padded_length
+from spikax._errors import unknown_name
+from spikax._time_series import TimeSeries, check_same_times
+from spikax.observation_models import (
+    Bernoulli,
+    Dispersed,
+    Family,
+    Gamma,
+    Gaussian,
+    NegativeBinomial,
+    ObservationModel,
+    Poisson,
+)
+
+_SPIKES = (Poisson, Bernoulli, NegativeBinomial)
+RESIDUALS = ("deviance", "pearson", "quantile")
+
+
+@dataclass(frozen=True, eq=False)
+class TimeRescaling:
+    """Spikes in a time that runs at the predicted rate.
+
+    Attributes
+    ----------
+    intervals
+        For each neuron its rescaled intervals between spikes, each (n_spikes,): independent and
+        exponential of mean one if the model is true.
+    statistic
+        Kolmogorov-Smirnov distance to that distribution, (n_neurons,); NaN without spikes.
+    p_value
+        Its p-value, (n_neurons,); NaN without spikes.
+    n_spikes
+        Number of intervals, (n_neurons,).
+    """
+
+    intervals: tuple[np.ndarray, ...]
+    statistic: np.ndarray
+    p_value: np.ndarray
+    n_spikes: np.ndarray
+
+    def curve(self, neuron: int = 0, level: float = 0.95):
+        """Compare distributions, as a KS plot shows it.
+
+        Parameters
+        ----------
+        neuron
+            Index of the neuron.
+        level
+            Probability that a true model stays within the band everywhere (default 0.95).
+
+        Returns
+        -------
+        expected, observed : array
+            Quantiles of the model and of the rescaled intervals, each (n_spikes,).
+        band : float
+            Largest distance between them that a true model reaches with that probability.
+        """
+        observed = np.sort(-np.expm1(-self.intervals[neuron]))
+        n = observed.size
+        band = stats.kstwo.ppf(level, n) if n else np.nan
+        return (np.arange(n) + 0.5) / max(n, 1), observed, float(band)
+
+
+def time_rescaling(
+    y, predicted_rate, random_key: jax.Array, observation_model: Any = "Poisson"
+) -> TimeRescaling:
+    r"""Test predicted spike counts by the time-rescaling theorem.
+
+    In a time that runs at the predicted rate the spikes of a true model are a Poisson process of
+    rate one, so the intervals :math:`\tau_i = \int_{t_{i-1}}^{t_i} \lambda(t) dt` are exponential.
+    Counts do not say where in its bin a spike was, so that is drawn: for Poisson counts at random
+    in the bin, for Bernoulli outcomes as the first spike of the bin (Haslinger et al. 2010),
+    without which the test would refuse true models.
+
+    Parameters
+    ----------
+    y
+        Spike counts, (n_samples,) or (n_samples, n_neurons), in their order in time.
+    predicted_rate
+        Their predicted means, in spikes per bin, of the same shape. Samples with NaN in either
+        are left out, as if time stood still.
+    random_key
+        Random key, from `jax.random.key`: the same key gives the same result.
+    observation_model
+        "Poisson" (default) or "Bernoulli".
+
+    Returns
+    -------
+    TimeRescaling
+        Intervals, statistics and p-values of each neuron.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are impossible, or the observation model is not of spikes.
+
+    References
+    ----------
+    Brown, Barbieri, Ventura, Kass & Frank (2002), Neural Computation 14. Haslinger, Pipa & Brown
+    (2010), Neural Computation 22.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rate = np.full(2000, 0.2)
+    >>> spikes = np.random.default_rng(0).poisson(rate)
+    >>> test = nmo.diagnostics.time_rescaling(spikes, rate, jax.random.key(0))
+    >>> test.p_value > 0.05
+    array([ True])
+    """
+    family = observation_models.resolve(observation_model).family
+    if type(family) not in _RESCALED:
+        raise ValueError(
+            f"Time rescaling is for spikes, and {type(family).__name__} observations are none: "
+            "look at residuals(..., kind='quantile') instead, which are normal for a true model."
+        )
+    y, rate = _aligned(y, predicted_rate, family)
+    if np.any(y != np.rint(y), where=~np.isnan(y)):
+        raise ValueError("y must hold whole numbers of spikes to be rescaled.")
+    seed = np.asarray(jax.random.key_data(random_key)).ravel()
+    intervals = []
+    for j in range(y.shape[1]):
+        known = ~(np.isnan(y[:, j]) | np.isnan(rate[:, j]))
+        rng = np.random.default_rng([*seed, j])
+        counts = y[known, j].astype(int)
+        intervals.append(_RESCALED[type(family)](counts, rate[known, j], rng))
+    tests = [stats.kstest(x, "expon") if x.size else (np.nan, np.nan) for x in intervals]
+    statistic, p_value = np.array([tuple(test)[:2] for test in tests]).T
+    n_spikes = np.array([x.size for x in intervals])
+    return TimeRescaling(tuple(intervals), statistic, p_value, n_spikes)
+
+
+def _rescaled_poisson(counts, rate, rng) -> np.ndarray:
+    before = np.cumsum(rate) - rate
+    bins = np.repeat(np.arange(len(counts)), counts)
+    times = np.sort(before[bins] + rng.uniform(size=bins.size) * rate[bins])
+    return np.diff(times, prepend=0)
+
+
+def _rescaled_bernoulli(counts, probability, rng) -> np.ndarray:
+    hazard = -np.log1p(-np.minimum(probability, 1 - 1e-15))
+    after = np.cumsum(hazard)
+    bins = np.flatnonzero(counts)
+    within = -np.log1p(rng.uniform(size=bins.size) * np.expm1(-hazard[bins]))
+    # Nothing can be seen of the rest of a bin with a spike: the next interval starts after it.
+    start = np.concatenate([[0.0], after[bins[:-1]]])[: bins.size]
+    return after[bins] - hazard[bins] - start + within
+
+
+_RESCALED = {Poisson: _rescaled_poisson, Bernoulli: _rescaled_bernoulli}
+
+
+def residuals(
+    y,
+    predicted_rate,
+    kind: str = "deviance",
+    *,
+    observation_model: Any = "Poisson",
+    scale: Any = 1.0,
+    random_key: jax.Array | None = None,
+) -> np.ndarray:
+    r"""Compute residuals.
+
+    Deviance residuals are :math:`\mathrm{sign}(y - \mu) \sqrt{d(y, \mu)}`, Pearson's
+    :math:`(y - \mu) / \sqrt{\phi V(\mu)}`. Quantile residuals :math:`\Phi^{-1}(u)`, with u drawn
+    between the probabilities of less than y and of at most y, are exactly normal for a true
+    model, for counts and small rates too (Dunn & Smyth 1996).
+
+    Parameters
+    ----------
+    y
+        Observations, (n_samples,) or (n_samples, n_neurons).
+    predicted_rate
+        Their predicted means, of the same shape.
+    kind
+        "deviance" (default), "pearson" or "quantile".
+    observation_model
+        Name of the observation model, or one (default "Poisson").
+    scale
+        Scale of the distribution, `scale_` of a model; a scalar or (n_neurons,), default 1.
+    random_key
+        Random key, from `jax.random.key`, for quantile residuals.
+
+    Returns
+    -------
+    array
+        Residuals, shaped like `y`; NaN where `y` or the prediction is.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, shapes differ, values are impossible, or the key is missing.
+
+    References
+    ----------
+    McCullagh & Nelder (1989), Generalized Linear Models, section 2.4. Dunn & Smyth (1996),
+    Journal of Computational and Graphical Statistics 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.diagnostics import residuals
+    >>> residuals(np.array([0.0, 4.0]), np.array([1.0, 1.0]), "pearson")
+    array([-1.,  3.])
+    """
+    if kind not in RESIDUALS:
+        raise unknown_name("kind", kind, RESIDUALS)
+    model = observation_models.resolve(observation_model)
+    observed, rate = _aligned(y, predicted_rate, model.family)
+    scale = np.broadcast_to(np.asarray(scale, float), observed.shape[1])[None]
+    if kind == "deviance":
+        _, deviance = _terms(model, observed, rate, scale)
+        values = np.sign(observed - rate) * np.sqrt(np.maximum(deviance, 0))
+    elif kind == "pearson":
+        with jax.enable_x64(True), np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.asarray(model._at(scale).variance(jnp.asarray(rate)))
+            variance = scale * variance if model.family.has_scale else variance
+            values = (observed - rate) / np.sqrt(variance)
+    else:
+        if random_key is None:
+            raise ValueError(
+                "Quantile residuals are drawn: pass random_key=jax.random.key(0), or another seed."
+            )
+        values = _quantile_residuals(model._at(scale), observed, rate, scale, random_key)
+    return values.reshape(np.shape(y))
+
+
+# What each family's observations are distributed like, with their mean and scale.
+_DISTRIBUTIONS = {
+    Poisson: lambda mean, scale: stats.poisson(mean),
+    Bernoulli: lambda mean, scale: stats.bernoulli(mean),
+    # A scale of zero, which is Poisson, is a limit that SciPy's formula does not take.
+    NegativeBinomial: lambda mean, scale: stats.nbinom(
+        1 / np.maximum(scale, 1e-9), 1 / (1 + np.maximum(scale, 1e-9) * mean)
+    ),
+    Gaussian: lambda mean, scale: stats.norm(mean, np.sqrt(scale)),
+    Gamma: lambda mean, scale: stats.gamma(1 / scale, scale=mean * scale),
+}
+
+
+def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
+    if isinstance(family, Dispersed):
+        scale = np.asarray(family.scale, float)
+    if type(family) not in _DISTRIBUTIONS:
+        raise ValueError(
+            f"The distribution of {type(family).__name__} observations is not known here: use "
+            "kind='deviance' or 'pearson'."
+        )
+    distribution = _DISTRIBUTIONS[type(family)](rate, scale)
+    seed = np.asarray(jax.random.key_data(random_key)).ravel()
+    draw = np.random.default_rng(seed).uniform(size=y.shape)
+    discrete = isinstance(distribution.dist, stats.rv_discrete)
+    before = y - 1 if discrete else y
+    below, above = (
+        share(before) + draw * (share(y) - share(before))
+        for share in (distribution.cdf, distribution.sf)
+    )
+    # Each tail is resolved from its own end.
+    return np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Observed means where like means were predicted.
+
+    Attributes
+    ----------
+    predicted, observed
+        Mean prediction and mean observation of each bin of predictions, (n_bins, n_neurons).
+    standard_error
+        Standard error of `observed`, (n_bins, n_neurons).
+    n_samples
+        Number of samples in each bin, (n_bins, n_neurons).
+    """
+
+    predicted: np.ndarray
+    observed: np.ndarray
+    standard_error: np.ndarray
+    n_samples: np.ndarray
+
+
+def calibration(y, predicted_rate, n_bins: int = 10) -> Calibration:
+    """Compare observations with predictions, in bins of like predictions.
+
+    Parameters
+    ----------
+    y
+        Observations, (n_samples,) or (n_samples, n_neurons).
+    predicted_rate
+        Their predicted means, of the same shape. Samples with NaN in either are left out.
+    n_bins
+        Number of bins, of as many samples each (default 10).
+
+    Returns
+    -------
+    Calibration
+        Means of each bin and neuron.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or a neuron has fewer samples than there are bins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rate = np.linspace(0.1, 2.0, 1000)
+    >>> spikes = np.random.default_rng(0).poisson(rate)
+    >>> nmo.diagnostics.calibration(spikes, rate, n_bins=4).observed.shape
+    (4, 1)
+    """
+    y, rate = _aligned(y, predicted_rate)
+    if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
+        raise ValueError(f"n_bins must be a positive whole number, got {n_bins!r}.")
+    columns = []
+    for j in range(y.shape[1]):
+        known = np.flatnonzero(~(np.isnan(y[:, j]) | np.isnan(rate[:, j])))
+        if known.size < n_bins:
+            raise ValueError(
+                f"{n_bins} bins need as many samples, and neuron {j} has {known.size}: pass fewer "
+                "bins."
+            )
+        bins = np.array_split(known[np.argsort(rate[known, j], kind="stable")], n_bins)
+        columns.append(
+            [
+                (rate[b, j].mean(), y[b, j].mean(), y[b, j].std() / np.sqrt(b.size), b.size)
+                for b in bins
+            ]
+        )
+    predicted, observed, error, n_samples = np.moveaxis(np.array(columns), [0, 1, 2], [2, 1, 0])
+    return Calibration(predicted, observed, error, n_samples.astype(int))
+
+
+def deviance_explained(
+    y, predicted_rate, *, observation_model: Any = "Poisson", null_rate: Any = None
+) -> np.ndarray:
+    r"""Share of the deviance that predictions explain, :math:`1 - D(y, \mu) / D(y, \mu_0)`.
+
+    Parameters
+    ----------
+    y
+        Observations, (n_samples,) or (n_samples, n_neurons).
+    predicted_rate
+        Their predicted means, of the same shape. Samples with NaN in either are left out.
+    observation_model
+        Name of the observation model, or one (default "Poisson").
+    null_rate
+        What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
+        training data; by default the mean of `y`.
+
+    Returns
+    -------
+    array
+        One for perfect predictions, zero for the null rate, negative below it, (n_neurons,); NaN
+        where the null rate explains all there is, as for a silent neuron.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or values are impossible.
+
+    References
+    ----------
+    Cameron & Windmeijer (1997), Journal of Econometrics 77.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.diagnostics import deviance_explained
+    >>> deviance_explained(np.array([0.0, 2.0]), np.array([1.0, 1.0]))
+    array([0.])
+    """
+    model = observation_models.resolve(observation_model)
+    y, rate = _aligned(y, predicted_rate, model.family)
+    deviance, null_deviance = (
+        np.nansum(_terms(model, y, r)[1], axis=0) for r in (rate, _null(y, rate, null_rate))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(null_deviance > 0, 1 - deviance / null_deviance, np.nan)
+
+
+def bits_per_spike(
+    y, predicted_rate, *, observation_model: Any = "Poisson", null_rate: Any = None
+) -> np.ndarray:
+    r"""Gain in log-likelihood over a constant rate, in bits for each spike.
+
+    :math:`(\ell(\mu) - \ell(\mu_0)) / (n_\mathrm{spikes} \log 2)`: what the predictions tell
+    of a spike.
+
+    Parameters
+    ----------
+    y
+        Spike counts, (n_samples,) or (n_samples, n_neurons), held out for an honest score.
+    predicted_rate
+        Their predicted means, of the same shape. Samples with NaN in either are left out.
+    observation_model
+        "Poisson" (default) or "Bernoulli".
+    null_rate
+        What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
+        training data; by default the mean of `y`.
+
+    Returns
+    -------
+    array
+        Bits per spike, (n_neurons,); NaN for a neuron without spikes.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or values are impossible.
+
+    References
+    ----------
+    Pillow et al. (2008), Nature 454, doi:10.1038/nature07140.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.diagnostics import bits_per_spike
+    >>> bits_per_spike(np.array([0.0, 2.0]), np.array([1e-9, 2.0])).round(3)
+    array([1.])
+    """
+    model = observation_models.resolve(observation_model)
+    y, rate = _aligned(y, predicted_rate, model.family)
+    gain = np.nansum(_terms(model, y, rate)[0], axis=0)
+    gain -= np.nansum(_terms(model, y, _null(y, rate, null_rate))[0], axis=0)
+    n_spikes = np.nansum(np.where(np.isnan(rate), np.nan, y), axis=0)
+    return gain / np.log(2) / np.where(n_spikes > 0, n_spikes, np.nan)
+
+
+def cross_validated_scores(
+    model, X, y, cv: Any = 5, *, groups=None, sample_weight=None, offset=None
+):
+    """Score a model on samples that were held out, fold by fold.
+
+    The null model of each score is the mean of the training samples: it has not seen the held-out
+    ones either.
+
+    Parameters
+    ----------
+    model
+        A `GLM` or `PopulationGLM`; it is cloned, and stays as it is.
+    X, y
+        Features and observations as in its `fit`.
+    cv
+        A number of folds (default 5), which are contiguous in time, a scikit-learn splitter such
+        as `TimeSeriesSplit`, or pairs of training and test indices.
+    groups
+        Groups of the samples, (n_samples,), for splitters that need them.
+    sample_weight, offset
+        As in `fit`; samples of weight zero are not scored, all others equally.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each fold and neuron, with "n_samples" and "total" (the sum of y) of the held-out
+        samples, "log_likelihood" (nats per sample), "pseudo_r2" (McFadden's),
+        "deviance_explained", for spikes "bits_per_spike", and "note", which says where a neuron
+        has no spikes in a fold, and scores mean little.
+
+    Raises
+    ------
+    ValueError
+        If `X` and `y` are not as `fit` wants them, or there are more folds than samples.
+
+    References
+    ----------
+    Roberts et al. (2017), Cross-validation strategies for data with temporal structure, Ecography
+    40.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> spikes = rng.poisson(np.exp(0.5 * X))
+    >>> table = nmo.diagnostics.cross_validated_scores(nmo.glm.PopulationGLM(), X, spikes, cv=4)
+    >>> table.groupby("neuron").bits_per_spike.mean().shape
+    (2,)
+    """
+    import pandas as pd
+
+    matrix, layout = _inputs.design_matrix(X)
+    single = model._single
+    if model._n_classes is not None:
+        raise ValueError(
+            f"{type(model).__name__} predicts classes, and these scores are of means: use "
+            "sklearn.model_selection.cross_validate."
+        )
+    observed = _inputs.observations(y, single, len(matrix), layout)
+    labels = getattr(y, "columns", range(observed.shape[1]))
+    added = _inputs.offsets(offset, len(matrix), model._outputs(observed.shape[1]))
+    extra = {
+        "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
+        "offset": None if added is None else np.broadcast_to(added, observed.shape),
+    }
+    splitter: Any = check_cv(cv)
+    tables = []
+    for fold, rows in enumerate(splitter.split(matrix, observed, groups)):
+        (train, test), kept = (
+            [(_take(layout, matrix, r), observed[r]) for r in rows],
+            [{k: None if a is None else a[r] for k, a in extra.items()} for r in rows],
+        )
+        fitted = clone(model).fit(train[0], train[1][:, 0] if single else train[1], **kept[0])
+        rate = np.reshape(fitted.predict(test[0], kept[1]["offset"]), test[1].shape)
+        scores = _held_out(fitted, train[1], test[1], rate, *(k["sample_weight"] for k in kept))
+        tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
+    return pd.concat(tables).set_index(["fold", "neuron"])
+
+
+def _take(layout: _inputs.Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
+    """Pick samples of the features, in the user's container."""
+    return jax.tree.map(np.transpose, layout.split(matrix[rows].T))
+
+
+def _held_out(fitted, y_train, y, rate, train_weight, weight) -> dict[str, Any]:
+    """Scores of held-out samples, each (n_neurons,)."""
+    model = observation_models.resolve(fitted.observation_model)
+    y_train, y = (
+        a if w is None else np.where(w[:, None] > 0, a, np.nan)
+        for a, w in ((y_train, train_weight), (y, weight))
+    )
+    known = ~(np.isnan(y) | np.isnan(rate))
+    scale = np.atleast_1d(fitted.scale_)[None]
+    null_rate = _mean(y_train)
+    n_samples = known.sum(axis=0)
+    terms = [_terms(model, y, r, scale) for r in (rate, _null(y, rate, null_rate))]
+    (ll, deviance), (null_ll, null_deviance) = np.nansum(terms, axis=2)
+    total = np.sum(y, axis=0, where=known)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = {
+            "n_samples": n_samples,
+            "total": total,
+            "log_likelihood": ll / n_samples,
+            "pseudo_r2": 1 - ll / null_ll,
+            "deviance_explained": 1 - deviance / null_deviance,
+        }
+        notes = [(n_samples == 0, "no samples held out")]
+        if type(model.family) in _SPIKES:
+            scores["bits_per_spike"] = np.where(
+                total > 0, (ll - null_ll) / (total * np.log(2)), np.nan
+            )
+            notes += [(total == 0, "no spikes held out"), (null_rate == 0, "no spikes to fit")]
+    conditions, texts = zip(*notes, strict=True)
+    return {**scores, "note": np.select(conditions, texts, "")}
+
+
+def _mean(y: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(y)
+    return np.sum(y, axis=0, where=known) / np.maximum(known.sum(axis=0), 1)
+
+
+def _null(y: np.ndarray, rate: np.ndarray, null_rate: Any) -> np.ndarray:
+    """Predictions of the null model, (n_samples, n_neurons)."""
+    if null_rate is None:
+        null_rate = _mean(np.where(np.isnan(rate), np.nan, y))
+    null_rate = np.asarray(null_rate, float)
+    if null_rate.shape not in ((), y.shape[1:]):
+        raise ValueError(
+            f"null_rate must be a scalar or have shape {y.shape[1:]}, got {null_rate.shape}."
+        )
+    return np.where(np.isnan(rate), np.nan, null_rate)
+
+
+def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
+    """Check observations and predictions; both (n_samples, n_neurons)."""
+    if isinstance(y, TimeSeries) and isinstance(predicted_rate, TimeSeries):
+        check_same_times("y", y, "predicted_rate", predicted_rate)
+    observed, rate = (
+        np.asarray(_inputs.as_float_array(a, name), float)
+        for a, name in ((y, "y"), (predicted_rate, "predicted_rate"))
+    )
+    if observed.ndim not in (1, 2) or observed.shape != rate.shape:
+        raise ValueError(
+            "y and predicted_rate must have the same shape, (n_samples,) or (n_samples, "
+            f"n_neurons), got {observed.shape} and {rate.shape}."
+        )
+    observed, rate = (a.reshape(len(a), -1) for a in (observed, rate))
+    for array, name in ((observed, "y"), (rate, "predicted_rate")):
+        _inputs.finite_rows(array, partial(_inputs.column_of, name, array.shape[1]))
+    if family is not None:
+        if family.n_outputs > 1:
+            raise ValueError(
+                f"Diagnostics are of observations with one mean, and {type(family).__name__} "
+                "observations have one for each class: look at the indicators of single classes, "
+                "which are Bernoulli, or use the model's score."
+            )
+        _inputs.check_support(observed, family, single=False)
+        low, high = family.mean_bounds
+        wrong = (rate < low) | (rate > high)
+        if wrong.any():
+            row, neuron = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"predicted_rate is {rate[row, neuron]:g} in row {row} of neuron {neuron}, but "
+                f"means of {type(family).__name__} observations lie between {low:g} and {high:g}: "
+                "pass what predict returns."
+            )
+    return observed, rate
+
+
+def _terms(model, y: np.ndarray, rate: np.ndarray, scale: Any = 1.0) -> np.ndarray:
+    """Log-likelihood and deviance of each sample, (2, n_samples, n_neurons); NaN if unknown."""
+    known = ~(np.isnan(y) | np.isnan(rate))
+    length = padded_length(len(y))
+    scale = np.broadcast_to(np.asarray(scale, float), (1, y.shape[1]))
+    with jax.enable_x64(True):
+        padded = (pad(np.where(known, a, 1), length, float) for a in (y, rate))
+        terms = np.array(_padded_terms(model.family, *padded, scale))[:, : len(y)]
+    terms[:, ~known] = np.nan
+    return terms
+
+
+@jax.jit
+def _padded_terms(family, y, rate, scale):
+    model = ObservationModel(family)
+    log_likelihood = model.log_likelihood(y, rate, scale, aggregate_sample_scores=lambda s: s)
+    return jnp.stack([log_likelihood, model.deviance(y, rate, scale)])

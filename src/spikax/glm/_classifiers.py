@@ -1,0 +1,412 @@
+"""Classifiers: GLMs of observations that are one of several labels."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+
+from spikax import _labels, links, observation_models, regularizer
+from spikax._errors import unknown_name
+from spikax._inputs import Data, Layout
+from spikax._time_series import TimeSeries
+from spikax.glm._estimators import PopulationGLM, _Parts
+from spikax.glm._prediction import log_probabilities
+
+_RETURN_TYPES = ("log-proba", "proba")
+
+
+class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverride]
+    ClassifierMixin, PopulationGLM
+):
+    r"""A classifier for each neuron of a population, sharing one design matrix.
+
+    The probability that neuron j is in class k at time t is the softmax over k of
+    :math:`x_t^\top w_{jk} + b_{jk}`. There is a column of coefficients for each class, of which
+    only the differences matter: where neither a mask nor the penalty tells the classes apart,
+    those of a feature sum to zero.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes (default 2). The labels of `y` are the classes, in their order.
+    inverse_link_function
+        "log_softmax" (default, also for None).
+    regularizer
+        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is Ridge.
+    regularizer_strength
+        Strength of the penalty: a scalar (None is 1.0), one per neuron (n_neurons,), one per
+        coefficient (n_features, n_neurons, n_classes), or a container of these structured like
+        `X`. The loss is a mean over time, and the penalty is added to it for each neuron.
+    solver_name
+        Name of a solver, see `spikax.solvers.list_available_solvers`; None takes the native one.
+    solver_kwargs
+        Arguments of the solver, such as `tol` and `maxiter`.
+    feature_mask
+        One where a class of a neuron uses a feature, zero where not,
+        (n_features, n_neurons, n_classes). For a container of features: a container like it of
+        such arrays, or of arrays (n_neurons,).
+    fit_intercept
+        Whether the linear predictors have intercepts (default True).
+
+    Attributes
+    ----------
+    classes_
+        The labels of the classes, sorted, (n_classes,).
+    coef_
+        Coefficients, (n_features, n_neurons, n_classes), or a container of such arrays structured
+        like `X`.
+    intercept_
+        Intercepts, (n_neurons, n_classes).
+    scale_
+        One for each neuron, (n_neurons,).
+    dof_resid_
+        Residual degrees of freedom, (n_neurons,): a feature of K classes takes K - 1.
+    solver_state_
+        Statistics of the fit in `solver_state_.stats`, each (n_neurons,).
+    n_iter_
+        Steps of the neuron that took most.
+
+    References
+    ----------
+    Agresti (2013), Categorical Data Analysis, section 8.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 3))
+    >>> choice = np.where(X[:, :2] + rng.logistic(size=(500, 2)) > 0, "right", "left")
+    >>> model = nmo.glm.ClassifierPopulationGLM(regularizer_strength=0.01).fit(X, choice)
+    >>> model.coef_.shape, model.intercept_.shape
+    ((3, 2, 2), (2, 2))
+    >>> print(model.classes_)
+    ['left' 'right']
+    """
+
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        n_classes=2,
+        inverse_link_function=None,
+        regularizer=None,
+        regularizer_strength=None,
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+    ):
+        self.n_classes = n_classes
+        self.inverse_link_function = inverse_link_function
+        self.regularizer = regularizer
+        self.regularizer_strength = regularizer_strength
+        self.solver_name = solver_name
+        self.solver_kwargs = solver_kwargs
+        self.feature_mask = feature_mask
+        self.fit_intercept = fit_intercept
+
+    @property
+    def observation_model(self):
+        """The observation model: categorical."""
+        return observation_models.CategoricalObservations(self.n_classes)
+
+    def __sklearn_tags__(self):
+        """Tell scikit-learn what this estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags = None
+        tags.classifier_tags.poor_score = True
+        tags.classifier_tags.multi_class = self.n_classes != 2
+        tags.target_tags.positive_only = False
+        return tags
+
+    # A log-likelihood, not the mixin's accuracy.
+    score = PopulationGLM.score  # pyright: ignore[reportAssignmentType]
+
+    def partial_fit(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X, y, classes=None, sample_weight=None, offset=None
+    ):
+        """Fit to the next batch of samples, together with all batches before it.
+
+        Parameters
+        ----------
+        X, y
+            A batch of features and labels, as in `fit`.
+        classes
+            Labels of all classes, for a first batch that may lack some; as `set_classes` takes
+            them.
+        sample_weight, offset
+            As in `fit`, for this batch.
+
+        Returns
+        -------
+        self
+            The model fitted to all batches so far, as `PopulationGLM.partial_fit` tells.
+
+        Raises
+        ------
+        ValueError
+            If shapes, labels or values are wrong, or features, neurons or classes are not those of
+            the first batch.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> X = np.random.default_rng(0).normal(size=(500, 2))
+        >>> choice = np.where(X[:, 0] > 0, "right", "left")
+        >>> model = nmo.glm.ClassifierGLM(regularizer_strength=0.01)
+        >>> for some in np.split(np.arange(500), 5):
+        ...     model = model.partial_fit(X[some], choice[some], classes=["left", "right"])
+        >>> print(model.predict([[1.0, 0.0], [-1.0, 0.0]]))
+        ['right' 'left']
+        """
+        if classes is not None:
+            found = self._found_classes(classes, None)
+            if "_memory" in vars(self) and not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"classes are {found}, but those of the first batch were {self.classes_}."
+                )
+            self.classes_ = found
+        return super().partial_fit(X, y, sample_weight, offset)
+
+    def set_classes(self, y):
+        """Set the classes, where what will be fitted may lack some of them.
+
+        Parameters
+        ----------
+        y
+            Labels, in which each class occurs; of any shape.
+
+        Returns
+        -------
+        self
+            The model, with `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If `y` has not `n_classes` different labels.
+
+        Examples
+        --------
+        >>> import spikax as nmo
+        >>> print(nmo.glm.ClassifierGLM(3).set_classes(["b", "c", "a", "b"]).classes_)
+        ['a' 'b' 'c']
+        """
+        self.classes_ = self._found_classes(y, None)
+        return self
+
+    def predict(self, X, offset=None):
+        """Predict the most probable class of every neuron.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        offset
+            Added to the linear predictors, (n_samples, n_neurons, n_classes); without the axis of
+            neurons for `ClassifierGLM`.
+
+        Returns
+        -------
+        array or pynapple object
+            Labels, (n_samples, n_neurons), (n_samples,) for `ClassifierGLM`; NaN where `X` is.
+            With the time axis of `X` if that is a pynapple object and the labels are numbers.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
+        """
+        log_probability, layout = self._log_probability(X, offset)
+        best = np.where(np.isnan(log_probability[..., 0]), np.nan, log_probability.argmax(axis=-1))
+        return self._labelled(best, layout)
+
+    def predict_proba(self, X, return_type="log-proba", offset=None):
+        """Predict the probability of every class.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        return_type
+            "log-proba" (default) for the logarithms of the probabilities, or "proba".
+        offset
+            Added to the linear predictors, as in `predict`.
+
+        Returns
+        -------
+        array or pynapple object
+            Probabilities or their logarithms, (n_samples, n_neurons, n_classes), without the axis
+            of neurons for `ClassifierGLM`; NaN where `X` is.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the return type is unknown, or the features are not those of `fit`.
+        """
+        if return_type not in _RETURN_TYPES:
+            raise unknown_name("return_type", return_type, _RETURN_TYPES)
+        log_probability, layout = self._log_probability(X, offset)
+        out = log_probability if return_type == "log-proba" else np.exp(log_probability)
+        return self._with_classes(out, layout)
+
+    def simulate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, random_key, feedforward_input
+    ):
+        """Draw labels from the fitted model.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        feedforward_input
+            Features as in `fit`.
+
+        Returns
+        -------
+        sample : array or pynapple object
+            Labels, shaped as from `predict`.
+        log_proba : array or pynapple object
+            The log-probabilities of the classes, as from `predict_proba`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        log_probability, layout = self._log_probability(feedforward_input, None)
+        model = self._parts().model
+        drawn = model.sample_generator(random_key, np.nan_to_num(log_probability))
+        missing = np.isnan(log_probability[..., 0])
+        sample = self._labelled(np.where(missing, np.nan, drawn), layout)
+        return sample, self._with_classes(log_probability, layout)
+
+    def _parts(self) -> _Parts:
+        self._check_fit_intercept()
+        link = self.inverse_link_function
+        link = links.LOG_SOFTMAX if link is None else links.resolve(link)
+        if link != links.LOG_SOFTMAX:
+            raise ValueError(
+                f"inverse_link_function must be 'log_softmax' for a classifier, got {link.name!r}."
+            )
+        penalty = regularizer.resolve("Ridge" if self.regularizer is None else self.regularizer)
+        return _Parts(self.observation_model, link, penalty)
+
+    @property
+    def _n_classes(self) -> int:
+        return self.n_classes
+
+    def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
+        if y is None:
+            return super()._data(X, y, parts, sample_weight, offset)
+        known = getattr(self, "classes_", None)
+        if known is None or afresh:
+            known = self._found_classes(y, known)
+        data = super()._data(X, _labels.encode(y, known), parts, sample_weight, offset)
+        return data._replace(classes=known)
+
+    def _found_classes(self, y, known: np.ndarray | None) -> np.ndarray:
+        """Take the labels of `y` for the classes if they are as many, else those known."""
+        n_classes = self.observation_model.family.n_outputs
+        classes = _labels.find_classes(y, n_classes)
+        classes = known if classes is None else classes
+        if classes is None or len(classes) != n_classes:
+            raise _labels.wrong_number(y, n_classes)
+        return classes
+
+    def _set_parameters(self, theta, units, data: Data) -> None:
+        self.classes_ = np.asarray(data.classes)
+        super()._set_parameters(theta, units, data)
+
+    def _n_used(self, theta: np.ndarray) -> np.ndarray:
+        used = (theta != 0)[: -self.n_classes].reshape(-1, self.n_classes, theta.shape[1])
+        free = used.sum(axis=(0, 1)) - used.all(axis=1).sum(axis=0)
+        return free + (self.n_classes - 1) * self.fit_intercept
+
+    def _log_probability(self, X, offset) -> tuple[np.ndarray, Layout]:
+        matrix, layout = self._features(X)
+        parts = self._parts()
+        eta = self._predictor(matrix, offset)
+        return log_probabilities(parts.model.family, parts.link, eta), layout
+
+    def _labelled(self, indices: np.ndarray, layout: Layout):
+        labels = _labels.decode(indices, self.classes_)
+        if labels.dtype.kind not in "fiub":
+            return labels[:, 0] if self._single else labels
+        return self._like_features(labels, layout)
+
+    def _with_classes(self, array: np.ndarray, layout: Layout):
+        array = array[:, 0] if self._single else array
+        if not isinstance(layout.series, TimeSeries):
+            return array
+        import pynapple as nap
+
+        time = {"t": layout.series.t, "time_support": layout.series.time_support}
+        if self._single:
+            return nap.TsdFrame(d=array, columns=self.classes_, **time)
+        return nap.TsdTensor(d=array, **time)
+
+
+class ClassifierGLM(ClassifierPopulationGLM):
+    r"""A classifier of one neuron, or of one behaviour.
+
+    It is the population of one: parameters, methods and attributes are those of
+    `ClassifierPopulationGLM` without the axis of neurons.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes (default 2). The labels of `y` are the classes, in their order.
+    inverse_link_function
+        "log_softmax" (default, also for None).
+    regularizer
+        "UnRegularized", "Ridge", "Lasso", or a regularizer; None is Ridge.
+    regularizer_strength
+        Strength of the penalty: a scalar (None is 1.0), one per coefficient
+        (n_features, n_classes), or a container of these structured like `X`.
+    solver_name
+        Name of a solver, see `spikax.solvers.list_available_solvers`; None takes the native one.
+    solver_kwargs
+        Arguments of the solver, such as `tol` and `maxiter`.
+    feature_mask
+        One where a class uses a feature, zero where not, (n_features, n_classes), or a container
+        of such arrays structured like `X`.
+    fit_intercept
+        Whether the linear predictors have intercepts (default True).
+
+    Attributes
+    ----------
+    classes_
+        The labels of the classes, sorted, (n_classes,).
+    coef_
+        Coefficients, (n_features, n_classes), or a container of such arrays structured like `X`.
+    intercept_
+        Intercepts, (n_classes,).
+    scale_, dof_resid_
+        One, and the residual degrees of freedom; scalars.
+    solver_state_
+        Statistics of the fit in `solver_state_.stats`, scalars.
+    n_iter_
+        Steps taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 3))
+    >>> choice = X.argmax(axis=1)
+    >>> model = nmo.glm.ClassifierGLM(n_classes=3, regularizer_strength=0.01).fit(X, choice)
+    >>> model.coef_.shape, model.intercept_.shape
+    ((3, 3), (3,))
+    >>> bool(np.mean(model.predict(X) == choice) > 0.9)
+    True
+    """
+
+    _single = True

@@ -1,0 +1,29 @@
+"""How sure a fitted model is: standard errors, intervals, tests, and a summary of all of it."""
+
+from spikax.inference._bands import Band, TuningCurve, mean_band, tuning_curve
+from spikax.inference._hypotheses import (
+    HypothesisTest,
+    adjust_p_values,
+    likelihood_ratio_test,
+    wald_test,
+    without,
+)
+from spikax.inference._infer import infer
+from spikax.inference._inference import Inference
+from spikax.inference._summary import Summary, summary
+
+__all__ = [
+    "Band",
+    "HypothesisTest",
+    "Inference",
+    "Summary",
+    "TuningCurve",
+    "adjust_p_values",
+    "infer",
+    "likelihood_ratio_test",
+    "mean_band",
+    "summary",
+    "tuning_curve",
+    "wald_test",
+    "without",
+]

@@ -1,0 +1,210 @@
+"""Intervals of predicted means and of tuning curves, by the delta method."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from spikax import _inputs
+from spikax._errors import unknown_name
+from spikax.basis import Basis
+from spikax.glm._prediction import mean_of
+from spikax.inference._inference import Inference, quantile
+
+SCALES = ("rate", "link")
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A mean with its confidence interval.
+
+    Attributes
+    ----------
+    mean, lower, upper
+        The mean and the ends of its interval, (n_points, n_neurons). On the rate scale in units of
+        `y`, such as spikes per bin; on the link scale of the linear predictor.
+    standard_error
+        Standard error of `mean`, (n_points, n_neurons), by the delta method.
+    level
+        Probability that an interval covers the true value.
+    scale
+        "rate" or "link".
+    """
+
+    mean: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    standard_error: np.ndarray
+    level: float
+    scale: str
+
+
+@dataclass(frozen=True, eq=False)
+class TuningCurve(Band):
+    """A tuning curve with its confidence band.
+
+    Attributes
+    ----------
+    grid
+        Where the curve is known, (n_points,), in units of the basis's input.
+    """
+
+    grid: np.ndarray
+
+
+def mean_band(inference: Inference, X, level: float = 0.95, scale: str = "rate") -> Band:
+    r"""Predict means with confidence intervals.
+
+    They say where the mean is, not where single observations are. The interval of the linear
+    predictor is :math:`x^\top \hat\theta \pm q \sqrt{x^\top C x}`; on the rate scale it is
+    carried through the inverse link, so it stays among the means that are possible.
+
+    Parameters
+    ----------
+    inference
+        From `infer`.
+    X
+        Features as in `fit`, of n_points samples without NaN.
+    level
+        Probability that an interval covers the true value (default 0.95).
+    scale
+        "rate" (default) or "link".
+
+    Returns
+    -------
+    Band
+        Means and intervals, each (n_points, n_neurons).
+
+    Raises
+    ------
+    ValueError
+        If `X` is not like the features of the fit, or `level` or `scale` is none.
+
+    References
+    ----------
+    Wasserman (2004), All of Statistics, section 9.9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 1))
+    >>> spikes = rng.poisson(np.exp(0.5 * X))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> result = nmo.inference.infer(model, X, spikes)
+    >>> band = nmo.inference.mean_band(result, np.array([[0.0], [1.0]]))
+    >>> bool(np.all((band.lower < band.mean) & (band.mean < band.upper)))
+    True
+    """
+    matrix, layout = _inputs.design_matrix(X)
+    _inputs.check_features(layout, inference.layout.split(inference.estimate.T[:-1]), "the model")
+    rows = np.column_stack([matrix, np.ones(len(matrix))])
+    return Band(**_band(inference, rows, level, scale))
+
+
+def tuning_curve(
+    inference: Inference,
+    basis: Basis,
+    features: Any = None,
+    *,
+    n_points: int = 100,
+    level: float = 0.95,
+    scale: str = "rate",
+) -> TuningCurve:
+    """Find the tuning curves that a basis of one input makes, with confidence bands.
+
+    All other features are held at their mean over the data of the fit. A band is pointwise: it
+    covers the curve with the given probability at each point, not everywhere at once.
+
+    Parameters
+    ----------
+    inference
+        From `infer`.
+    basis
+        The Eval basis, with one input, that made the features.
+    features
+        Label of the features in the container `X` (default: the label of the basis, if `X` has
+        it), or the first of their columns; None for an array `X` of this basis alone.
+    n_points
+        Number of points of the curve, evenly over the bounds of the basis (default 100).
+    level
+        Probability that an interval covers the true value (default 0.95).
+    scale
+        "rate" (default), in units of `y`, or "link".
+
+    Returns
+    -------
+    TuningCurve
+        Means and intervals, each (n_points, n_neurons), and the grid, (n_points,).
+
+    Raises
+    ------
+    ValueError
+        If the features are unknown or not as many as the basis has functions.
+
+    References
+    ----------
+    Wood (2017), Generalized Additive Models, section 6.10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> basis = nmo.basis.BSplineEval(5, bounds=(0, 1), label="position")
+    >>> position = rng.uniform(size=500)
+    >>> X = {"position": basis.compute_features(position)}
+    >>> spikes = rng.poisson(np.exp(np.sin(6 * position)))[:, None]
+    >>> kwargs = {"regularizer": "Ridge", "regularizer_strength": 1e-3}
+    >>> model = nmo.glm.PopulationGLM(**kwargs).fit(X, spikes)
+    >>> result = nmo.inference.infer(model, X, spikes)
+    >>> curve = nmo.inference.tuning_curve(result, basis)
+    >>> curve.grid.shape, curve.mean.shape
+    ((100,), (100, 1))
+    """
+    grid, functions = basis.evaluate_on_grid(n_points)
+    functions = np.asarray(functions, float)
+    columns = _columns(inference, basis, features)
+    if columns.stop - columns.start != functions.shape[1]:
+        raise ValueError(
+            f"basis has {functions.shape[1]} functions, but the features {features!r} have "
+            f"{columns.stop - columns.start} columns: pass the basis that made them."
+        )
+    rows = np.tile(np.append(inference.reference, 1.0), (n_points, 1))
+    rows[:, columns] = functions
+    return TuningCurve(**_band(inference, rows, level, scale), grid=np.asarray(grid))
+
+
+def _columns(inference: Inference, basis: Basis, features: Any) -> slice:
+    n_functions, n_features = basis.n_basis_funcs, len(inference.reference)
+    if isinstance(features, int | np.integer):
+        if not 0 <= features <= n_features - n_functions:
+            raise ValueError(
+                f"features is {features}, but the {n_functions} columns of the basis must begin "
+                f"between 0 and {n_features - n_functions}."
+            )
+        return slice(int(features), int(features) + n_functions)
+    if not inference.groups and features is None:
+        return slice(0, n_features)
+    label = basis.label if features is None else features
+    if label not in inference.groups:
+        raise unknown_name("features", label, inference.groups)
+    return inference.groups[label]
+
+
+def _band(inference: Inference, rows: np.ndarray, level: float, scale: str) -> dict[str, Any]:
+    if scale not in SCALES:
+        raise unknown_name("scale", scale, SCALES)
+    eta, error = inference.combine(rows)
+    reach = quantile(level, inference.dof)[None] * error
+    band = {"mean": eta, "lower": eta - reach, "upper": eta + reach, "standard_error": error}
+    if scale == "rate":
+        with jax.enable_x64(True):
+            mean, *ends = (mean_of(inference.link, band[k]) for k in ("mean", "lower", "upper"))
+            slope = jax.jvp(inference.link.mean, (eta,), (np.ones_like(eta),))[1]
+        band = {"mean": mean, "lower": np.minimum(*ends), "upper": np.maximum(*ends)}
+        steepness = np.where(np.isinf(error), 1, np.abs(slope))
+        band["standard_error"] = steepness * error
+    return {**band, "level": level, "scale": scale}

@@ -1,0 +1,142 @@
+"""A fitted model and its data, as the problem that was solved and the point that was reached."""
+
+import re
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from spikax._assemble import Units
+from spikax._inputs import Data
+from spikax.observation_models import with_scale
+from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
+
+
+class Fitted(NamedTuple):
+    """What inference reads of a fitted model. Parameters are the coefficients, then intercept."""
+
+    problem: Problem  # in float64
+    units: Units
+    data: Data
+    theta: np.ndarray  # parameters of the standardised features, (n_parameters, n_neurons)
+    estimate: np.ndarray  # parameters of the raw features, (n_neurons, n_parameters)
+    scale: np.ndarray  # (n_neurons,)
+    names: tuple[str, ...]  # of the parameters
+    groups: dict[str, slice]  # parameters of each entry of a container of features
+    neurons: np.ndarray  # labels, (n_neurons,)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Nats of each neuron per unit of its loss, (n_neurons,)."""
+        positive = np.maximum(self.scale, np.finfo(float).tiny)
+        precision = self.problem.family.precision(positive)
+        return np.broadcast_to(np.asarray(precision, float), self.scale.shape)
+
+    @property
+    def penalised(self) -> bool:
+        """Whether a penalty costs anything."""
+        return any(np.any(np.asarray(a) != 0) for a in jax.tree.leaves(self.problem.penalty))
+
+    @property
+    def free(self) -> np.ndarray:
+        """Which parameters were fitted, (n_neurons, n_parameters)."""
+        return np.asarray(self.problem.mask).T > 0
+
+
+def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitted:
+    """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
+    check_is_fitted(model, "coef_")
+    parts = model._parts()
+    if parts.model.family.n_outputs > 1:
+        raise ValueError(
+            f"{type(model).__name__} has several linear predictors for a neuron, and inference "
+            "knows models with one: of two classes, fit GLM or PopulationGLM('Bernoulli') to the "
+            "indicator of one of them."
+        )
+    if not parts.regularizer.smooth:
+        raise ValueError(
+            f"Standard errors and tests are not defined after {type(parts.regularizer).__name__}: "
+            "it chose the features by looking at y, which they would not account for. Refit the "
+            "features that it kept without a penalty, feature_mask=(coef_ != 0), on samples that "
+            "were not used to choose them; or use Ridge."
+        )
+    model._features(X)
+    data = model._data(X, y, parts, sample_weight, offset)
+    intercept = np.asarray(model.intercept_, float)
+    if data.y.shape[1] != intercept.size:
+        raise ValueError(
+            f"y has {data.y.shape[1]} neurons, the model was fitted to {intercept.size}: pass the "
+            "neurons of the fit, in its order."
+        )
+    coef = np.concatenate(jax.tree.leaves(model.coef_)).astype(float)
+    coef = coef.reshape(data.X.shape[1], -1)
+    scale = np.atleast_1d(np.asarray(model.scale_, float))
+    problem, units = model._problem(data, parts)
+    problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
+    if hasattr(model, "strength_"):
+        # Cross-validation chose by how much the penalty that was asked for is scaled.
+        chosen = np.reshape(model.strength_, (1, -1)).astype(float)
+        problem = replace(problem, penalty=problem.penalty.scaled(chosen))
+    names, groups = _names(model, data)
+    return Fitted(
+        problem,
+        units,
+        data,
+        units.from_user(coef, intercept),
+        np.vstack([coef, intercept]).T,
+        scale,
+        names,
+        groups,
+        _labels(model, y, intercept.size),
+    )
+
+
+@jax.jit
+def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
+    """Log-likelihood, deviance, and deviance of the model without features, each (n_neurons,)."""
+    family = problem.family
+    null = jnp.zeros_like(theta).at[-1].set(null_model(problem).intercept)
+
+    def block(X, y, weights, offset):
+        loss, null_loss = (
+            sample_loss(problem, linear_predictor(at, X, offset), y) for at in (theta, null)
+        )
+        saturated = family.saturated(y)
+        normalizer = family.log_normalizer(y, scale[:, None])
+        parts = loss, loss - saturated, null_loss - saturated, normalizer
+        return tuple(jnp.sum(weights * part, axis=1) for part in parts)
+
+    loss, deviance, null_deviance, normalizer = walk(problem, block)
+    unit = 2 * family.precision(jnp.ones_like(scale))
+    return -family.precision(scale) * loss - normalizer, unit * deviance, unit * null_deviance
+
+
+def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
+    """Name the parameters as the user would: columns of a frame, entries of a container."""
+    layout = data.layout
+    if layout.names == ("X",):
+        columns = getattr(model, "feature_names_in_", None)
+        if columns is None:
+            columns = [f"x{i}" for i in range(layout.n_features)]
+        return (*map(str, columns), "intercept"), {}
+    # What JAX calls X['body']['speed'] is body.speed here.
+    paths = [re.sub(r"\['?(.*?)'?\]", r".\1", name[1:])[1:] for name in layout.names]
+    names: list[str] = []
+    groups = {}
+    for path, width in zip(paths, layout.widths, strict=True):
+        groups[path] = slice(len(names), len(names) + width)
+        names += [f"{path}[{i}]" for i in range(width)]
+    return (*names, "intercept"), groups
+
+
+def _labels(model: Any, y: Any, n_neurons: int) -> np.ndarray:
+    """Labels of the neurons: the columns of `y`, or its numbers."""
+    columns = getattr(y, "columns", None)
+    if columns is None and model._columns is not None:
+        columns = model._columns[0]
+    if columns is None or len(columns) != n_neurons:
+        return np.arange(n_neurons)
+    return np.asarray(columns)

@@ -1,0 +1,189 @@
+"""A summary of a fit, as text and as tables."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from spikax._errors import unknown_name
+from spikax.inference._fitted import Fitted, fitted, likelihood
+from spikax.inference._infer import KINDS, infer_fitted
+from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
+from spikax.solvers import Status
+
+_WIDTH = 86
+_SHOWN = 400  # rows of the table of parameters that a text shows
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """A summary of a fit; printing it shows the tables.
+
+    Attributes
+    ----------
+    neurons : pandas.DataFrame
+        A row for each neuron, with "n_samples" (their weights' sum), "dof_resid", "scale",
+        "log_likelihood" (nats), "deviance", "null_deviance", "deviance_explained" and "status".
+    parameters : pandas.DataFrame
+        A row for each neuron and parameter, as from `Inference.frame`.
+    inference : Inference
+        Where the parameters come from.
+    title : str
+        What was fitted.
+    notes : list of str
+        What its numbers mean.
+    level : float
+        Probability that an interval covers the true value.
+    """
+
+    neurons: Any
+    parameters: Any
+    inference: Inference
+    title: str
+    notes: list[str]
+    level: float
+
+    def __str__(self) -> str:
+        lines = [self.title.center(_WIDTH).rstrip()]
+        for label, neuron in self.neurons.iterrows():
+            lines += ["=" * _WIDTH, _headline(label, neuron), "-" * _WIDTH]
+            lines += self._table(label)
+            if len(lines) > _SHOWN:
+                lines.append("(shortened: all is in .neurons and .parameters)")
+                break
+        return "\n".join([*lines, "=" * _WIDTH, *self.notes])
+
+    __repr__ = __str__
+
+    def _table(self, label: Any) -> list[str]:
+        symbol = "t" if np.isfinite(self.inference.dof).any() else "z"
+        tail = (1 - self.level) / 2
+        ends = f"[{tail:.3f}", f"{1 - tail:.3f}]"
+        head = ("coef", "std err", symbol, f"P>|{symbol}|", *ends)
+        rows = self.parameters.loc[label]
+        width = _WIDTH - 6 * 10
+        lines = [" " * width + "".join(f"{name:>10}" for name in head), "-" * _WIDTH]
+        for name, row in rows.iterrows():
+            numbers = "".join(f"{_short(number):>10}" for number in row)
+            lines.append(f"{str(name)[: width - 1]:<{width}}{numbers}")
+        return lines
+
+
+_NOTES = {
+    "model": "Standard errors are right if the family's variance is (kind='model').",
+    "sandwich": "Standard errors allow for another variance than the family's (kind='sandwich').",
+    "penalty": "The penalty shrinks the coefficients. Intervals of kind='model' are those of a "
+    "posterior,\nof kind='sandwich' those of what the penalised fit estimates.",
+    "unidentified": "The data do not identify parameters whose standard error is infinite.",
+}
+
+
+def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset=None) -> Summary:
+    """Summarise a fit: how well each neuron is predicted, and how sure its parameters are.
+
+    Parameters
+    ----------
+    model
+        A fitted `GLM` or `PopulationGLM`, without a penalty or with a smooth one.
+    X, y, sample_weight, offset
+        As they were fitted.
+    kind
+        Kind of standard errors, "model" (default) or "sandwich", as in `infer`.
+    level
+        Probability that an interval covers the true value (default 0.95).
+
+    Returns
+    -------
+    Summary
+        Print it, or take its tables `neurons` and `parameters`.
+
+    Raises
+    ------
+    NotFittedError
+        Before `fit`.
+    ValueError
+        As `infer` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 2))
+    >>> spikes = rng.poisson(np.exp(0.5 * X[:, 0] - 1))
+    >>> model = nmo.glm.GLM().fit(X, spikes)
+    >>> print(nmo.inference.summary(model, X, spikes))
+                  GLM: Poisson observations, inverse link exp, UnRegularized
+    ======================================================================================
+    neuron 0: 500 samples, 497 residual degrees of freedom, converged
+    log-likelihood -402.749, deviance 447.459, deviance explained 0.0612, scale 1
+    --------------------------------------------------------------------------------------
+                                    coef   std err         z     P>|z|    [0.025    0.975]
+    --------------------------------------------------------------------------------------
+    x0                             0.390     0.073     5.345  9.0...     0.247     0.533
+    x1                             0.007     0.073     0.1...     0.9...    -0.135     0.150
+    intercept                     -0.925     0.073   -12.740  3.5...    -1.067    -0.782
+    ======================================================================================
+    Standard errors are right if the family's variance is (kind='model').
+    """
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    with jax.enable_x64(True):
+        fit = fitted(model, X, y, sample_weight, offset)
+        inference, gain = infer_fitted(model, fit, kind)
+        told = [np.asarray(a) for a in likelihood(fit.problem, fit.theta, fit.scale)]
+    warn_about_directions(inference)
+    warn_about_optimum(inference, gain)
+    title = (
+        f"{type(model).__name__}: {type(fit.problem.family).__name__} observations, inverse link "
+        f"{fit.problem.link.name}, {type(model._parts().regularizer).__name__}"
+    )
+    notes = {
+        kind: True,
+        "penalty": fit.penalised,
+        "unidentified": inference.unidentified.any(),
+    }
+    return Summary(
+        _neurons(model, fit, *told),
+        inference.frame(level),
+        inference,
+        title,
+        [_NOTES[note] for note, holds in notes.items() if holds],
+        level,
+    )
+
+
+def _neurons(model: Any, fit: Fitted, log_likelihood, deviance, null_deviance):
+    import pandas as pd
+
+    state = getattr(model, "solver_state_", None)
+    status = [] if state is None else np.atleast_1d(state.stats.status)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        explained = 1 - deviance / null_deviance
+    columns = {
+        "n_samples": np.asarray(fit.problem.total_weight),
+        "dof_resid": np.atleast_1d(model.dof_resid_),
+        "scale": fit.scale,
+        "log_likelihood": log_likelihood,
+        "deviance": deviance,
+        "null_deviance": null_deviance,
+        "deviance_explained": explained,
+        "status": [Status(s).name.lower() for s in status] or "unknown",
+    }
+    return pd.DataFrame(columns, pd.Index(fit.neurons, name="neuron"))
+
+
+def _headline(label: Any, neuron: Any) -> str:
+    return (
+        f"neuron {label}: {neuron.n_samples:.7g} samples, {neuron.dof_resid:.7g} residual degrees "
+        f"of freedom, {neuron.status}\n"
+        f"log-likelihood {neuron.log_likelihood:.6g}, deviance {neuron.deviance:.6g}, deviance "
+        f"explained {neuron.deviance_explained:.4f}, scale {neuron['scale']:.4g}"
+    )
+
+
+def _short(number: float) -> str:
+    if number == 0 or not np.isfinite(number) or 1e-3 <= abs(number) < 1e5:
+        return f"{number:.3f}"
+    return f"{number:.2e}"

@@ -1,0 +1,140 @@
+"""Fits at many strengths in one program, each from where the one before ended."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.fit import minimise
+from spikax.model_selection._criteria import CRITERIA, mean_score
+from spikax.problem import (
+    Problem,
+    null_model,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
+from spikax.regularizer import NO_PENALTY
+from spikax.solvers import Solver
+from spikax.solvers._whitening import shared_moments
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Fits:
+    """What the fits of a path found, the strongest first."""
+
+    theta: jax.Array  # (n_strengths, n_parameters, n_neurons)
+    score: (
+        jax.Array
+    )  # of the samples that weigh in it, or by a criterion, (n_strengths, n_neurons)
+    status: jax.Array  # (n_strengths, n_neurons)
+    n_passes: jax.Array  # (n_strengths,)
+
+
+@partial(jax.jit, static_argnames="criterion")
+def fit_path(
+    problem: Problem,
+    solver: Solver,
+    factors: jax.Array,
+    scored: jax.Array | None = None,
+    theta: jax.Array | None = None,
+    criterion: str | None = None,
+) -> Fits:
+    """Fit at the problem's strengths times each of the factors.
+
+    Parameters
+    ----------
+    problem, solver
+        What to fit, and how.
+    factors
+        Descending, (n_strengths, n_neurons).
+    scored
+        Weights of the samples in the score, shaped like the problem's; its own if None.
+    theta
+        Where to start, the model without features if None.
+    criterion
+        Name of a criterion that needs no samples held out; None for the score of samples.
+    """
+    null = null_model(problem)
+    moments = shared_moments(problem, null.intercept, null.curvature)
+    theta = without_features(problem, null) if theta is None else theta
+
+    def fit(theta, factor):
+        penalty = problem.penalty.scaled(factor[None])
+        outcome, found = minimise(
+            replace(problem, penalty=penalty, moments=moments), solver, theta
+        )
+        if criterion is None:
+            score = mean_score(found, outcome.theta, scored)
+        else:
+            score = CRITERIA[criterion](found, outcome.theta)
+        return outcome.theta, Fits(outcome.theta, score, outcome.status, outcome.n_passes)
+
+    return jax.lax.scan(fit, theta, factors)[1]
+
+
+def repeat(problem: Problem, n_times: int, weights: Any) -> Problem:
+    """Repeat the population, with other weights each time, as neurons that share one design.
+
+    Parameters
+    ----------
+    weights
+        Weights of all these neurons' samples, (n_blocks, n_times * n_neurons, n_samples).
+    """
+    n = problem.n_neurons
+    index = np.tile(np.arange(n), n_times)
+    groups = np.asarray(problem.group).reshape(problem.n_outputs, n)
+    return replace(
+        jax.tree.map(np.asarray, problem).neurons(index),
+        X=problem.X,
+        weights=weights,
+        total_weight=jnp.maximum(_sum(weights), jnp.finfo(weights.dtype).tiny),
+        group=groups[:, index].reshape(-1),
+        representative=_representatives(problem, n, n_times),
+    )
+
+
+def _representatives(problem: Problem, n: int, n_times: int) -> np.ndarray:
+    output, neuron = np.divmod(np.asarray(problem.representative), n)
+    return (output * n * n_times + neuron).astype(np.int32)
+
+
+def _sum(weights: Any) -> Any:
+    total = weights.sum(axis=(0, 2))
+    return jnp.where(total > 0, total, 1)
+
+
+@jax.jit
+def strongest(problem: Problem) -> jax.Array:
+    """Least factor of the strengths that leaves no penalised coefficient, (n_neurons,)."""
+    null = null_model(problem)
+    theta = without_features(problem, null)
+    slope = value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
+    ones = jnp.ones(problem.n_neurons, slope.dtype)
+
+    def left(factor):
+        some = replace(problem, penalty=problem.penalty.scaled(factor[None]))
+        coef = proximal_step(some, -slope, ones)[: -problem.n_outputs]
+        return jnp.sum(coef != 0, axis=0)
+
+    low, high = -40.0 * ones, 40.0 * ones
+    fewest = left(jnp.exp2(high))
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        enough = left(jnp.exp2(middle)) == fewest
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    return jnp.exp2(jax.lax.fori_loop(0, 40, halve, (low, high))[1])
+
+
+@jax.jit
+def typical_curvature(problem: Problem) -> jax.Array:
+    """Curvature of each neuron's loss in the coefficients of a typical feature, (n_neurons,)."""
+    curvature = null_model(problem).curvature.reshape(problem.n_outputs, -1).mean(axis=0)
+    return curvature * jnp.median(problem.unit) ** 2

@@ -1,0 +1,117 @@
+"""The coefficients of a model at many strengths of its penalty."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikax.glm import GLM
+from spikax.model_selection._path import fit_path
+from spikax.model_selection._strengths import check_number, descending
+from spikax.solvers import Status, make_solver
+
+
+@dataclass(frozen=True)
+class RegularizationPath:
+    """A model fitted at many strengths; the axis of neurons is missing for a `GLM`.
+
+    Parameters
+    ----------
+    strengths
+        What the model's own strength is multiplied with, descending, (n_strengths, n_neurons).
+    coef
+        Coefficients, (n_strengths, n_features, n_neurons), or a container of such arrays.
+    intercept
+        Intercepts, (n_strengths, n_neurons).
+    score
+        Mean log-likelihood above that of the saturated model, at unit scale, in nats per sample:
+        minus half the mean deviance, (n_strengths, n_neurons).
+    converged
+        Whether the fit met its criterion, (n_strengths, n_neurons).
+    """
+
+    strengths: np.ndarray
+    coef: Any
+    intercept: np.ndarray
+    score: np.ndarray
+    converged: np.ndarray
+
+
+def regularization_path(
+    model, X, y, strengths=None, n_strengths=50, sample_weight=None, offset=None
+) -> RegularizationPath:
+    """Fit a model at many strengths, each from where the one before ended, in one program.
+
+    Parameters
+    ----------
+    model
+        A GLM or PopulationGLM with the penalty wanted; it stays as it is. Its
+        `regularizer_strength` (None is one) is what the strengths multiply.
+    X, y, sample_weight, offset
+        As in the model's `fit`.
+    strengths
+        Strengths, (n_strengths,) or (n_strengths, n_neurons), in any order. None (default) spreads
+        them evenly on a logarithmic scale: for penalties that make coefficients zero, downwards
+        from the one that makes all of them zero, neuron by neuron.
+    n_strengths
+        How many, where `strengths` is None (default 50).
+
+    Returns
+    -------
+    RegularizationPath
+        Strengths, coefficients, intercepts and scores.
+
+    Raises
+    ------
+    ValueError
+        If the model has no penalty, or strengths or data are wrong.
+
+    References
+    ----------
+    Friedman, Hastie & Tibshirani (2010), J. Stat. Softw. 33(1), section 2.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(500, 6))
+    >>> y = rng.poisson(np.exp(0.4 * X[:, :2] - 1))
+    >>> model = nmo.glm.PopulationGLM(regularizer="Lasso")
+    >>> path = nmo.model_selection.regularization_path(model, X, y, n_strengths=10)
+    >>> path.coef.shape
+    (10, 6, 2)
+    >>> np.count_nonzero(path.coef, axis=(1, 2))[:3]
+    array([0, 1, 2])
+    """
+    parts = model._parts()
+    check_penalty(parts.regularizer)
+    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
+    data = model._data(X, y, parts, sample_weight, offset)
+    problem, units = model._problem(data, parts)
+    factors = descending(strengths, check_number(n_strengths), problem, isinstance(model, GLM))
+    fits = fit_path(problem, solver, factors.astype(problem.y.dtype))
+    coef, intercept = in_users_units(model, np.asarray(fits.theta, float), units, data)
+    status = np.asarray(fits.status)
+    table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))
+    if isinstance(model, GLM):
+        table = tuple(array[:, 0] for array in table)
+    return RegularizationPath(table[0], coef, intercept, table[1], table[2])
+
+
+def check_penalty(regularizer: Any) -> None:
+    """Refuse a model without a penalty."""
+    if type(regularizer).__name__ == "UnRegularized":
+        raise ValueError(
+            "A path of strengths needs a penalty, and regularizer is UnRegularized. Set "
+            "regularizer='Ridge', 'Lasso', 'ElasticNet' or 'GroupLasso'."
+        )
+
+
+def in_users_units(model, thetas: np.ndarray, units, data) -> tuple[Any, np.ndarray]:
+    """Stack the coefficients and intercepts of many fits in the user's units and containers."""
+    import jax
+
+    shaped = [model._shaped(theta, units, data) for theta in thetas]
+    coef = jax.tree.map(lambda *leaves: np.stack(leaves), *[coef for coef, _ in shaped])
+    return coef, np.stack([intercept for _, intercept in shaped])

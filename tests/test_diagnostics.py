@@ -1,0 +1,377 @@
+"""Goodness of fit, against simulated truth, SciPy, statsmodels and scikit-learn."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pynapple as nap
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.metrics import d2_tweedie_score
+from sklearn.model_selection import GroupKFold, TimeSeriesSplit
+
+from compilations import counted
+from spikax import diagnostics
+from spikax.glm import GLM, ClassifierGLM, PopulationGLM
+from spikax.observation_models import CategoricalObservations, NegativeBinomialObservations
+
+
+def rates(rng, n_samples=4000, n_neurons=1, size=0.3):
+    """Make rates that vary in time, in spikes per bin."""
+    phase = rng.uniform(0, 6, size=n_neurons)
+    return size * np.exp(np.sin(np.arange(n_samples)[:, None] / 40 + phase[None]))
+
+
+def drawn(rng, family, mean):
+    return {
+        "Poisson": lambda: rng.poisson(mean),
+        "NegativeBinomial": lambda: rng.negative_binomial(1 / 0.3, 1 / (1 + 0.3 * mean)),
+        "Bernoulli": lambda: rng.binomial(1, mean),
+        "Gaussian": lambda: rng.normal(mean, np.sqrt(0.3)),
+        "Gamma": lambda: rng.gamma(1 / 0.3, 0.3 * mean),
+    }[family]().astype(float)
+
+
+SCALES = {"Poisson": 1.0, "NegativeBinomial": 0.3, "Bernoulli": 1.0, "Gaussian": 0.3, "Gamma": 0.3}
+
+
+def model_of(family):
+    return NegativeBinomialObservations("estimate") if family == "NegativeBinomial" else family
+
+
+every_family = pytest.mark.parametrize("family", SCALES)
+
+
+# --- Time rescaling.
+
+
+@pytest.mark.parametrize("family", ["Poisson", "Bernoulli"])
+@pytest.mark.parametrize("size", [0.02, 0.3])
+def test_p_values_of_a_true_model_are_uniform(family, size, rng, key):
+    rate = rates(rng, 20_000 if size < 0.1 else 4000, 1000, size)
+    test = diagnostics.time_rescaling(drawn(rng, family, rate), rate, key, family)
+    assert stats.kstest(test.p_value, "uniform").pvalue > 0.01
+    inside = np.mean(
+        [
+            np.max(np.abs(observed - expected)) + 0.5 / observed.size < band
+            for expected, observed, band in (test.curve(j) for j in range(1000))
+        ]
+    )
+    assert 0.93 < inside < 0.97
+
+
+def test_a_rate_that_depends_on_past_spikes_is_rescaled_too(rng, key):
+    n_neurons, n_samples = 500, 3000
+    spikes, rate = np.zeros((2, n_samples, n_neurons))
+    for t in range(n_samples):
+        rate[t] = 0.3 * np.exp(-2.0 * spikes[t - 1] - 1.0 * spikes[t - 2])
+        spikes[t] = rng.poisson(rate[t])
+    test = diagnostics.time_rescaling(spikes, rate, key)
+    assert stats.kstest(test.p_value, "uniform").pvalue > 0.01
+    wrong = diagnostics.time_rescaling(spikes, np.full_like(rate, spikes.mean()), key)
+    assert np.mean(wrong.p_value < 0.05) > 0.9
+
+
+def test_intervals_are_independent_for_a_true_model(rng, key):
+    rate = rates(rng, 100_000)
+    (intervals,) = diagnostics.time_rescaling(rng.poisson(rate), rate, key).intervals
+    assert abs(stats.pearsonr(intervals[1:], intervals[:-1]).statistic) < 4 / np.sqrt(
+        intervals.size
+    )
+
+
+@pytest.mark.parametrize("family", ["Poisson", "Bernoulli"])
+def test_spikes_stay_in_their_bins(family, rng, key):
+    rate = rates(rng, 500)
+    spikes = drawn(rng, family, rate)
+    test = diagnostics.time_rescaling(spikes, rate, key, family)
+    assert test.n_spikes.tolist() == [spikes.sum()]
+    if family == "Poisson":
+        times = np.cumsum(test.intervals[0])
+        found = np.histogram(times, np.concatenate([[0], np.cumsum(rate)]))[0]
+        np.testing.assert_array_equal(found, spikes[:, 0])
+
+
+def test_missing_samples_are_as_if_time_stood_still(rng, key):
+    rate = rates(rng, 1000, 2)
+    spikes = rng.poisson(rate).astype(float)
+    kept = np.ones(1000, bool)
+    kept[100:300] = False
+    holes = np.where(kept[:, None], spikes, np.nan), np.where(kept[:, None], rate, np.nan)
+    for pair in ((holes[0], rate), (spikes, holes[1])):
+        test = diagnostics.time_rescaling(*pair, key)
+        expected = diagnostics.time_rescaling(spikes[kept], rate[kept], key)
+        np.testing.assert_allclose(test.statistic, expected.statistic)
+
+
+def test_a_key_gives_one_result_and_another_key_another(rng):
+    rate = rates(rng)
+    spikes = rng.poisson(rate)
+    first, again, other = (
+        diagnostics.time_rescaling(spikes, rate, jax.random.key(seed)).p_value
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_silent_neuron_has_no_p_value(key):
+    spikes = np.zeros((50, 2))
+    spikes[3, 1] = 1
+    test = diagnostics.time_rescaling(spikes, np.full((50, 2), 0.02), key)
+    assert np.isnan(test.p_value[0])
+    assert test.p_value[1] > 0
+    assert test.n_spikes.tolist() == [0, 1]
+
+
+# --- Residuals.
+
+
+@every_family
+def test_deviance_and_pearson_residuals_are_those_of_statsmodels(family, rng):
+    theirs = {
+        "Poisson": sm.families.Poisson(),
+        "NegativeBinomial": sm.families.NegativeBinomial(alpha=0.3),
+        "Bernoulli": sm.families.Binomial(),
+        "Gaussian": sm.families.Gaussian(),
+        "Gamma": sm.families.Gamma(),
+    }[family]
+    mean = rates(rng, 300)[:, 0]
+    y = drawn(rng, family, mean)
+    spread = SCALES[family] if family in ("Gaussian", "Gamma") else 1.0
+    for kind, expected in (
+        ("deviance", theirs.resid_dev(y, mean) / np.sqrt(spread)),
+        ("pearson", (y - mean) / np.sqrt(spread * theirs.variance(mean))),
+    ):
+        found = diagnostics.residuals(
+            y, mean, kind, observation_model=model_of(family), scale=SCALES[family]
+        )
+        assert found.shape == y.shape
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@every_family
+def test_quantile_residuals_of_a_true_model_are_normal(family, rng, key):
+    mean = rates(rng, 5000, 2)
+    y = drawn(rng, family, mean)
+    found = diagnostics.residuals(
+        y,
+        mean,
+        "quantile",
+        observation_model=model_of(family),
+        scale=SCALES[family],
+        random_key=key,
+    )
+    for j in range(2):
+        assert stats.kstest(found[:, j], "norm").pvalue > 0.001
+
+
+def test_quantile_residuals_are_finite_in_the_tails(key):
+    y = np.array([0.0, 60.0, 0.0])
+    found = diagnostics.residuals(y, np.array([60.0, 1.0, 1e-9]), "quantile", random_key=key)
+    assert found[0] < -8
+    assert found[1] > 15
+    assert np.isfinite(found).all()
+
+
+def test_missing_residuals_are_missing():
+    y, mean = np.array([1.0, np.nan, 2.0]), np.array([1.0, 1.0, np.nan])
+    for kind in ("deviance", "pearson"):
+        found = diagnostics.residuals(y, mean, kind)
+        assert np.isnan(found).tolist() == [False, True, True]
+
+
+# --- Scores.
+
+
+@pytest.mark.parametrize(("family", "power"), [("Poisson", 1), ("Gaussian", 0), ("Gamma", 2)])
+def test_deviance_explained_is_scikit_learns_d2(family, power, rng):
+    mean = rates(rng, 500, 3)
+    y = drawn(rng, family, mean)
+    found = diagnostics.deviance_explained(y, mean, observation_model=family)
+    for j in range(3):
+        expected = d2_tweedie_score(y[:, j], mean[:, j], power=power)
+        assert found[j] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["Poisson", "Bernoulli"])
+def test_bits_per_spike_are_the_gain_in_log_likelihood(family, rng):
+    mean = rates(rng, 500, 2)
+    y = drawn(rng, family, mean)
+    density = {"Poisson": stats.poisson, "Bernoulli": stats.bernoulli}[family].logpmf
+    for null in (None, np.array([0.2, 0.4])):
+        level = y.mean(axis=0) if null is None else null
+        gain = density(y, mean).sum(axis=0) - density(y, level).sum(axis=0)
+        expected = gain / np.log(2) / y.sum(axis=0)
+        found = diagnostics.bits_per_spike(y, mean, observation_model=family, null_rate=null)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_missing_samples_do_not_count_in_scores(rng):
+    mean = rates(rng, 300, 2)
+    y = rng.poisson(mean).astype(float)
+    kept = rng.uniform(size=300) < 0.7
+    holed = np.where(kept[:, None], y, np.nan)
+    for score in (diagnostics.bits_per_spike, diagnostics.deviance_explained):
+        np.testing.assert_allclose(score(holed, mean), score(y[kept], mean[kept]))
+    series = nap.TsdFrame(t=np.arange(300), d=y)
+    np.testing.assert_allclose(
+        diagnostics.bits_per_spike(series, mean), diagnostics.bits_per_spike(y, mean)
+    )
+
+
+def test_silent_neurons_have_no_score():
+    silent = np.zeros((10, 1))
+    assert np.isnan(diagnostics.bits_per_spike(silent, silent + 0.1))
+    assert np.isnan(diagnostics.deviance_explained(silent, silent))
+
+
+def test_calibration_of_a_true_model_is_on_the_diagonal(rng):
+    mean = rates(rng, 5000, 3)
+    result = diagnostics.calibration(rng.poisson(mean), mean, n_bins=8)
+    assert result.predicted.shape == (8, 3)
+    assert np.all(np.diff(result.predicted, axis=0) > 0)
+    distance = (result.observed - result.predicted) / result.standard_error
+    assert np.abs(distance).max() < 4
+    assert result.n_samples.sum(axis=0).tolist() == [5000] * 3
+    np.testing.assert_allclose(
+        np.sum(result.predicted * result.n_samples, axis=0), mean.sum(axis=0)
+    )
+
+
+# --- Cross-validation.
+
+
+def recording(rng, n_samples=300):
+    X = rng.normal(size=(n_samples, 2))
+    return X, rng.poisson(np.exp(X @ [[0.5, 0], [0, -0.5]] - 0.5)).astype(float)
+
+
+def test_cross_validated_scores_are_those_of_fits_by_hand(rng):
+    X, y = recording(rng)
+    model = PopulationGLM(solver_kwargs={"tol": 1e-8})
+    table = diagnostics.cross_validated_scores(model, X, y, cv=3)
+    assert not hasattr(model, "coef_")
+    assert len(table) == 6
+    test = np.arange(100, 200)
+    train = np.setdiff1d(np.arange(300), test)
+    fitted = PopulationGLM().fit(X[train], y[train])
+    mean = np.asarray(fitted.predict(X[test]), float)
+    null = y[train].mean(axis=0)
+    log_likelihood, null_ll = (
+        stats.poisson.logpmf(y[test], m).mean(axis=0) for m in (mean, null[None])
+    )
+    row = table.loc[1]
+    np.testing.assert_allclose(row.log_likelihood, log_likelihood, rtol=1e-4)
+    np.testing.assert_allclose(row.pseudo_r2, 1 - log_likelihood / null_ll, rtol=1e-3)
+    bits = diagnostics.bits_per_spike(y[test], mean, null_rate=null)
+    np.testing.assert_allclose(row.bits_per_spike, bits, rtol=1e-3)
+    explained = diagnostics.deviance_explained(y[test], mean, null_rate=null)
+    np.testing.assert_allclose(row.deviance_explained, explained, rtol=1e-3)
+
+
+def test_every_splitter_works_and_containers_are_cut(rng):
+    X, y = recording(rng)
+    tree = {"a": X[:, :1], "b": X[:, 1:]}
+    groups = np.repeat(np.arange(6), 50)
+    for cv, n_folds in (
+        (TimeSeriesSplit(4), 4),
+        (GroupKFold(3), 3),
+        ([(np.arange(100), np.arange(100, 300))], 1),
+    ):
+        table, whole = (
+            diagnostics.cross_validated_scores(
+                PopulationGLM(), x, y, cv, groups=groups if isinstance(cv, GroupKFold) else None
+            )
+            for x in (tree, X)
+        )
+        assert len(table) == 2 * n_folds
+        pd.testing.assert_frame_equal(table, whole, rtol=1e-4)
+    alone = diagnostics.cross_validated_scores(GLM(), pd.DataFrame(X), y[:, 0], TimeSeriesSplit(4))
+    assert len(alone) == 4
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_folds_without_spikes_are_scored_and_flagged(rng):
+    X, y = recording(rng)
+    y[:100, 0] = 0
+    y[100:, 1] = 0
+    table = diagnostics.cross_validated_scores(PopulationGLM(), X, y, cv=3)
+    notes = table.note.unstack()
+    assert notes[0].tolist() == ["no spikes held out", "", ""]
+    assert notes[1].tolist() == ["no spikes to fit", "no spikes held out", "no spikes held out"]
+    assert np.isnan(table.loc[(0, 0), "bits_per_spike"])
+    assert np.isfinite(table.loc[(0, 0), "log_likelihood"])
+    assert np.isfinite(table.loc[(1, 0), "bits_per_spike"])
+
+
+def test_weights_and_offsets_are_cut_with_the_samples(rng):
+    X, y = recording(rng)
+    weights = (rng.uniform(size=300) < 0.8).astype(float)
+    offset = rng.normal(0, 0.2, size=300)
+    table = diagnostics.cross_validated_scores(
+        PopulationGLM(), X, y, cv=3, sample_weight=weights, offset=offset
+    )
+    dropped = np.where(weights[:, None] > 0, y, np.nan)
+    expected = diagnostics.cross_validated_scores(PopulationGLM(), X, dropped, cv=3, offset=offset)
+    pd.testing.assert_frame_equal(table, expected, rtol=1e-4)
+    assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
+
+
+def test_bits_per_spike_are_of_every_kind_of_counts(rng):
+    X, y = recording(rng)
+    table = diagnostics.cross_validated_scores(PopulationGLM("NegativeBinomial"), X, y, cv=3)
+    assert table.bits_per_spike.notna().all()
+
+
+def test_traces_have_no_bits_per_spike(rng):
+    X = rng.normal(size=(60, 2))
+    table = diagnostics.cross_validated_scores(PopulationGLM("Gaussian"), X, X + 1, cv=3)
+    assert "bits_per_spike" not in table.columns
+
+
+# --- Bad input, and what it costs.
+
+
+def test_bad_input_is_refused_with_a_remedy(key):
+    y, mean = np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.0, 1.5])
+    d = diagnostics
+    wrong = [
+        (lambda: d.time_rescaling(y, mean[:2], key), r"same shape.*\(3,\) and \(2,\)"),
+        (lambda: d.time_rescaling(y, mean, key, "Gaussian"), "are none: look at residuals"),
+        (lambda: d.time_rescaling(y + 0.5, mean, key), "whole numbers"),
+        (lambda: d.time_rescaling(y, -mean, key), "predicted_rate is -0.5 in row 0"),
+        (lambda: d.time_rescaling(-y, mean, key), "y holds -1 in row 1"),
+        (
+            lambda: d.residuals(y, mean, observation_model=CategoricalObservations(3)),
+            "one for each class",
+        ),
+        (lambda: d.cross_validated_scores(ClassifierGLM(2), mean[:, None], y), "predicts classes"),
+        (lambda: d.residuals(y, mean, "raw"), "Unknown kind: 'raw'"),
+        (lambda: d.residuals(y, mean, "quantile"), "pass random_key"),
+        (lambda: d.residuals(y, mean * np.inf), "predicted_rate is inf in row 0"),
+        (lambda: d.calibration(y, mean, 4), "4 bins need as many samples"),
+        (lambda: d.calibration(y, mean, 0), "n_bins must be a positive"),
+        (lambda: d.bits_per_spike(y, mean, null_rate=[1.0, 2.0]), "null_rate must be a scalar"),
+        (lambda: d.deviance_explained(y, mean, observation_model="Bernoulli"), "y holds 2"),
+        (lambda: d.cross_validated_scores(GLM(), mean[:, None], y, cv=4), "number of samples"),
+        (lambda: d.cross_validated_scores(GLM(), mean[:, None], y[:2]), "inconsistent numbers"),
+    ]
+    for call, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_observations_of_other_times_are_refused():
+    y = nap.Tsd(t=np.arange(3), d=np.ones(3))
+    mean = nap.Tsd(t=np.arange(3) + 1, d=np.ones(3))
+    with pytest.raises(ValueError, match="different time axes"):
+        diagnostics.bits_per_spike(y, mean)
+
+
+def test_like_lengths_share_a_program(rng):
+    mean = rates(rng, 130)
+    diagnostics.bits_per_spike(rng.poisson(mean), mean)
+    with counted() as compilations:
+        diagnostics.deviance_explained(rng.poisson(mean[:125]), mean[:125])
+    assert not compilations

@@ -1,0 +1,315 @@
+"""Paths of strengths and cross-validation: the same as fits one by one, without their cost."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from scipy.stats import poisson as scipy_poisson
+from sklearn.base import clone
+from sklearn.linear_model import lasso_path
+from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
+
+from compilations import counted
+from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.model_selection import GLMCV, PopulationGLMCV, regularization_path
+from spikax.regularizer import GroupLasso
+
+T, P, N = 200, 5, 3
+STRENGTHS = np.geomspace(1.0, 1e-4, 6)
+TIGHT = {"tol": 1e-11}
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def recording(family="Poisson"):
+    """Make features, and what three neurons do."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(T, P)) * [1, 2, 0.5, 1, 1]
+    eta = X @ (rng.normal(0, 0.4, size=(P, N)) * [[1], [0.2], [0], [0], [0]]) + 0.1
+    y = rng.poisson(np.exp(eta)) if family == "Poisson" else rng.normal(eta)
+    return X, y.astype(float)
+
+
+def held_out_score(y, mean):
+    """Log-likelihood of counts above that of the saturated model, nats per sample and neuron."""
+    above = scipy_poisson.logpmf(y, mean) - scipy_poisson.logpmf(y, np.maximum(y, 1e-300))
+    return above.mean(axis=0)
+
+
+@pytest.mark.parametrize("regularizer", ["Ridge", "Lasso", "GroupLasso"])
+@pytest.mark.parametrize("cv", [4, TimeSeriesSplit(3), [(np.arange(150), np.arange(150, 200))]])
+def test_scores_are_those_of_fits_to_each_fold(regularizer, cv):
+    X, y = recording()
+    model = PopulationGLMCV(
+        regularizer=regularizer, strengths=STRENGTHS, cv=cv, solver_kwargs=TIGHT
+    ).fit(X, y)
+    folds = {4: KFold(4)}.get(cv, cv) if isinstance(cv, int) else cv
+    folds = list(folds.split(X) if hasattr(folds, "split") else folds)
+    assert model.scores_.shape == (len(STRENGTHS), len(folds), N)
+    for f, (train, test) in enumerate(folds):
+        for s, strength in enumerate(STRENGTHS):
+            alone = PopulationGLM(
+                regularizer=regularizer, regularizer_strength=strength, solver_kwargs=TIGHT
+            ).fit(X[train], y[train])
+            expected = held_out_score(y[test], alone.predict(X[test]))
+            np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-5, atol=1e-7)
+    best = model.scores_.mean(axis=1).argmax(axis=0)
+    np.testing.assert_array_equal(model.strength_, STRENGTHS[best])
+    final = PopulationGLM(
+        regularizer=regularizer, regularizer_strength=model.strength_, solver_kwargs=TIGHT
+    ).fit(X, y)
+    np.testing.assert_allclose(model.coef_, final.coef_, atol=1e-6)
+    np.testing.assert_allclose(model.intercept_, final.intercept_, atol=1e-6)
+    chosen = model.coef_path_[best, :, np.arange(N)].T
+    np.testing.assert_allclose(chosen, model.coef_, atol=1e-6)
+
+
+def test_the_choice_is_that_of_a_grid_search_for_each_neuron():
+    X, y = recording()
+    population = PopulationGLMCV(strengths=STRENGTHS, cv=4).fit(X, y)
+    for j in range(N):
+        search = GridSearchCV(
+            GLM(regularizer="Ridge"), {"regularizer_strength": STRENGTHS}, cv=KFold(4)
+        ).fit(X, y[:, j])
+        assert population.strength_[j] == search.best_params_["regularizer_strength"]
+        alone = GLMCV(strengths=STRENGTHS, cv=4).fit(X, y[:, j])
+        assert alone.strength_ == population.strength_[j]
+        assert alone.scores_.shape == (len(STRENGTHS), 4)
+        np.testing.assert_allclose(alone.coef_, population.coef_[:, j], atol=1e-4)
+
+
+def test_one_standard_error_takes_the_strongest_that_is_nearly_as_good():
+    X, y = recording()
+    best = PopulationGLMCV(regularizer="Lasso").fit(X, y)
+    strong = PopulationGLMCV(regularizer="Lasso", selection="one-standard-error").fit(X, y)
+    scores = best.scores_
+    mean, error = scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(5)
+    for j in range(N):
+        top = mean[:, j].argmax()
+        near = np.flatnonzero(mean[:, j] >= mean[top, j] - error[top, j])
+        assert strong.strength_[j] == best.strengths_[near[0], j]
+    assert np.all(strong.strength_ >= best.strength_)
+
+
+# --- Paths.
+
+
+@pytest.mark.parametrize("regularizer", ["Ridge", "Lasso", "ElasticNet", "GroupLasso"])
+def test_a_path_is_fits_at_its_strengths(regularizer):
+    X, y = recording()
+    strength = (1.0, 0.7) if regularizer == "ElasticNet" else None
+    model = PopulationGLM(
+        regularizer=regularizer, regularizer_strength=strength, solver_kwargs=TIGHT
+    )
+    path = regularization_path(model, X, y, n_strengths=8)
+    assert path.strengths.shape == (8, N)
+    assert path.converged.all()
+    assert np.all(np.diff(path.score, axis=0) > -1e-9)
+    for s in (1, 4, 7):
+        each = path.strengths[s]
+        one = clone(model).set_params(
+            regularizer_strength=(each, 0.7) if regularizer == "ElasticNet" else each
+        )
+        one.fit(X, y)
+        np.testing.assert_allclose(path.coef[s], one.coef_, atol=1e-5)
+        np.testing.assert_allclose(path.intercept[s], one.intercept_, atol=1e-5)
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("regularizer", ["Lasso", "ElasticNet", "GroupLasso"])
+def test_a_path_starts_where_the_last_coefficient_goes(regularizer):
+    X, y = recording()
+    model = PopulationGLM(regularizer=regularizer, solver_kwargs=TIGHT)
+    path = regularization_path(model, X, y, n_strengths=5)
+    assert np.all(path.coef[0] == 0)
+    just_less = clone(model).set_params(regularizer_strength=0.98 * path.strengths[0]).fit(X, y)
+    assert np.all((just_less.coef_ != 0).any(axis=0))
+
+
+def test_a_gaussian_path_is_that_of_scikit_learn():
+    X, y = recording("Gaussian")
+    model = GLM("Gaussian", regularizer="Lasso", solver_kwargs=TIGHT)
+    path = regularization_path(model, X, y[:, 0], n_strengths=10)
+    # Its loss is half of ours, and has no intercept.
+    alphas, coefs, _ = lasso_path(
+        X - X.mean(axis=0), y[:, 0] - y[:, 0].mean(), alphas=path.strengths / 2, tol=1e-12
+    )
+    np.testing.assert_allclose(alphas, path.strengths / 2)
+    np.testing.assert_allclose(path.coef, coefs.T, atol=1e-6)
+
+
+def test_paths_keep_the_containers_of_features():
+    X, y = recording()
+    tree = {"a": X[:, :2], "b": X[:, 2:]}
+    path = regularization_path(PopulationGLM(regularizer="GroupLasso"), tree, y, n_strengths=4)
+    assert {name: leaf.shape for name, leaf in path.coef.items()} == {
+        "a": (4, 2, N),
+        "b": (4, 3, N),
+    }
+    model = PopulationGLMCV(regularizer=GroupLasso(), cv=3, n_strengths=4).fit(tree, y)
+    assert model.coef_path_["b"].shape == (4, 3, N)
+    labels = (y > 0).astype(int)
+    classes = regularization_path(ClassifierPopulationGLM(), X, labels, n_strengths=3)
+    assert classes.coef.shape == (3, P, N, 2)
+
+
+# --- Criteria that need no folds.
+
+
+def test_leaving_out_by_formula_is_leaving_out():
+    # It is exact where the loss is quadratic, and close elsewhere.
+    for family, tolerance in (("Gaussian", 1e-6), ("Poisson", 5e-3)):
+        X, y = recording(family)
+        X, y = X[:40], y[:40, :1]
+        by_formula = PopulationGLMCV(
+            family, strengths=[0.3, 0.01], cv="loo", solver_kwargs=TIGHT
+        ).fit(X, y)
+        # The penalty is measured against a mean over the samples, which is over one fewer.
+        left = {}
+        for strength in (0.3, 0.01):
+            total = 0.0
+            for t in range(40):
+                rows = np.arange(40) != t
+                one = PopulationGLM(
+                    family,
+                    regularizer="Ridge",
+                    regularizer_strength=strength * 40 / 39,
+                    solver_kwargs=TIGHT,
+                ).fit(X[rows], y[rows])
+                mean = one.predict(X[[t]])
+                if family == "Poisson":
+                    total += held_out_score(y[[t]], mean)[0]
+                else:
+                    total -= 0.5 * (y[t, 0] - mean[0, 0]) ** 2
+            left[strength] = total / 40
+        np.testing.assert_allclose(by_formula.scores_[:, 0], list(left.values()), rtol=tolerance)
+
+
+def test_generalized_cross_validation_is_the_textbooks_for_a_gaussian():
+    X, y = recording("Gaussian")
+    model = PopulationGLMCV("Gaussian", strengths=STRENGTHS, cv="gcv", solver_kwargs=TIGHT)
+    model.fit(X, y)
+    centred, observed = X - X.mean(axis=0), y - y.mean(axis=0)
+    for s, strength in enumerate(STRENGTHS):
+        # Half of our squared errors' curvature is one.
+        inverse = np.linalg.inv(centred.T @ centred / T + strength / 2 * np.eye(P))
+        influence = centred @ inverse @ centred.T / T
+        residual = observed - influence @ observed
+        expected = -0.5 * np.mean(residual**2, axis=0) / (1 - (np.trace(influence) + 1) / T) ** 2
+        np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
+
+
+def test_the_evidence_is_exact_for_a_gaussian():
+    X, y = recording("Gaussian")
+    X, y = X[:30], y[:30]
+    model = PopulationGLMCV(
+        "Gaussian", strengths=[1.0, 0.1], cv="evidence", fit_intercept=False, solver_kwargs=TIGHT
+    ).fit(X, y)
+    for s, strength in enumerate((1.0, 0.1)):
+        prior = np.eye(P) / (strength * 30 / 2)
+        marginal = multivariate_normal(np.zeros(30), np.eye(30) + X @ prior @ X.T)
+        saturated = -30 / 2 * np.log(2 * np.pi)
+        expected = marginal.logpdf(y.T) - saturated
+        np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
+
+
+# --- What must not happen.
+
+
+def test_other_data_strengths_and_folds_compile_nothing():
+    X, y = recording()
+    model = PopulationGLMCV(regularizer="Lasso", cv=3, n_strengths=4)
+    model.fit(X, y)
+    with counted() as compiled:
+        clone(model).fit(2 * X, y[::-1])
+        clone(model).set_params(strengths=[1.0, 0.1, 0.01, 0.0]).fit(X, y)
+        clone(model).set_params(cv=TimeSeriesSplit(3)).fit(X, y)
+        clone(model).set_params(solver_kwargs={"tol": 1e-3}).fit(X[:-2], y[:-2])
+    assert compiled == []
+
+
+def test_progress_changes_no_result(capsys):
+    X, y = recording()
+    quiet = PopulationGLMCV(cv=3, n_strengths=11).fit(X, y)
+    loud = PopulationGLMCV(cv=3, n_strengths=11, verbose=True).fit(X, y)
+    assert "strengths" in capsys.readouterr().err
+    np.testing.assert_allclose(quiet.scores_, loud.scores_, rtol=1e-5)
+    np.testing.assert_array_equal(quiet.strength_, loud.strength_)
+
+
+def test_a_fold_without_spikes_is_scored_and_told():
+    X, y = recording()
+    y[40:, 1] = 0  # all its spikes are in the first of five folds
+    with pytest.warns(RuntimeWarning, match="neurons 1 are silent.*some folds \\(1 in all\\)"):
+        model = PopulationGLMCV(strengths=STRENGTHS).fit(X, y)
+    assert np.isfinite(model.scores_).all()
+    np.testing.assert_array_equal(np.argwhere(model.silent_), [[0, 1]])
+    rest = PopulationGLMCV(strengths=STRENGTHS).fit(X, y[:, [0, 2]])
+    np.testing.assert_allclose(model.scores_[..., [0, 2]], rest.scores_, rtol=1e-4)
+    np.testing.assert_array_equal(model.strength_[[0, 2]], rest.strength_)
+
+
+def test_missing_samples_and_weights_count_as_in_a_fit():
+    X, y = recording()
+    gaps = y.copy()
+    gaps[::7] = np.nan
+    weight = np.ones(T)
+    weight[::7] = 0
+    with_gaps = PopulationGLMCV(strengths=STRENGTHS, solver_kwargs=TIGHT).fit(X, gaps)
+    weighted = PopulationGLMCV(strengths=STRENGTHS, solver_kwargs=TIGHT)
+    weighted.fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(with_gaps.scores_, weighted.scores_, rtol=1e-6)
+
+
+SMALL = recording()
+BAD = {
+    "no penalty": ({"regularizer": None}, ValueError, "needs a penalty.*Ridge"),
+    "one fold": ({"cv": 1}, ValueError, "cv must be at least 2 folds.*got 1"),
+    "too many folds": ({"cv": 500}, ValueError, "at most the 200 samples, got 500"),
+    "an unknown criterion": ({"cv": "gvc"}, ValueError, "cv: 'gvc'. Did you mean 'gcv'"),
+    "a criterion for a lasso": (
+        {"cv": "loo", "regularizer": "Lasso"},
+        ValueError,
+        "cv='loo' needs the penalty 'Ridge', got Lasso",
+    ),
+    "an error without folds": (
+        {"cv": "gcv", "selection": "one-standard-error"},
+        ValueError,
+        "selection='one-standard-error' needs folds",
+    ),
+    "an unknown selection": ({"selection": "bets"}, ValueError, "Did you mean 'best'"),
+    "no folds at all": ({"cv": []}, ValueError, "cv has no folds"),
+    "a fraction of a fold": ({"cv": 0.2}, TypeError, "cv must be a number of folds.*got 0.2"),
+    "an empty fold": (
+        {"cv": [(np.arange(100), np.arange(0))]},
+        ValueError,
+        "Fold 0 of cv has no sample that counts",
+    ),
+    "negative strengths": ({"strengths": [0.1, -1]}, ValueError, "non-negative, got -1"),
+    "strengths of other neurons": (
+        {"strengths": np.ones((4, 2))},
+        ValueError,
+        r"strengths must have shape \(n_strengths,\) or \(n_strengths, 3\), got \(4, 2\)",
+    ),
+    "one strength": ({"n_strengths": 1}, ValueError, "n_strengths must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_chosen_from_is_refused(name):
+    arguments, error, message = BAD[name]
+    X, y = SMALL
+    with pytest.raises(error, match=message):
+        PopulationGLMCV(**arguments).fit(X, y)
+
+
+def test_no_finite_score_at_any_strength_is_told():
+    X, y = recording()
+    y[:, 0] *= 1e300
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="neurons 0"):
+        model = PopulationGLMCV("Gaussian", strengths=[1.0, 0.1]).fit(X, y)
+    assert np.isfinite(model.coef_[:, 1:]).all()
