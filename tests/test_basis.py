@@ -124,7 +124,7 @@ DIFFERENTIABLE = [BSpline(7), CyclicBSpline(5, 3), RaisedCosineLinear(6), Raised
 
 
 @pytest.mark.parametrize("family", DIFFERENTIABLE, ids=repr)
-def test_families_are_differentiable(family, x64):
+def test_functions_are_differentiable(family, x64):
     u, step = np.array([0.031, 0.27, 0.513, 0.97]), 1e-6
     numeric = (of(family)(u + step) - of(family)(u - step)) / (2 * step)
     np.testing.assert_allclose(of(jax.jacfwd(family))(u), numeric, atol=1e-6)

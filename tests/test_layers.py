@@ -13,7 +13,7 @@ ROOT = Path(spikax.__file__).parent
 LAYERS = (
     {"plotting"},
     {"inference", "diagnostics", "model_selection"},
-    {"glm"},
+    {"glm", "simulation"},
     {"datasets"},
     {"_assemble"},
     {"_inputs", "_labels"},
@@ -22,6 +22,7 @@ LAYERS = (
     {"problem"},
     {"observation_models"},
     {"links", "regularizer", "_dispersion"},
+    {"identifiability_constraints"},
     {"basis"},
     {"convolve"},
     {"_errors", "_time_series"},

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
         datasets,
         diagnostics,
         glm,
+        identifiability_constraints,
         inference,
         links,
         model_selection,
         observation_models,
         plotting,
         regularizer,
+        simulation,
         solvers,
     )
 
@@ -27,12 +29,14 @@ __all__ = (
     "datasets",
     "diagnostics",
     "glm",
+    "identifiability_constraints",
     "inference",
     "links",
     "model_selection",
     "observation_models",
     "plotting",
     "regularizer",
+    "simulation",
     "solvers",
 )
 

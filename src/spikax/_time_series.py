@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -38,11 +39,15 @@ def _span(t: np.ndarray) -> str:
     return f"{t.size} samples" + (f" from {t[0]:g} to {t[-1]:g} s" if t.size else "")
 
 
-def values(x: Any, name: str) -> ArrayLike:
-    """Return `x` as a floating JAX or NumPy array; JAX arrays and tracers stay what they are."""
+def raw(x: Any) -> Any:
+    """Return `x` as a JAX or NumPy array; JAX arrays and tracers stay what they are."""
     array = x.d if isinstance(x, TimeSeries) else x
-    if not isinstance(array, jax.Array):
-        array = np.asarray(array)
+    return array if isinstance(array, jax.Array) else np.asarray(array)
+
+
+def values(x: Any, name: str) -> Any:
+    """Return `x` as a floating JAX or NumPy array."""
+    array = raw(x)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
         raise TypeError(
             f"{name} has dtype {array.dtype}, but real numbers are needed. "
@@ -50,6 +55,19 @@ def values(x: Any, name: str) -> ArrayLike:
         )
     wide = jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize >= 4
     return array if wide else array.astype(float)
+
+
+def finite_values(x: Any, name: str) -> Any:
+    """Return `values`, once none of them is known to be infinite; NaN is a missing sample."""
+    array = values(x, name)
+    if not isinstance(array, Tracer):
+        infinite = np.isinf(np.asarray(array))
+        if infinite.any():
+            where = tuple(int(i) for i in np.argwhere(infinite)[0])
+            raise ValueError(
+                f"{name} is infinite at {where}. Correct it, or set it to NaN to leave it out."
+            )
+    return array
 
 
 def epochs(x: Any, n_samples: int) -> Epochs:

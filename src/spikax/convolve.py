@@ -2,11 +2,14 @@
 
 import warnings
 from functools import partial
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from scipy.fft import next_fast_len
 
 from spikax._errors import unknown_name
 from spikax._time_series import Epochs, TimeSeries, epochs, like, values
@@ -22,6 +25,9 @@ def create_convolutional_predictor(
     predictor_causality: Causality = "causal",
     shift: bool | None = None,
     axis: int = 0,
+    batch_size_samples: int | None = None,
+    batch_size_channels: int | None = None,
+    batch_size_basis: int | None = None,
 ) -> Any:
     r"""Filter time series with each column of `basis_matrix`.
 
@@ -41,24 +47,30 @@ def create_convolutional_predictor(
         past or future.
     axis : int, default 0
         The time axis. It must be 0 for pynapple objects.
+    batch_size_samples, batch_size_channels, batch_size_basis : int, default None
+        At most so many samples, channels and kernels go into one product, which bounds the
+        memory that is needed beyond the result. None leaves the choice to the function; a few
+        megabytes are then enough.
 
     Returns
     -------
     array, shape (..., time, ..., n_basis_funcs), or pynapple object, or a pytree of them
-        The filtered signals: the shape of `time_series` with the basis as a new last axis.
+        The filtered signals: the shape of `time_series` with the basis as a new last axis. NaN
+        where the window holds a NaN.
 
     Raises
     ------
     ValueError
         If `basis_matrix` is not two-dimensional, `predictor_causality` is unknown, `shift` is
-        asked for "acausal", or `axis` is not an axis of `time_series`.
+        asked for "acausal", `axis` is not an axis of `time_series`, a batch size is not a positive
+        whole number, or no epoch is as long as the window.
     TypeError
         If `basis_matrix` or `time_series` does not hold real numbers.
 
     Warns
     -----
     UserWarning
-        If an epoch is too short for the window: all its samples are NaN.
+        If some epochs are too short for the window: all their samples are NaN.
 
     Notes
     -----
@@ -68,7 +80,8 @@ def create_convolutional_predictor(
 
     when causal. Without shift, :math:`t - 1` becomes :math:`t`. In its place anti-causal windows
     have :math:`t + w` (:math:`t + w - 1` without shift), acausal ones
-    :math:`t + \lfloor w / 2 \rfloor`.
+    :math:`t + \lfloor w / 2 \rfloor`. Samples are taken block by block, those of a short window by
+    a matrix product, those of a long one by fast Fourier transforms (overlap-save).
 
     Examples
     --------
@@ -86,9 +99,23 @@ def create_convolutional_predictor(
             "Give a single kernel a second axis with `kernel[:, np.newaxis]`."
         )
     before, after = _reach(len(kernel), predictor_causality, shift)
+    batch = _Batch(batch_size_samples, batch_size_channels, batch_size_basis)
+    for name, size in zip(_Batch._fields, batch, strict=True):
+        if size is not None and not (isinstance(size, Integral) and size > 0):
+            raise ValueError(
+                f"batch_size_{name} is {size!r}, but must be a positive whole number or None."
+            )
     return jax.tree.map(
-        lambda series: _convolve_one(kernel, series, before, after, axis), time_series
+        lambda series: _convolve_one(kernel, series, before, after, axis, batch), time_series
     )
+
+
+class _Batch(NamedTuple):
+    """How much goes into one product; None is as much as is good."""
+
+    samples: int | None
+    channels: int | None
+    basis: int | None
 
 
 def _reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
@@ -110,9 +137,11 @@ def _reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, i
     raise unknown_name("predictor_causality", causality, get_args(Causality))
 
 
-def _convolve_one(kernel: jax.Array, series: Any, before: int, after: int, axis: int) -> Any:
+def _convolve_one(
+    kernel: jax.Array, series: Any, before: int, after: int, axis: int, batch: _Batch
+) -> Any:
     """Filter one array or pynapple object."""
-    x = jnp.asarray(values(series, "time_series"))
+    x = values(series, "time_series")
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"time_series has shape {x.shape}, but its time axis was said to be {axis}. "
@@ -123,32 +152,19 @@ def _convolve_one(kernel: jax.Array, series: Any, before: int, after: int, axis:
             f"axis is {axis}, but time is axis 0 of a {type(series).__name__}. Leave axis out."
         )
     axis %= x.ndim
-    x = jnp.moveaxis(x, axis, 0)
+    xp: Any = jnp if isinstance(x, jax.Array) else np
+    x = xp.moveaxis(x, axis, 0)
     spans = epochs(series, len(x))
-    _warn_of_short_epochs(spans, 1 + max(before, 0) + max(after, 0))
+    _check_epochs(spans, 1 + max(before, 0) + max(after, 0))
     channels = x.reshape(len(x), -1)
-    filtered = _filter(kernel, channels, _inside(spans, before, after), before, after)
+    plan = _plan(channels.shape, kernel.shape, batch)
+    known = _inside(spans, before, after)[:, None]
+    missing = xp.isnan(channels)
+    if isinstance(x, Tracer) or missing.any():
+        known = known & _all_known(xp, missing, before, after)
+    filtered = _filter(kernel, jnp.asarray(channels), jnp.asarray(known), before, plan)
     filtered = filtered.reshape(*x.shape, kernel.shape[1])
     return like(jnp.moveaxis(filtered, 0, axis), series)
-
-
-@partial(jax.jit, static_argnames=("before", "after"))
-def _filter(
-    kernel: jax.Array, x: jax.Array, inside: jax.Array, before: int, after: int
-) -> jax.Array:
-    """Filter all channels of `x`, (time, channel), to (time, channel, basis) in one product."""
-    dtype = jnp.result_type(kernel, x)
-    # XLA correlates, so the kernel is turned around; negative padding drops samples.
-    filtered = jax.lax.conv_general_dilated(
-        x.T[:, :, None].astype(dtype),
-        kernel[::-1, None, :].astype(dtype),
-        window_strides=(1,),
-        padding=[(before, after)],
-        dimension_numbers=("NWC", "WIO", "NWC"),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    filtered = jnp.where(inside[None, :, None], filtered, jnp.nan)
-    return filtered.transpose(1, 0, 2)
 
 
 def _inside(spans: Epochs, before: int, after: int) -> np.ndarray:
@@ -160,12 +176,132 @@ def _inside(spans: Epochs, before: int, after: int) -> np.ndarray:
     return (sample - before >= first) & (sample + after < stop)
 
 
-def _warn_of_short_epochs(spans: Epochs, n_needed: int) -> None:
-    n_short = int(np.sum(spans.stop - spans.first < n_needed))
+def _all_known(xp: Any, missing: Any, before: int, after: int) -> Any:
+    """Tell which samples' windows miss nothing, (time, channel); edges are not looked at."""
+    n_missing = xp.cumsum(xp.pad(missing, ((1, 0), (0, 0))), axis=0)
+    sample = np.arange(len(missing))
+    first, stop = (np.clip(sample + i, 0, len(missing)) for i in (-before, after + 1))
+    return n_missing[first] == n_missing[stop]
+
+
+def _check_epochs(spans: Epochs, n_needed: int) -> None:
+    """Refuse a window that no epoch can hold; warn where some cannot."""
+    lengths = spans.stop - spans.first
+    n_short = int(np.sum(lengths < n_needed))
+    if n_short == len(lengths):
+        raise ValueError(
+            f"The window needs {n_needed} samples, but the longest epoch has "
+            f"{max(lengths, default=0)}: all features would be NaN. Use a shorter window."
+        )
     if n_short:
         warnings.warn(
-            f"{n_short} of {len(spans.first)} epochs have fewer than the {n_needed} samples that "
+            f"{n_short} of {len(lengths)} epochs have fewer than the {n_needed} samples that "
             "the window needs: all their features are NaN. Use a shorter window, or leave these "
             "epochs out.",
             stacklevel=4,
         )
+
+
+class _Plan(NamedTuple):
+    """How the work is cut. A block of samples is made of `groups` pieces of `piece` samples."""
+
+    n_fourier: int  # length of the transform of a piece; 0 for a matrix product
+    piece: int
+    groups: int
+    channels: int
+    basis: int
+
+
+def _plan(signals: tuple[int, ...], kernels: tuple[int, ...], batch: _Batch) -> _Plan:
+    """Choose the cheaper method, and sizes that keep its temporaries in the cache."""
+    (n_samples, n_channels), (window, n_basis) = signals, kernels
+    most = min(n_samples, batch.samples or n_samples)
+    channels = max(1, min(n_channels, batch.channels or n_channels))
+    basis = min(n_basis, batch.basis or n_basis)
+    piece = min(32, most)
+    pieces = -(-most // (7 * window))
+    long_piece = -(-most // pieces)
+    n_fourier = int(next_fast_len(long_piece + window - 1, real=True))  # pyright: ignore
+    # Per sample and filter: a product of this many terms, against a transform. What they cost
+    # was measured on a CPU, and so was that a product wants 32 rows.
+    if piece + window < 30 * np.log2(n_fourier):
+        groups = max(1, min(32 // channels, most // piece))
+        return _Plan(0, piece, groups, channels, basis)
+    channels = max(1, min(channels, 2**22 // (n_fourier * basis)))
+    return _Plan(n_fourier, long_piece, 1, channels, basis)
+
+
+@partial(jax.jit, static_argnames=("before", "plan"))
+def _filter(
+    kernel: jax.Array, x: jax.Array, known: jax.Array, before: int, plan: _Plan
+) -> jax.Array:
+    """Filter all channels of `x`, (time, channel), to (time, channel, basis), block by block.
+
+    `known`, (time, channel) or (time, 1), tells where there is a value.
+    """
+    (n_samples, n_channels), (window, n_basis) = x.shape, kernel.shape
+    dtype = jnp.result_type(kernel, x)
+    n_block = plan.piece * plan.groups
+    n_blocks = -(-n_samples // n_block)
+    n_rows = n_blocks * n_block
+    # Window t is rows t to t + window - 1 of the padded signal; negative padding drops samples.
+    over = n_rows + window - 1 - before - n_samples
+    x = jax.lax.pad(x.astype(dtype), jnp.zeros((), dtype), [(before, over, 0), (0, 0, 0)])
+    x = _cut(x, 1, plan.channels)
+    kernel = jnp.moveaxis(_cut(kernel.astype(dtype), 1, plan.basis), 1, 0)
+    operators = jax.vmap(lambda k: _spectrum(k, plan) if plan.n_fourier else _toeplitz(k, plan))(
+        kernel
+    )
+    product = _by_fourier if plan.n_fourier else _by_matrix
+
+    def block(rows):
+        first, known = rows
+        slab = jax.lax.dynamic_slice_in_dim(x, first, n_block + window - 1)
+        slab = jnp.where(jnp.isnan(slab), 0, slab).transpose(1, 2, 0)
+        parts = jax.lax.map(
+            lambda own: jax.lax.map(lambda operator: product(own, operator, plan), operators), slab
+        )  # (channels / batch, basis / batch, batch of channels, samples, batch of basis)
+        whole = parts.transpose(3, 0, 2, 1, 4).reshape(n_block, -1, parts.shape[1] * plan.basis)
+        return jnp.where(known[..., None], whole[:, :n_channels, :n_basis], jnp.nan)
+
+    firsts = n_block * jnp.arange(n_blocks)
+    known = jnp.pad(known, ((0, n_rows - n_samples), (0, 0))).reshape(n_blocks, n_block, -1)
+    return jax.lax.map(block, (firsts, known)).reshape(n_rows, n_channels, n_basis)[:n_samples]
+
+
+def _cut(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """Cut an axis into batches of `size`, the last one filled with zeros: two axes."""
+    n = array.shape[axis]
+    padding = [(0, -n % size) if i == axis else (0, 0) for i in range(array.ndim)]
+    shape = (*array.shape[:axis], -(-n // size), size, *array.shape[axis + 1 :])
+    return jnp.pad(array, padding).reshape(shape)
+
+
+def _toeplitz(kernel: jax.Array, plan: _Plan) -> jax.Array:
+    """Return the matrix from the samples that a piece sees to its outputs, sample by sample."""
+    window = len(kernel)
+    row = np.arange(plan.piece + window - 1)[:, None]
+    lag = window - 1 + np.arange(plan.piece) - row
+    matrix = jnp.where(
+        ((lag >= 0) & (lag < window))[..., None], kernel[np.clip(lag, 0, window - 1)], 0
+    )
+    return matrix.reshape(len(row), -1)
+
+
+def _by_matrix(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
+    """Filter (channel, seen sample) to (channel, sample, basis)."""
+    seen = np.arange(len(operator)) + plan.piece * np.arange(plan.groups)[:, None]
+    out = jnp.matmul(slab[:, seen], operator, precision=jax.lax.Precision.HIGHEST)
+    return out.reshape(len(slab), plan.groups * plan.piece, -1)
+
+
+def _spectrum(kernel: jax.Array, plan: _Plan) -> jax.Array:
+    return jnp.fft.rfft(kernel.T, plan.n_fourier)
+
+
+def _by_fourier(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
+    """Filter (channel, seen sample) to (channel, sample, basis): overlap-save."""
+    spectrum = jnp.fft.rfft(slab, plan.n_fourier)
+    out = jnp.fft.irfft(spectrum[:, None] * operator, plan.n_fourier)
+    n_seen = slab.shape[1]
+    return out[..., n_seen - plan.piece : n_seen].transpose(0, 2, 1)

@@ -1,21 +1,51 @@
 """Basis functions: features of behaviour, stimuli and spike history for a design matrix."""
 
-from spikax.basis._basis import AdditiveBasis, Basis
-from spikax.basis._raised_cosines import (
+from spikax.basis._basis import AdditiveBasis, Basis, MultiplicativeBasis
+from spikax.basis._conv import (
+    BSplineConv,
+    CyclicBSplineConv,
+    HistoryConv,
+    MSplineConv,
+    OrthExponentialConv,
     RaisedCosineLinearConv,
-    RaisedCosineLinearEval,
     RaisedCosineLogConv,
-    RaisedCosineLogEval,
 )
-from spikax.basis._splines import BSplineEval, CyclicBSplineEval
+from spikax.basis._custom import CustomBasis
+from spikax.basis._eval import (
+    BSplineEval,
+    Category,
+    CyclicBSplineEval,
+    FourierEval,
+    IdentityEval,
+    MSplineEval,
+    OrthExponentialEval,
+    RaisedCosineLinearEval,
+    RaisedCosineLogEval,
+    Zero,
+)
+from spikax.basis._transformer import TransformerBasis
 
 __all__ = [
     "AdditiveBasis",
+    "BSplineConv",
     "BSplineEval",
     "Basis",
+    "Category",
+    "CustomBasis",
+    "CyclicBSplineConv",
     "CyclicBSplineEval",
+    "FourierEval",
+    "HistoryConv",
+    "IdentityEval",
+    "MSplineConv",
+    "MSplineEval",
+    "MultiplicativeBasis",
+    "OrthExponentialConv",
+    "OrthExponentialEval",
     "RaisedCosineLinearConv",
     "RaisedCosineLinearEval",
     "RaisedCosineLogConv",
     "RaisedCosineLogEval",
+    "TransformerBasis",
+    "Zero",
 ]

@@ -1,79 +1,212 @@
-"""What every basis does, told over the components that `+` puts side by side."""
+"""What every basis does, told over the parts that `+` puts side by side and `*` multiplies."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import reduce
 from inspect import signature
-from typing import Any, Self
+from math import prod
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
-from spikax._time_series import TimeSeries, check_same_times, like, values
-from spikax.basis._families import Family
-from spikax.basis._ways import Bounds, Convolve, Evaluate, Way
+from spikax._time_series import TimeSeries, check_same_times, like, raw
+from spikax.basis._labels import by_label, number
+
+if TYPE_CHECKING:
+    from spikax.basis._component import Leaf
+    from spikax.basis._transformer import TransformerBasis
+
+Shape = tuple[int, ...]
 
 
 class Basis(BaseEstimator):
-    """A family of functions and a way to apply them; or several such, added with `+`."""
+    """Functions and a way to apply them; or several such, composed with `+` and `*`."""
 
     n_basis_funcs: int
-    bounds_: Bounds | None = None  # of Eval bases: what setup_basis learned
-    input_shape: tuple[int, ...] | None = None  # one sample of the input last seen
+    children: tuple[Basis, ...] = ()
+    _label: str | None = None
 
-    def _family(self) -> Family:
+    if TYPE_CHECKING:  # the parameters of its function and way
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def default_label(self, children: list[str]) -> str:
+        """Return what the basis is called, from what its parts are called."""
         raise NotImplementedError
 
-    def _way(self) -> Way:
+    def _leaves(self) -> tuple[Leaf, ...]:
+        """Return the parts that take inputs, in the order of these."""
         raise NotImplementedError
 
-    def _components(self) -> "tuple[Basis, ...]":
+    def _terms(self) -> tuple[Basis, ...]:
+        """Return the parts whose features stand side by side."""
         return (self,)
 
-    def __add__(self, other: "Basis") -> "AdditiveBasis":
+    def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
+        """Make features (..., n_basis_funcs) of those of the leaves, which come in order."""
+        raise NotImplementedError
+
+    def _sample_shape(self) -> Shape | None:
+        """Return the axes of features between time and functions, if an input was seen."""
+        raise NotImplementedError
+
+    def __add__(self, other: Basis) -> AdditiveBasis:
         if not isinstance(other, Basis):
             return NotImplemented
-        both = AdditiveBasis(
-            deepcopy(self), deepcopy(other)
-        )  # they learn from inputs of their own
-        both._named()
-        return both
+        return _compose(AdditiveBasis, deepcopy(self), deepcopy(other))
 
-    def __getitem__(self, label: str) -> "Basis":
-        named = self._named()
-        if label not in named:
-            raise KeyError(f"No component is labelled {label!r}. The labels are {list(named)}.")
-        return named[label]
+    def __mul__(self, other: Basis | int) -> Basis:
+        if isinstance(other, Basis):
+            return _compose(MultiplicativeBasis, deepcopy(self), deepcopy(other))
+        return self._repeat(AdditiveBasis, other, "A basis can be multiplied by")
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: int) -> Basis:
+        return self._repeat(MultiplicativeBasis, exponent, "The exponent of a basis can be")
+
+    def _repeat(self, join: Callable[..., Basis], n: Any, what_is_allowed: str) -> Basis:
+        if not isinstance(n, Integral) or isinstance(n, bool):
+            raise TypeError(f"{what_is_allowed} a whole number or a basis, not {n!r}.")
+        if n < 1:
+            raise ValueError(f"{what_is_allowed} whole numbers from 1 on, not {n}.")
+        return _compose(join, *(number(deepcopy(self), k) for k in range(int(n))))
+
+    def __getitem__(self, label: str) -> Basis:
+        parts = by_label(self)
+        if label not in parts:
+            raise KeyError(f"No part is labelled {label!r}. The labels are {list(parts)}.")
+        return parts[label]
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        names = signature(type(self)).parameters
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+        parameters = signature(type(self)).parameters
+        given = self.get_params(deep=False)
+        shown = [
+            f"{name}={given[name]!r}"
+            for name, parameter in parameters.items()
+            if repr(given[name]) != repr(parameter.default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     def label(self) -> str:
-        """The user's name for the basis; by default the name of its class."""
-        return self._label or type(self).__name__
+        """The user's name for the basis, or else one made of its class or of its parts' names."""
+        return list(by_label(self))[-1]
 
     @label.setter
     def label(self, label: str | None) -> None:
         self._label = label
 
     @property
-    def n_output_features(self) -> int | None:
-        """Columns of `compute_features`; None before the basis has seen an input."""
-        shapes = [part.input_shape for part in self._components()]
-        if any(shape is None for shape in shapes):
-            return None
-        return sum(self._widths())
+    def user_label(self) -> str | None:
+        """The user's name for the basis; None if the default is used."""
+        return None if self._label == type(self).__name__ else self._label
 
     @property
-    def kernel_(self) -> jax.Array:
-        """The filters of a Conv basis, shape (window_size, n_basis_funcs), shortest lag first."""
-        way = self._way()
-        if not isinstance(way, Convolve):
-            raise AttributeError(f"{self.label} has no kernel_: it does not convolve.")
-        return way.kernel(self._family())
+    def input_shape(self) -> list[Shape | None]:
+        """For each input, the shape of one sample; None before it was seen or set."""
+        return [shape for leaf in self._leaves() for shape in leaf.input_shapes()]
+
+    @property
+    def n_output_features(self) -> int | None:
+        """Columns of `compute_features`; None before the shapes of all inputs are known."""
+        widths = self._widths()
+        return None if widths is None else sum(widths)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; of composed bases, also those of all parts by label.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            Whether to add, for each part, `label` (the part) and `label__parameter`.
+
+        Returns
+        -------
+        dict
+            Parameters by name.
+        """
+        params = {name: getattr(self, name) for name in self._get_param_names()}
+        params["label"] = self._label
+        if deep:
+            parts = {label: part for label, part in by_label(self).items() if part is not self}
+            params |= parts
+            for label, part in parts.items():
+                for name, value in part.get_params(deep=False).items():
+                    if not isinstance(value, Basis):
+                        params[f"{label}__{name}"] = value
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, of parts as `label__parameter`; `label=basis` replaces a part.
+
+        Parameters
+        ----------
+        **params
+            New values by name.
+
+        Returns
+        -------
+        Basis
+            The basis itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter or label.
+        """
+        parts = by_label(self)
+        for label in [name for name in params if name in parts and parts[name] is not self]:
+            self._replace(parts[label], params.pop(label))
+        return super().set_params(**params)
+
+    def _replace(self, old: Basis, new: Any) -> None:
+        if not isinstance(new, Basis):
+            raise TypeError(f"{old.label} can be replaced by a basis only, not by {new!r}.")
+        for part in by_label(self).values():
+            for name in part._get_param_names():
+                if getattr(part, name) is old:
+                    setattr(part, name, new)
+
+    def __sklearn_clone__(self) -> Self:
+        params = self.get_params(deep=False)
+        return type(self)(**{name: clone(value, safe=False) for name, value in params.items()})
+
+    def set_input_shape(self, *shapes: int | Shape | Any) -> Self:
+        """Tell the basis the shape of its inputs before it sees them, as a transformer must.
+
+        Parameters
+        ----------
+        *shapes : int, tuple of int, or array
+            For each input the shape of a sample: a number of channels (1 is none), a tuple, or an
+            array like the input, whose first axis is time.
+
+        Returns
+        -------
+        Basis
+            The basis itself.
+
+        Raises
+        ------
+        ValueError
+            If the number of shapes is wrong, or one is not a shape.
+
+        Examples
+        --------
+        >>> from spikax.basis import RaisedCosineLogConv
+        >>> RaisedCosineLogConv(5, window_size=20).set_input_shape(15).n_output_features
+        75
+        """
+        for _, leaf, own in self._pair(shapes):
+            leaf.see(tuple(map(_sample_shape_of, own)))
+        self._check_shapes()
+        return self
 
     def setup_basis(self, *xs: Any) -> Self:
         """Learn the shape of each input and, where no bounds were given, its range.
@@ -83,7 +216,7 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *xs : array or pynapple object, shape (time, ...)
-            One input for each component.
+            One for each input.
 
         Returns
         -------
@@ -95,11 +228,8 @@ class Basis(BaseEstimator):
         ValueError
             If the number of inputs is wrong, or a range is empty or not finite.
         """
-        pairs = self._pair(xs)
-        _check_lengths(xs)
-        for part, x in pairs:
-            part.input_shape = np.shape(values(x, "x"))[1:]
-            part.bounds_ = part._way().learn_bounds(x)
+        for leaf, own in self._read(xs):
+            leaf.learn(own)
         return self
 
     def compute_features(self, *xs: Any) -> Any:
@@ -108,31 +238,30 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *xs : array or pynapple object, shape (time, ...)
-            One input for each component. Axes after time are channels: each gets all functions.
+            One for each input of each part, in the order of composition. Axes after time are
+            channels: each gets all functions.
 
         Returns
         -------
         array or pynapple TsdFrame, shape (time, n_output_features)
-            The functions of the first channel, then of the next; component after component.
-            float32, unless JAX's 64 bits are on. A TsdFrame if an input is a pynapple object.
+            The functions of the first channel, then of the next; those of a sum, term after term.
+            A product has, for each channel, all products of a function of the first factor with
+            one of the second, which varies fastest. float32, unless JAX's 64 bits are on. A
+            TsdFrame if an input is a pynapple object. NaN where an input is NaN.
 
         Raises
         ------
         ValueError
-            If the number of inputs or their lengths are wrong, or pynapple inputs have different
-            time axes.
+            If the number of inputs or their shapes are wrong, one is infinite, or pynapple
+            inputs have different time axes.
         TypeError
             If an input does not hold real numbers.
         """
-        pairs = self._pair(xs)
-        _check_lengths(xs)
-        series = _shared_time(xs)
-        blocks = []
-        for part, x in pairs:
-            part.input_shape = np.shape(values(x, "x"))[1:]
-            features = part._way().within(part.bounds_)(part._family(), x)
-            blocks.append(features.reshape(len(features), -1))
-        return like(jnp.concatenate(blocks, axis=1), series)
+        inputs = self._read(xs)
+        blocks = iter([leaf.features(own) for leaf, own in inputs])
+        columns = [term._combine(blocks) for term in self._terms()]
+        flat = [block.reshape(len(block), -1) for block in columns]
+        return like(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), _shared_time(xs))
 
     def evaluate(self, *xs: Any) -> Any:
         """Evaluate the functions at points.
@@ -140,16 +269,27 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *xs : array or pynapple object, shape (...)
-            Points for each component, all of the same shape. Conv bases, and Eval bases without
+            Points for each input, all of the same shape. Conv bases, and Eval bases without
             bounds, spread over the range of the points.
 
         Returns
         -------
         array or pynapple object, shape (..., n_basis_funcs)
+
+        Raises
+        ------
+        ValueError
+            If the number of inputs is wrong, or their shapes differ.
         """
-        pairs = self._pair(xs)
-        blocks = [_evaluation(part)(part._family(), x) for part, x in pairs]
-        return like(jnp.concatenate(blocks, axis=-1), _shared_time(xs))
+        inputs = [
+            (leaf, tuple(leaf.read(x, _input_of(label)) for x in own))
+            for label, leaf, own in self._pair(xs)
+        ]
+        shapes = {np.shape(raw(x)) for x in xs}
+        if len(shapes) > 1:
+            raise ValueError(f"The points have shapes {sorted(shapes)}, but need the same one.")
+        blocks = iter([leaf.at(own) for leaf, own in inputs])
+        return like(self._combine(blocks), _shared_time(xs))
 
     def evaluate_on_grid(self, *n_points: int) -> tuple[Any, ...]:
         """Evaluate the functions on an even grid over their bounds, or over [0, 1].
@@ -157,7 +297,7 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *n_points : int
-            Grid points along the input of each component.
+            Grid points along each input.
 
         Returns
         -------
@@ -165,16 +305,18 @@ class Basis(BaseEstimator):
             The grid's coordinates, one array for each input.
         evaluated : array, shape (n_points_1, n_points_2, ..., n_basis_funcs)
             The functions at these points.
+
+        Raises
+        ------
+        ValueError
+            If the number of grid sizes is wrong.
         """
-        axes = []
-        for part, n in self._pair(n_points):
-            low, high = _evaluation(part).bounds or (0.0, 1.0)
-            axes.append(np.linspace(low, high, n))
+        axes = [axis for _, leaf, own in self._pair(n_points) for axis in leaf.grid(own)]
         grids = np.meshgrid(*axes, indexing="ij")
         return *grids, self.evaluate(*grids)
 
     def split_by_feature(self, x: Any, axis: int = 1) -> dict[str, Any]:
-        """Split features, or coefficients, by the component they belong to.
+        """Split features, or coefficients, by the term of the sum they belong to.
 
         Parameters
         ----------
@@ -186,8 +328,9 @@ class Basis(BaseEstimator):
         Returns
         -------
         dict
-            For each label an array in which `axis` has become the axes
-            `(*input_shape, n_basis_funcs)`.
+            For the label of each term an array in which `axis` has become the axes
+            `(*input_shape, n_basis_funcs)`. Sums of sums are split down to their last terms; a
+            product is one term.
 
         Raises
         ------
@@ -195,57 +338,131 @@ class Basis(BaseEstimator):
             If the basis has not seen inputs yet, or `x` does not have `n_output_features`
             entries along `axis`.
         """
-        array = np.asarray(values(x, "x"))
-        if self.n_output_features is None:
+        array = np.asarray(raw(x))
+        widths = self._widths()
+        if widths is None:
             raise ValueError(
                 f"{self.label} does not know the shape of its inputs yet. "
-                "Call compute_features or setup_basis with them first."
+                "Call compute_features, setup_basis or set_input_shape first."
             )
-        if not -array.ndim <= axis < array.ndim or array.shape[axis] != self.n_output_features:
+        if not -array.ndim <= axis < array.ndim or array.shape[axis] != sum(widths):
             raise ValueError(
-                f"x has shape {array.shape}, but {self.n_output_features} features are needed "
+                f"x has shape {array.shape}, but {sum(widths)} features are needed "
                 f"along axis {axis}. Pass what compute_features returned, or set axis."
             )
         axis %= array.ndim
-        blocks = np.split(array, np.cumsum(self._widths())[:-1], axis=axis)
-        rewrap = like if axis > 0 else lambda block, _: block
-        return {
-            label: rewrap(_unfold(block, axis, (*(part.input_shape or ()), part.n_basis_funcs)), x)
-            for (label, part), block in zip(self._named().items(), blocks, strict=True)
-        }
+        labels = {id(part): label for label, part in by_label(self).items()}
+        split = {}
+        for term, block in zip(
+            self._terms(), np.split(array, np.cumsum(widths)[:-1], axis=axis), strict=True
+        ):
+            inner = (*(term._sample_shape() or ()), term.n_basis_funcs)
+            unfolded = block.reshape(*array.shape[:axis], *inner, *array.shape[axis + 1 :])
+            split[labels[id(term)]] = like(unfolded, x) if axis > 0 else unfolded
+        return split
 
-    def _widths(self) -> list[int]:
-        parts = self._components()
-        return [int(np.prod(part.input_shape or ())) * part.n_basis_funcs for part in parts]
+    def to_transformer(self) -> TransformerBasis:
+        """Return a scikit-learn transformer that computes the features of this basis.
 
-    def _named(self) -> "dict[str, Basis]":
-        """Return the components by label, default labels numbered where they repeat."""
-        named: dict[str, Basis] = {}
-        for part in self._components():
-            label, repeats = part.label, 0
-            while label in named and part.label == type(part).__name__:
-                repeats += 1
-                label = f"{part.label}_{repeats}"
-            if label in named:
-                raise ValueError(
-                    f"The label {label!r} is given to two bases that are added. "
-                    "Give each its own with label=..."
-                )
-            named[label] = part
-        return named
+        Returns
+        -------
+        TransformerBasis
+            It holds a copy of the basis.
 
-    def _pair(self, xs: tuple[Any, ...]) -> "Iterator[tuple[Basis, Any]]":
-        """Match each component with its input."""
-        named = self._named()
-        if len(xs) != len(named):
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> BSplineEval(5).to_transformer()
+        TransformerBasis(basis=BSplineEval(n_basis_funcs=5))
+        """
+        from spikax.basis._transformer import TransformerBasis
+
+        return TransformerBasis(deepcopy(self))
+
+    def _widths(self) -> list[int] | None:
+        """Return how many columns each term has, if the shapes of all inputs are known."""
+        widths = []
+        for term in self._terms():
+            shape = term._sample_shape()
+            if shape is None:
+                return None
+            widths.append(prod(shape) * term.n_basis_funcs)
+        return widths
+
+    def _pair(self, xs: tuple[Any, ...]) -> list[tuple[str, Leaf, tuple[Any, ...]]]:
+        """Match each leaf, with its label, with its inputs."""
+        labels = {id(part): label for label, part in by_label(self).items()}
+        leaves = self._leaves()
+        needed = [
+            labels[id(leaf)] if leaf.n_inputs == 1 else f"{labels[id(leaf)]}[{i}]"
+            for leaf in leaves
+            for i in range(leaf.n_inputs)
+        ]
+        if len(xs) != len(needed):
             raise ValueError(
-                f"{len(xs)} inputs were given to {len(named)} components. "
-                f"Pass one for each, in this order: {', '.join(named)}."
+                f"{len(xs)} inputs were given, but {len(needed)} are needed. "
+                f"Pass one for each of these, in this order: {', '.join(needed)}."
             )
-        return zip(named.values(), xs, strict=True)
+        rest = iter(xs)
+        return [
+            (labels[id(leaf)], leaf, tuple(next(rest) for _ in range(leaf.n_inputs)))
+            for leaf in leaves
+        ]
+
+    def _read(self, xs: tuple[Any, ...]) -> list[tuple[Leaf, tuple[Any, ...]]]:
+        """Check signals, and let each leaf see the shape of its own."""
+        inputs, lengths = [], {}
+        for label, leaf, own in self._pair(xs):
+            read = tuple(leaf.read(x, _input_of(label)) for x in own)
+            shapes = [np.shape(raw(x)) for x in read]
+            lengths[label] = {shape[:1] for shape in shapes}
+            inputs.append((leaf, read, shapes))
+        _check_lengths(lengths)
+        _shared_time(xs)
+        for leaf, _, shapes in inputs:
+            leaf.see(tuple(shape[1:] for shape in shapes))
+        self._check_shapes()
+        return [(leaf, read) for leaf, read, _ in inputs]
+
+    def _check_shapes(self) -> None:
+        for term in self._terms():
+            term._sample_shape()
 
 
-class AdditiveBasis(Basis):
+class _Composed(Basis):
+    """Two bases made one."""
+
+    def __init__(self, basis1: Basis, basis2: Basis, label: str | None = None):
+        self.basis1 = basis1
+        self.basis2 = basis2
+        self.label = label
+
+    @property
+    def children(self) -> tuple[Basis, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.basis1, self.basis2
+
+    @property
+    def bounds(self) -> list[Any]:
+        """For each leaf, the bounds that the user has set."""
+        return [leaf.get_params().get("bounds") for leaf in self._leaves()]
+
+    def _leaves(self) -> tuple[Leaf, ...]:
+        return *self.basis1._leaves(), *self.basis2._leaves()
+
+    def _sample_shape(self) -> Shape | None:
+        shapes = [part._sample_shape() for part in self.children]
+        if None in shapes:
+            return None
+        if shapes[0] != shapes[1]:
+            seen = {label: own[0] for label, _, own in self._pair(tuple(self.input_shape))}
+            raise ValueError(
+                f"The inputs of a product need the same channels, but those of {self.label} have "
+                f"samples of shapes {seen}. Give each the channels of the others."
+            )
+        return shapes[0]
+
+
+class AdditiveBasis(_Composed):
     """Bases side by side: what `basis1 + basis2` makes.
 
     Its features are those of the first, followed by those of the second.
@@ -253,14 +470,14 @@ class AdditiveBasis(Basis):
     Parameters
     ----------
     basis1, basis2 : Basis
-        The bases; either may itself be a sum.
+        The bases; either may itself be composed.
     label : str, default None
-        A name for the sum.
+        A name for the sum; None is made of the parts' labels.
 
     Raises
     ------
     ValueError
-        When used, if two components have the same label.
+        When used, if two parts have the same label.
 
     Examples
     --------
@@ -276,32 +493,103 @@ class AdditiveBasis(Basis):
     {'place': (100, 5), 'past': (100, 2, 3)}
     """
 
-    def __init__(self, basis1: Basis, basis2: Basis, label: str | None = None):
-        self.basis1 = basis1
-        self.basis2 = basis2
-        self.label = label
-
-    def _components(self) -> tuple[Basis, ...]:
-        return *self.basis1._components(), *self.basis2._components()
+    def default_label(self, children: list[str]) -> str:
+        return f"({' + '.join(children)})"
 
     @property
     def n_basis_funcs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """How many functions all components have together."""
-        return sum(part.n_basis_funcs for part in self._components())
+        """How many functions all parts have together."""
+        return self.basis1.n_basis_funcs + self.basis2.n_basis_funcs
+
+    def _terms(self) -> tuple[Basis, ...]:
+        return *self.basis1._terms(), *self.basis2._terms()
+
+    def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
+        return jnp.concatenate([part._combine(blocks) for part in self.children], axis=-1)
 
 
-def _evaluation(part: Basis) -> Evaluate:
-    """Return how to evaluate a component at points, whatever it does to signals."""
-    way = part._way().within(part.bounds_)
-    return way if isinstance(way, Evaluate) else Evaluate()
+class MultiplicativeBasis(_Composed):
+    """All products of two bases' functions: what `basis1 * basis2` makes.
+
+    Fits an interaction: tuning to two variables that is not the sum of two tunings.
+
+    Parameters
+    ----------
+    basis1, basis2 : Basis
+        The bases; either may itself be composed. All inputs have the same shape.
+    label : str, default None
+        A name for the product; None is made of the parts' labels.
+
+    Raises
+    ------
+    ValueError
+        When used, if two parts have the same label, or inputs have different channels.
+
+    Notes
+    -----
+    Row by row the features are the Kronecker product of those of the bases: function
+    :math:`i` of the first times function :math:`j` of the second is at :math:`i n_2 + j`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.basis import BSplineEval, CyclicBSplineEval
+    >>> basis = BSplineEval(5, label="place") * CyclicBSplineEval(6, label="phase")
+    >>> X = basis.compute_features(np.linspace(0, 1, 100), np.linspace(0, 6, 100) % 1)
+    >>> X.shape
+    (100, 30)
+    >>> basis["phase"].n_basis_funcs
+    6
+    """
+
+    def default_label(self, children: list[str]) -> str:
+        return f"({' * '.join(children)})"
+
+    @property
+    def n_basis_funcs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How many products there are."""
+        return self.basis1.n_basis_funcs * self.basis2.n_basis_funcs
+
+    def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
+        one, other = (part._combine(blocks) for part in self.children)
+        products = one[..., :, None] * other[..., None, :]
+        return products.reshape(*one.shape[:-1], one.shape[-1] * other.shape[-1])
 
 
-def _check_lengths(xs: tuple[Any, ...]) -> None:
-    lengths = [np.shape(values(x, "x"))[:1] for x in xs]
-    if () in lengths or (0,) in lengths or len(set(lengths)) > 1:
+def _compose(join: Callable[..., Any], *parts: Basis) -> Any:
+    """Join bases, each with inputs of its own to learn from."""
+    whole = reduce(join, parts)
+    by_label(whole)  # which refuses labels that are given twice
+    return whole
+
+
+def _sample_shape_of(shape: Any) -> Shape:
+    """Return the shape of a sample from what `set_input_shape` takes."""
+    if isinstance(shape, Integral):
+        shape = () if shape == 1 else (int(shape),)
+    elif not isinstance(shape, tuple):
+        shape = np.shape(raw(shape))[1:]
+    if not all(isinstance(n, Integral) and int(n) > 0 for n in shape):
         raise ValueError(
-            f"The inputs have shapes {[np.shape(values(x, 'x')) for x in xs]}, but need the same "
-            "number of samples, at least one. Check how they were cut or binned."
+            f"{shape!r} is not the shape of a sample. Pass a number of channels, a tuple of "
+            "positive whole numbers, or an array whose first axis is time."
+        )
+    return tuple(map(int, shape))
+
+
+def _input_of(label: str) -> str:
+    return f"the input of {label!r}"
+
+
+def _check_lengths(lengths: dict[str, set[Shape]]) -> None:
+    """Refuse inputs without samples, or with different numbers of them."""
+    seen = set().union(*lengths.values())
+    if len(seen) > 1 or () in seen or (0,) in seen:
+        counted = {label: sorted(own)[0][0:1] for label, own in lengths.items()}
+        shown = ", ".join(f"{label}: {n[0] if n else 'a scalar'}" for label, n in counted.items())
+        raise ValueError(
+            f"The inputs need the same number of samples, at least one, but have {shown}. "
+            "Check how they were cut or binned."
         )
 
 
@@ -316,7 +604,3 @@ def _shared_time(xs: tuple[Any, ...]) -> Any:
                 "Restrict them to the same ones first."
             )
     return named[0][1] if named else None
-
-
-def _unfold(array: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:
-    return array.reshape(*array.shape[:axis], *shape, *array.shape[axis + 1 :])

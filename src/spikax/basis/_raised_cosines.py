@@ -1,21 +1,32 @@
 """Raised cosines: smooth bumps, evenly spaced or denser towards the start."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax.basis._basis import Basis
-from spikax.basis._families import check_count
-from spikax.basis._ways import Bounds, Convolve, Evaluate
+from spikax.basis._functions import Function, check_count
 
 
 @dataclass(frozen=True)
-class RaisedCosineLinear:
-    """Evenly spaced bumps, the first at 0 and the last at 1."""
+class RaisedCosineLinear(Function):
+    r"""Evenly spaced bumps, the first at 0 and the last at 1.
+
+    Parameters
+    ----------
+    n_basis_funcs : int
+        How many functions, at least 2.
+    width : float, default 2.0
+        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
+
+    Notes
+    -----
+    With :math:`n` functions and width :math:`w`, function :math:`i` is
+    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` at :math:`u` in
+    [0, 1] (Pillow et al. 2005, J. Neurosci. 25(47), 11003). Away from the ends they add up to
+    :math:`w`.
+    """
 
     n_basis_funcs: int
     width: float = 2.0
@@ -28,17 +39,35 @@ class RaisedCosineLinear:
 
 
 @dataclass(frozen=True)
-class RaisedCosineLog:
-    """Bumps that are narrow and dense near 0, wide and sparse near 1."""
+class RaisedCosineLog(Function):
+    r"""Bumps that are narrow and dense near 0, wide and sparse near 1.
+
+    Parameters
+    ----------
+    n_basis_funcs : int
+        How many functions, at least 2.
+    width : float, default 2.0
+        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
+    time_scaling : float, default None
+        How much denser the functions are at the start: towards 0 they are evenly spaced. None
+        is 50.
+    enforce_decay_to_zero : bool, default True
+        Place the last peak so that the last function is zero at the end.
+
+    Notes
+    -----
+    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)`, with :math:`u` in [0, 1]
+    and the time scaling :math:`s` (Pillow et al. 2008, Nature 454, 995).
+    """
 
     n_basis_funcs: int
     width: float = 2.0
-    time_scaling: float = 50.0
+    time_scaling: float | None = None
     enforce_decay_to_zero: bool = True
 
     def __post_init__(self):
         _check(self.n_basis_funcs, self.width)
-        if not self.time_scaling > 0:
+        if self.time_scaling is not None and not self.time_scaling > 0:
             raise ValueError(
                 f"time_scaling is {self.time_scaling!r}, but must be positive. "
                 "Small values space the bumps evenly; 50 is the default."
@@ -46,7 +75,8 @@ class RaisedCosineLog:
 
     def __call__(self, u: jax.Array) -> jax.Array:
         n, width = self.n_basis_funcs, self.width
-        stretched = jnp.log1p(self.time_scaling * u) / np.log1p(self.time_scaling)
+        scaling = 50.0 if self.time_scaling is None else self.time_scaling
+        stretched = jnp.log1p(scaling * u) / np.log1p(scaling)
         last_peak = (n - 1) / (n - 1 + width) if self.enforce_decay_to_zero else 1.0
         return bumps(stretched, n, width, last_peak)
 
@@ -68,271 +98,3 @@ def _check(n_basis_funcs: int, width: float) -> None:
             f"width is {width!r}, but must be greater than 1 and a multiple of 0.5: "
             "only then do the bumps add up to a constant. The default is 2."
         )
-
-
-class RaisedCosineLinearEval(Basis):
-    r"""Evenly spaced raised cosines of a variable, such as running speed.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions, at least 2.
-    width : float, default 2.0
-        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
-    bounds : (float, float), default None
-        The interval that is covered, in the unit of the input. None: the range seen by
-        `setup_basis`, or else that of the input.
-    fill_value : float, default NaN
-        What samples beyond the bounds get.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    With :math:`n` functions and width :math:`w`, function :math:`i` is
-    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` at :math:`u` in
-    [0, 1] (Pillow et al. 2005, J. Neurosci. 25(47), 11003). Away from the ends they add up to
-    :math:`w`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import RaisedCosineLinearEval
-    >>> speed = np.array([0.0, 0.1, 0.4])  # m/s
-    >>> X = RaisedCosineLinearEval(3, bounds=(0, 0.4)).compute_features(speed)
-    >>> print(np.asarray(X).round(2))
-    [[1.   0.5  0.  ]
-     [0.85 0.85 0.15]
-     [0.   0.5  1.  ]]
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        width: float = 2.0,
-        bounds: Bounds | None = None,
-        fill_value: float = np.nan,
-        label: str | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.width = width
-        self.bounds = bounds
-        self.fill_value = fill_value
-        self.label = label
-
-    def _family(self) -> RaisedCosineLinear:
-        return RaisedCosineLinear(self.n_basis_funcs, self.width)
-
-    def _way(self) -> Evaluate:
-        return Evaluate(self.bounds, self.fill_value)
-
-
-class RaisedCosineLogEval(Basis):
-    r"""Raised cosines of a variable, finest near its lower bound, such as time since an event.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions, at least 2.
-    width : float, default 2.0
-        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
-    time_scaling : float, default None
-        How much denser the functions are at the start: towards 0 they are evenly spaced. None
-        is 50.
-    enforce_decay_to_zero : bool, default True
-        Place the last peak so that the last function is zero at the end.
-    bounds : (float, float), default None
-        The interval that is covered, in the unit of the input. None: the range seen by
-        `setup_basis`, or else that of the input.
-    fill_value : float, default NaN
-        What samples beyond the bounds get.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)`, with :math:`u` in [0, 1]
-    and the time scaling :math:`s` (Pillow et al. 2008, Nature 454, 995).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import RaisedCosineLogEval
-    >>> since_reward = np.linspace(0, 3, 50)  # s
-    >>> RaisedCosineLogEval(5, bounds=(0, 3)).compute_features(since_reward).shape
-    (50, 5)
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        width: float = 2.0,
-        time_scaling: float | None = None,
-        enforce_decay_to_zero: bool = True,
-        bounds: Bounds | None = None,
-        fill_value: float = np.nan,
-        label: str | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.width = width
-        self.time_scaling = time_scaling
-        self.enforce_decay_to_zero = enforce_decay_to_zero
-        self.bounds = bounds
-        self.fill_value = fill_value
-        self.label = label
-
-    def _family(self) -> RaisedCosineLog:
-        return RaisedCosineLog(
-            self.n_basis_funcs,
-            self.width,
-            50.0 if self.time_scaling is None else self.time_scaling,
-            self.enforce_decay_to_zero,
-        )
-
-    def _way(self) -> Evaluate:
-        return Evaluate(self.bounds, self.fill_value)
-
-
-class RaisedCosineLinearConv(Basis):
-    r"""Evenly spaced raised cosines of lag, run over the past of a signal.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions, at least 2.
-    window_size : int
-        Length of the filters, in samples.
-    width : float, default 2.0
-        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-    conv_kwargs : dict, default None
-        Passed on to `spikax.convolve.create_convolutional_predictor`, e.g.
-        `{"predictor_causality": "acausal"}`; None is causal, without the sample itself.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    With :math:`n` functions and width :math:`w`, function :math:`i` is
-    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` at :math:`u` in
-    [0, 1] (Pillow et al. 2005, J. Neurosci. 25(47), 11003). Away from the ends they add up to
-    :math:`w`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import RaisedCosineLinearConv
-    >>> stimulus = np.ones(100)
-    >>> X = RaisedCosineLinearConv(4, window_size=20).compute_features(stimulus)
-    >>> X.shape, int(np.isnan(X[:, 0]).sum())
-    ((100, 4), 20)
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        window_size: int,
-        width: float = 2.0,
-        label: str | None = None,
-        conv_kwargs: Mapping[str, Any] | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.window_size = window_size
-        self.width = width
-        self.label = label
-        self.conv_kwargs = conv_kwargs
-
-    def _family(self) -> RaisedCosineLinear:
-        return RaisedCosineLinear(self.n_basis_funcs, self.width)
-
-    def _way(self) -> Convolve:
-        return Convolve(self.window_size, self.conv_kwargs or {})
-
-
-class RaisedCosineLogConv(Basis):
-    r"""Raised cosines of lag, finest at short lags, run over the past of a signal.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions, at least 2.
-    window_size : int
-        Length of the filters, in samples.
-    width : float, default 2.0
-        Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
-    time_scaling : float, default None
-        How much denser the functions are at the start: towards 0 they are evenly spaced. None
-        is 50.
-    enforce_decay_to_zero : bool, default True
-        Place the last peak so that the last function is zero at the end.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-    conv_kwargs : dict, default None
-        Passed on to `spikax.convolve.create_convolutional_predictor`, e.g.
-        `{"predictor_causality": "acausal"}`; None is causal, without the sample itself.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)`, with :math:`u` in [0, 1]
-    and the time scaling :math:`s` (Pillow et al. 2008, Nature 454, 995).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import RaisedCosineLogConv
-    >>> counts = np.random.default_rng(0).poisson(0.1, (1000, 15))  # 15 neurons
-    >>> basis = RaisedCosineLogConv(4, window_size=25, label="coupling")
-    >>> X = basis.compute_features(counts)
-    >>> X.shape
-    (1000, 60)
-    >>> basis.split_by_feature(X)["coupling"].shape
-    (1000, 15, 4)
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        window_size: int,
-        width: float = 2.0,
-        time_scaling: float | None = None,
-        enforce_decay_to_zero: bool = True,
-        label: str | None = None,
-        conv_kwargs: Mapping[str, Any] | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.window_size = window_size
-        self.width = width
-        self.time_scaling = time_scaling
-        self.enforce_decay_to_zero = enforce_decay_to_zero
-        self.label = label
-        self.conv_kwargs = conv_kwargs
-
-    def _family(self) -> RaisedCosineLog:
-        return RaisedCosineLog(
-            self.n_basis_funcs,
-            self.width,
-            50.0 if self.time_scaling is None else self.time_scaling,
-            self.enforce_decay_to_zero,
-        )
-
-    def _way(self) -> Convolve:
-        return Convolve(self.window_size, self.conv_kwargs or {})

@@ -1,49 +1,112 @@
 """B-splines with uniform knots, clamped at the ends of their interval or periodic."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax.basis._basis import Basis
-from spikax.basis._families import check_count
-from spikax.basis._ways import Bounds, Evaluate
+from spikax.basis._functions import Function, check_count
 
 
 @dataclass(frozen=True)
-class BSpline:
-    """Clamped B-splines: only the first function is non-zero at 0, only the last at 1."""
+class BSpline(Function):
+    r"""Clamped B-splines: only the first function is non-zero at 0, only the last at 1.
+
+    Parameters
+    ----------
+    n_basis_funcs : int
+        How many functions; at least `order`.
+    order : int, default 4
+        Degree of the polynomial pieces plus one: 4 is cubic.
+
+    Notes
+    -----
+    The recursion of Cox and de Boor (de Boor, A Practical Guide to Splines, 1978) on evenly
+    spaced knots, those at the ends repeated. The functions add up to one.
+    """
 
     n_basis_funcs: int
     order: int = 4
 
     def __post_init__(self):
-        check_count("order", self.order, 1, "it is the degree of the pieces plus one")
-        check_count("n_basis_funcs", self.n_basis_funcs, self.order, "`order` needs that many")
+        _check(self.n_basis_funcs, self.order, 1, "it is the degree of the pieces plus one")
 
     def __call__(self, u: jax.Array) -> jax.Array:
-        n_clamped = self.order - 1
-        knots = np.pad(np.linspace(0, 1, self.n_basis_funcs - n_clamped + 1), n_clamped, "edge")
-        return cox_de_boor(u, knots, self.order)
+        return cox_de_boor(u, clamped_knots(self.n_basis_funcs, self.order), self.order)
 
 
 @dataclass(frozen=True)
-class CyclicBSpline:
-    """B-splines on a circle: all are shifts of one another, and 1 is the same point as 0."""
+class MSpline(Function):
+    r"""Clamped B-splines scaled to densities, which integrate to one over their interval.
+
+    Parameters
+    ----------
+    n_basis_funcs : int
+        How many functions; at least `order`.
+    order : int, default 4
+        Degree of the polynomial pieces plus one: 4 is cubic.
+
+    Notes
+    -----
+    With B-splines :math:`B_i` of order :math:`k` on knots :math:`t`, function :math:`i` is
+    :math:`k B_i / (t_{i+k} - t_i)`, in the unit of the input (Ramsay 1988, Statistical Science
+    3(4), 425). Their sums with non-negative weights have monotone integrals.
+    """
+
+    density: ClassVar[bool] = True
 
     n_basis_funcs: int
     order: int = 4
 
     def __post_init__(self):
-        check_count("order", self.order, 2, "steps are not continuous around the circle")
-        check_count("n_basis_funcs", self.n_basis_funcs, self.order, "`order` needs that many")
+        _check(self.n_basis_funcs, self.order, 1, "it is the degree of the pieces plus one")
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        knots = clamped_knots(self.n_basis_funcs, self.order)
+        support = knots[self.order :] - knots[: -self.order]
+        return cox_de_boor(u, knots, self.order) * (self.order / support)
+
+
+@dataclass(frozen=True)
+class CyclicBSpline(Function):
+    r"""B-splines on a circle: all are shifts of one another, and 1 is the same point as 0.
+
+    Parameters
+    ----------
+    n_basis_funcs : int
+        How many functions; at least `order`.
+    order : int, default 4
+        Degree of the polynomial pieces plus one, at least 2: 4 is cubic.
+
+    Notes
+    -----
+    B-splines on evenly spaced knots (de Boor, A Practical Guide to Splines, 1978), those that
+    reach over the end wrapped around to the start. The functions add up to one.
+    """
+
+    n_basis_funcs: int
+    order: int = 4
+
+    def __post_init__(self):
+        _check(self.n_basis_funcs, self.order, 2, "steps are not continuous around the circle")
 
     def __call__(self, u: jax.Array) -> jax.Array:
         n, n_over = self.n_basis_funcs, self.order - 1
         knots = np.arange(-n_over, n + n_over + 1) / n
         line = cox_de_boor(u, knots, self.order)
         return line[:n].at[:n_over].add(line[n:])
+
+
+def _check(n_basis_funcs: int, order: int, least_order: int, reason: str) -> None:
+    check_count("order", order, least_order, reason)
+    check_count("n_basis_funcs", n_basis_funcs, order, "`order` needs that many")
+
+
+def clamped_knots(n_basis_funcs: int, order: int) -> np.ndarray:
+    """Return even knots over the unit interval with its ends repeated, for that many functions."""
+    return np.pad(np.linspace(0, 1, n_basis_funcs - order + 2), order - 1, "edge")
 
 
 def cox_de_boor(u: jax.Array, knots: np.ndarray, order: int) -> jax.Array:
@@ -76,121 +139,3 @@ def cox_de_boor(u: jax.Array, knots: np.ndarray, order: int) -> jax.Array:
         ramp = (u - t[:-k]) / np.where(width > 0, width, 1)
         splines = ramp[:-1] * splines[:-1] + (1 - ramp[1:]) * splines[1:]
     return splines
-
-
-class BSplineEval(Basis):
-    """B-splines of a variable, such as position along a track.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions; at least `order`.
-    order : int, default 4
-        Degree of the polynomial pieces plus one: 4 is cubic.
-    bounds : (float, float), default None
-        The interval that is covered, in the unit of the input. None: the range seen by
-        `setup_basis`, or else that of the input.
-    fill_value : float, default NaN
-        What samples beyond the bounds get.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    The recursion of Cox and de Boor (de Boor, A Practical Guide to Splines, 1978) on evenly
-    spaced knots, those at the ends repeated. The functions add up to one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import BSplineEval
-    >>> position = np.linspace(0, 2.5, 100)  # m
-    >>> X = BSplineEval(6, bounds=(0, 2.5)).compute_features(position)
-    >>> X.shape
-    (100, 6)
-    >>> bool(np.allclose(X.sum(axis=1), 1))
-    True
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        order: int = 4,
-        bounds: Bounds | None = None,
-        fill_value: float = np.nan,
-        label: str | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.order = order
-        self.bounds = bounds
-        self.fill_value = fill_value
-        self.label = label
-
-    def _family(self) -> BSpline:
-        return BSpline(self.n_basis_funcs, self.order)
-
-    def _way(self) -> Evaluate:
-        return Evaluate(self.bounds, self.fill_value)
-
-
-class CyclicBSplineEval(Basis):
-    """B-splines of a variable on a circle, such as head direction or the phase of a rhythm.
-
-    Parameters
-    ----------
-    n_basis_funcs : int
-        How many functions; at least `order`.
-    order : int, default 4
-        Degree of the polynomial pieces plus one, at least 2: 4 is cubic.
-    bounds : (float, float), default None
-        One turn of the circle, in the unit of the input: (0, 2 pi) for an angle in radians. None:
-        the range seen by `setup_basis`, or else that of the input.
-    fill_value : float, default NaN
-        What samples beyond the bounds get.
-    label : str, default None
-        A name for the basis; None is the name of the class.
-
-    Raises
-    ------
-    ValueError
-        When used, if a parameter is out of its range.
-
-    Notes
-    -----
-    B-splines on evenly spaced knots (de Boor, A Practical Guide to Splines, 1978), those that
-    reach over the end wrapped around to the start. The functions add up to one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.basis import CyclicBSplineEval
-    >>> basis = CyclicBSplineEval(8, bounds=(0, 2 * np.pi), label="head_direction")
-    >>> X = basis.compute_features(np.array([0.0, 2.0, 2 * np.pi]))
-    >>> bool(np.allclose(X[0], X[2]))
-    True
-    """
-
-    def __init__(
-        self,
-        n_basis_funcs: int,
-        order: int = 4,
-        bounds: Bounds | None = None,
-        fill_value: float = np.nan,
-        label: str | None = None,
-    ):
-        self.n_basis_funcs = n_basis_funcs
-        self.order = order
-        self.bounds = bounds
-        self.fill_value = fill_value
-        self.label = label
-
-    def _family(self) -> CyclicBSpline:
-        return CyclicBSpline(self.n_basis_funcs, self.order)
-
-    def _way(self) -> Evaluate:
-        return Evaluate(self.bounds, self.fill_value)

@@ -1,95 +1,256 @@
-"""How a family of functions is applied to a signal: evaluated at it, or run over its past."""
+"""How functions are applied to a signal: evaluated at it, run over its past, or looked up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from spikax._time_series import TimeSeries, values
-from spikax.basis._families import Family, check_count
+from spikax._time_series import TimeSeries, finite_values, raw, values
+from spikax.basis._functions import Function, check_count
+from spikax.basis._raw import OneHot
 from spikax.convolve import create_convolutional_predictor
 
 Bounds = tuple[float, float]
+Intervals = tuple[Bounds, ...]  # one for each input
+Learned = Intervals | None  # what setup_basis has kept
+Inputs = tuple[Any, ...]
 
 
 class Way(Protocol):
-    """A way to turn a signal of shape (time, ...) to features, (time, ..., n_basis_funcs)."""
+    """A way to turn signals of shape (time, ...) to features, (time, ..., n_basis_funcs)."""
 
-    def __call__(self, family: Family, x: Any) -> jax.Array:
-        """Apply `family` to `x`."""
+    # The order in which users pass what they can set; "*" stands for what the function needs.
+    parameters: ClassVar[tuple[str, ...]]
+
+    def read(self, x: Any, name: str) -> Any:
+        """Check a signal and return it as an array or a pynapple object."""
         ...
 
-    def learn_bounds(self, x: Any) -> Bounds | None:
-        """Return the bounds to keep for other data, if there are any."""
+    def __call__(self, function: Any, xs: Inputs, learned: Learned) -> jax.Array:
+        """Apply `function` to signals."""
         ...
 
-    def within(self, bounds: Bounds | None) -> Self:
-        """Take `bounds` where none are set."""
+    def at(self, function: Any, xs: Inputs, learned: Learned) -> jax.Array:
+        """Evaluate `function` at points."""
         ...
+
+    def learn(self, function: Any, xs: Inputs) -> Learned:
+        """Return the intervals to keep for other data, if there are any."""
+        ...
+
+    def grid(self, function: Any, n_points: tuple[int, ...], learned: Learned) -> list[np.ndarray]:
+        """Return points along each input that show the functions."""
+        ...
+
+
+def read_signal(x: Any, name: str) -> Any:
+    """Check that a signal holds real numbers, none infinite; make an array of a list."""
+    array = finite_values(x, name)
+    return x if isinstance(x, TimeSeries) else array
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate at each sample, once `bounds` are mapped to the unit interval.
+    """Evaluate at each sample, once its bounds are mapped to the unit interval.
 
-    Without bounds, the range of the samples is taken. Samples beyond bounds get `fill_value`.
+    Parameters
+    ----------
+    bounds : (float, float), default None
+        The interval that is covered, in the unit of the input; with several inputs, one for all
+        or a tuple with one for each. None: the range that `setup_basis` learned, or else that of
+        the input.
+    fill_value : float, default NaN
+        What samples beyond the bounds get. Missing samples (NaN) stay missing.
     """
 
-    bounds: Bounds | None = None
+    parameters: ClassVar[tuple[str, ...]] = ("*", "bounds", "fill_value", "label")
+
+    bounds: Any = None
     fill_value: float = np.nan
 
-    def __post_init__(self):
-        if self.bounds is not None:
-            check_bounds(self.bounds)
+    read = staticmethod(read_signal)
 
-    def __call__(self, family: Family, x: Any) -> jax.Array:
-        x = values(x, "x")
-        low, high = range_of(x) if self.bounds is None else map(float, self.bounds)
+    def __call__(self, function: Function, xs: Inputs, learned: Learned) -> jax.Array:
+        intervals = self._set(function) or learned or self.learn(function, xs)
         # Before any cast to float32, which would lose a small range around a large value.
-        u = jnp.asarray((x - low) / (high - low))
-        return _evaluate(family, u, self.fill_value)
+        us = [
+            jnp.asarray((values(x, "x") - low) / (high - low))
+            for x, (low, high) in zip(xs, intervals, strict=True)
+        ]
+        features = _evaluate(function, tuple(us), self.fill_value)
+        if function.density:
+            features = features / float(np.prod([high - low for low, high in intervals]))
+        return features
 
-    def learn_bounds(self, x: Any) -> Bounds:
-        return range_of(values(x, "x")) if self.bounds is None else self.bounds
+    at = __call__
 
-    def within(self, bounds: Bounds | None) -> Self:
-        return replace(self, bounds=bounds) if self.bounds is None else self
+    def learn(self, function: Function, xs: Inputs) -> Intervals:
+        return self._set(function) or tuple(range_of(values(x, "x")) for x in xs)
+
+    def grid(
+        self, function: Function, n_points: tuple[int, ...], learned: Learned
+    ) -> list[np.ndarray]:
+        return even(self._set(function) or learned, n_points)
+
+    def _set(self, function: Function) -> Intervals | None:
+        return None if self.bounds is None else check_intervals(self.bounds, function.n_inputs)
 
 
 @dataclass(frozen=True)
 class Convolve:
-    """Filter with the functions, spread over a window of `window_size` samples."""
+    """Filter with the functions, spread over a window of samples.
+
+    Parameters
+    ----------
+    window_size : int
+        Length of the filters, in samples.
+    conv_kwargs : dict, default None
+        Passed on to `spikax.convolve.create_convolutional_predictor`, e.g.
+        `{"predictor_causality": "acausal"}`; None is causal, without the sample itself.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = (
+        "n_basis_funcs",
+        "window_size",
+        "*",
+        "label",
+        "conv_kwargs",
+    )
 
     window_size: int
-    conv_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    conv_kwargs: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_count(
             "window_size", self.window_size, 1, "it is the length of the filters, in samples"
         )
 
-    def __call__(self, family: Family, x: Any) -> jax.Array:
-        x = x if isinstance(x, TimeSeries) else values(x, "x")  # a list would be a pytree
-        filtered = create_convolutional_predictor(self.kernel(family), x, **self.conv_kwargs)
+    read = staticmethod(read_signal)
+
+    def __call__(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
+        kwargs = self.conv_kwargs or {}
+        filtered = create_convolutional_predictor(self.kernel(function), *xs, **kwargs)
         return jnp.asarray(values(filtered, "x"))
 
-    def learn_bounds(self, x: Any) -> None:
+    def at(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
+        return Evaluate()(function, xs, None)
+
+    def learn(self, function: Function, xs: Inputs) -> None:
         return None
 
-    def within(self, bounds: Bounds | None) -> Self:
-        return self
+    def grid(
+        self, function: Function, n_points: tuple[int, ...], learned: Learned = None
+    ) -> list[np.ndarray]:
+        return even(None, n_points)
 
-    def kernel(self, family: Family) -> jax.Array:
+    def kernel(self, function: Function) -> jax.Array:
         """Return the filters, shape (window_size, n_basis_funcs)."""
-        return _evaluate(family, jnp.linspace(0, 1, self.window_size), np.nan)
+        return pointwise(function, (jnp.linspace(0, 1, self.window_size),))
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Evaluate at each sample as it is, in its own unit.
+
+    Parameters
+    ----------
+    bounds : (float, float), default None
+        The interval whose samples are taken, in the unit of the input; None takes all.
+    fill_value : float, default NaN
+        What samples beyond the bounds get. Missing samples (NaN) stay missing.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("*", "bounds", "fill_value", "label")
+
+    bounds: Bounds | None = None
+    fill_value: float = np.nan
+
+    read = staticmethod(read_signal)
+
+    def __call__(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
+        points = tuple(jnp.asarray(values(x, "x")) for x in xs)
+        return self.fill(pointwise(function, points), points)
+
+    at = __call__
+
+    def fill(self, features: jax.Array, points: tuple[jax.Array, ...]) -> jax.Array:
+        """Put `fill_value` where one of the points is out of bounds."""
+        if self.bounds is None:
+            return features
+        low, high = check_bounds(self.bounds)
+        x = jnp.stack(points)
+        inside = jnp.all((x >= low) & (x <= high), axis=0)
+        return filled(features, inside, jnp.isnan(x).any(axis=0), self.fill_value)
+
+    def learn(self, function: Function, xs: Inputs) -> None:
+        return None
+
+    def grid(
+        self, function: Function, n_points: tuple[int, ...], learned: Learned = None
+    ) -> list[np.ndarray]:
+        bounds = None if self.bounds is None else check_bounds(self.bounds)
+        return even(bounds and (bounds,) * len(n_points), n_points)
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Look up which of the function's categories each sample is.
+
+    Parameters
+    ----------
+    out_of_category : bool, default True
+        Whether samples may be of no category, and get zeros; if not, they are an error. Missing
+        samples (NaN or None) are missing in either case.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("*", "out_of_category", "label")
+
+    out_of_category: bool = True
+
+    def read(self, x: Any, name: str) -> Any:
+        return x if isinstance(x, TimeSeries) else np.asarray(x)
+
+    def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
+        x = np.asarray(raw(xs[0]))
+        missing = (x != x) | np.isin(x, np.array([None]))
+        place = function.places(np.where(missing, function.categories[0], x))
+        if np.any(place < 0) and not self.out_of_category:
+            unknown = np.unique(x[place < 0].astype(str)).tolist()
+            raise ValueError(
+                f"The samples {unknown} are in none of the categories "
+                f"{list(function.categories)}. Add them, or set out_of_category=True."
+            )
+        features = pointwise(function, (jnp.asarray(place),))
+        return jnp.where(jnp.asarray(missing, bool)[..., None], jnp.nan, features)
+
+    at = __call__
+
+    def learn(self, function: OneHot, xs: Inputs) -> None:
+        return None
+
+    def grid(
+        self, function: OneHot, n_points: tuple[int, ...], learned: Learned = None
+    ) -> list[np.ndarray]:
+        if n_points != (function.n_basis_funcs,):
+            raise ValueError(
+                f"{n_points[0]} grid points were asked of {function.n_basis_funcs} categories. "
+                "Their grid is the categories themselves: ask for as many points."
+            )
+        return [np.array(function.categories)]
 
 
 def range_of(x: Any) -> Bounds:
     """Return the least and the greatest of the samples that are not NaN."""
+    if isinstance(x, Tracer):
+        raise ValueError(
+            "The range of x is unknown while JAX traces it. Pass bounds=(low, high) to the basis, "
+            "or call setup_basis with data first."
+        )
     x = np.asarray(x)
     seen = x[~np.isnan(x)]
     if seen.size == 0:
@@ -114,10 +275,37 @@ def check_bounds(bounds: Any, name: str = "bounds") -> Bounds:
     return low, high
 
 
-@partial(jax.jit, static_argnames="family")
-def _evaluate(family: Family, u: jax.Array, fill_value: float) -> jax.Array:
-    inside = (u >= 0) & (u <= 1)
+def check_intervals(bounds: Any, n_inputs: int) -> Intervals:
+    """Return bounds for each input, from one pair for all or a pair for each."""
+    if n_inputs > 1 and np.shape(bounds) == (n_inputs, 2):
+        return tuple(map(check_bounds, bounds))
+    return (check_bounds(bounds),) * n_inputs
+
+
+def even(intervals: Intervals | None, n_points: tuple[int, ...]) -> list[np.ndarray]:
+    """Return even points over intervals, or over the unit interval."""
+    intervals = intervals or ((0.0, 1.0),) * len(n_points)
+    return [np.linspace(*ends, n) for ends, n in zip(intervals, n_points, strict=True)]
+
+
+def filled(features: jax.Array, inside: jax.Array, missing: jax.Array, fill_value: Any) -> Any:
+    """Keep features where points are inside; put NaN where they are missing, else the value."""
+    other = jnp.where(missing, jnp.nan, fill_value).astype(features.dtype)
+    shape = inside.shape + (1,) * (features.ndim - inside.ndim)
+    return jnp.where(inside.reshape(shape), features, other.reshape(shape))
+
+
+@partial(jax.jit, static_argnames="function")
+def pointwise(function: Function, points: tuple[jax.Array, ...]) -> jax.Array:
+    """Evaluate at points of any shape, to (*shape, n_basis_funcs)."""
+    features = jax.vmap(function)(*(x.ravel() for x in points))
+    return features.reshape(*points[0].shape, function.n_basis_funcs)
+
+
+@partial(jax.jit, static_argnames="function")
+def _evaluate(function: Function, us: tuple[jax.Array, ...], fill_value: float) -> jax.Array:
+    u = jnp.stack(us)
+    inside = jnp.all((u >= 0) & (u <= 1), axis=0)
     # A point beyond the interval is moved into it first, so that gradients stay finite.
-    features = jax.vmap(family)(jnp.where(inside, u, 0).ravel())
-    features = features.reshape(*u.shape, family.n_basis_funcs)
-    return jnp.where(inside[..., None], features, fill_value)
+    features = pointwise(function, tuple(jnp.where(inside, x, 0) for x in us))
+    return filled(features, inside, jnp.isnan(u).any(axis=0), fill_value)

@@ -1,0 +1,218 @@
+"""A basis as a scikit-learn transformer: for pipelines and searches over its parameters."""
+
+from copy import deepcopy
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_is_fitted,
+    validate_data,
+)
+
+from spikax._time_series import TimeSeries, like, raw
+from spikax.basis._basis import Basis, Shape
+from spikax.basis._labels import by_label
+
+
+class TransformerBasis(TransformerMixin, BaseEstimator):
+    """Features of a basis, computed from the columns of one array.
+
+    Bounds that the basis does not set are learned from the data of `fit` and kept.
+
+    Parameters
+    ----------
+    basis : Basis
+        The basis. Its parameters can be set under their own names too: `n_basis_funcs`, or
+        `label__n_basis_funcs` for a part of it, stand for `basis__n_basis_funcs` and so on.
+
+    Attributes
+    ----------
+    basis_ : Basis
+        The copy that has learned from the data.
+    n_features_in_ : int
+        Columns seen in `fit`.
+    feature_names_in_ : array of str, shape (n_features_in_,)
+        Names of these columns, if they have any.
+
+    Raises
+    ------
+    TypeError
+        When used, if `basis` is not a basis.
+    ValueError
+        When used, if the columns do not match the inputs of the basis.
+
+    Notes
+    -----
+    Inputs are taken from the columns from left to right, each as many as `set_input_shape` or
+    earlier data said that it has channels, else one. A basis of one input takes all columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import PoissonRegressor
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from spikax.basis import BSplineEval, CyclicBSplineEval
+    >>> place = BSplineEval(5, bounds=(0, 1), label="place")
+    >>> basis = place + CyclicBSplineEval(6, bounds=(0, 1), label="phase")
+    >>> X = np.random.default_rng(0).random((200, 2))
+    >>> y = np.random.default_rng(1).poisson(1 + X[:, 0])
+    >>> pipeline = make_pipeline(basis.to_transformer(), PoissonRegressor())
+    >>> grid = {"transformerbasis__basis__place__n_basis_funcs": [4, 8]}
+    >>> GridSearchCV(pipeline, grid, cv=2).fit(X, y).best_estimator_[0].transform(X).shape
+    (200, 10)
+    """
+
+    def __init__(self, basis: Basis):
+        self.basis = basis
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the range of each input that has no bounds.
+
+        Parameters
+        ----------
+        X : array, DataFrame or TsdFrame, shape (time, column)
+            The inputs, side by side.
+        y : ignored
+
+        Returns
+        -------
+        TransformerBasis
+            The transformer itself.
+        """
+        if not isinstance(self.basis, Basis):
+            raise TypeError(
+                f"basis is {self.basis!r}, but must be a basis, such as BSplineEval(8)."
+            )
+        self._validate(X, reset=True)
+        self.basis_ = deepcopy(self.basis)
+        self.basis_.setup_basis(*_inputs(self.basis_, X))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Compute features.
+
+        Parameters
+        ----------
+        X : array, DataFrame or TsdFrame, shape (time, column)
+            The inputs, side by side.
+
+        Returns
+        -------
+        array or TsdFrame, shape (time, n_output_features)
+        """
+        check_is_fitted(self)
+        self._validate(X, reset=False)
+        features = self.basis_.compute_features(*_inputs(self.basis_, X))
+        return features if isinstance(features, TimeSeries) else np.asarray(features)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the features: label, channel in brackets if there are channels, and number.
+
+        Parameters
+        ----------
+        input_features : array of str, default None
+            Names of the columns, which are checked but not used.
+
+        Returns
+        -------
+        array of str, shape (n_output_features,)
+
+        Examples
+        --------
+        >>> from spikax.basis import HistoryConv
+        >>> import numpy as np
+        >>> fitted = HistoryConv(2, label="past").to_transformer().fit(np.ones((9, 2)))
+        >>> list(fitted.get_feature_names_out())
+        ['past[0]_0', 'past[0]_1', 'past[1]_0', 'past[1]_1']
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features)
+        labels = {id(part): label for label, part in by_label(self.basis_).items()}
+        names = [
+            f"{labels[id(term)]}{list(channel) if channel else ''}_{i}".replace(" ", "")
+            for term in self.basis_._terms()
+            for channel in np.ndindex(term._sample_shape() or ())
+            for i in range(term.n_basis_funcs)
+        ]
+        return np.array(names, dtype=object)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return `basis`, and its parameters, with and without `basis__`.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            Whether to add the parameters of the basis.
+
+        Returns
+        -------
+        dict
+            Parameters by name.
+        """
+        own = super().get_params(deep=deep)
+        return {**self.basis.get_params(), **own} if deep and self._has_basis() else own
+
+    def set_params(self, **params: Any) -> Self:
+        """Set `basis`, or parameters of it, with or without `basis__`.
+
+        Parameters
+        ----------
+        **params
+            New values by name.
+
+        Returns
+        -------
+        TransformerBasis
+            The transformer itself.
+        """
+        own = {name: params.pop(name) for name in list(params) if name.split("__")[0] == "basis"}
+        super().set_params(**own)
+        if params:
+            self.basis.set_params(**params)
+        return self
+
+    def _has_basis(self) -> bool:
+        return isinstance(self.basis, Basis)
+
+    def _validate(self, X: Any, reset: bool) -> None:
+        """Let scikit-learn check the columns and take note of them."""
+        array = X.d if isinstance(X, TimeSeries) else X
+        dtype = None if any(leaf.takes_names for leaf in self.basis._leaves()) else "numeric"
+        validate_data(self, array, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []  # float32, or float64 where JAX has it
+        return tags
+
+
+def _inputs(basis: Basis, X: Any) -> list[Any]:
+    """Cut columns into the inputs of a basis."""
+    if not (isinstance(X, TimeSeries) or hasattr(X, "iloc")):
+        X = np.asarray(X)
+    n_columns = raw(X).shape[1] if isinstance(X, TimeSeries) else X.shape[1]
+    shapes = basis.input_shape
+    if len(shapes) == 1 and shapes[0] is None:
+        shapes = [() if n_columns == 1 else (n_columns,)]
+    widths = [int(np.prod(shape or (), dtype=int)) for shape in shapes]
+    if sum(widths) != n_columns:
+        raise ValueError(
+            f"X has {n_columns} columns, but the inputs of {basis.label} have {widths}. "
+            "Call set_input_shape on the basis with the number of channels of each."
+        )
+    stops = np.cumsum(widths)
+    return [
+        _columns(X, stop - width, stop, shape or ())
+        for stop, width, shape in zip(stops, widths, shapes, strict=True)
+    ]
+
+
+def _columns(X: Any, start: int, stop: int, shape: Shape) -> Any:
+    """Return some columns as one input; a data frame's keep their own types."""
+    if hasattr(X, "iloc"):
+        return X.iloc[:, start:stop].to_numpy().reshape(len(X), *shape)
+    return like(raw(X)[:, start:stop].reshape(len(X), *shape), X)
