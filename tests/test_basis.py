@@ -1,6 +1,8 @@
-"""Bases: what their functions are, how they are applied, and how they add up."""
+"""Bases: what their functions are, and how they are applied."""
 
+import inspect
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,11 @@ from scipy.interpolate import BSpline as ScipyBSpline
 from sklearn.base import clone
 
 from spikax import basis
+from spikax.basis._exponentials import OrthExponential, OrthExponentialWindow
+from spikax.basis._fourier import Fourier
 from spikax.basis._raised_cosines import RaisedCosineLinear, RaisedCosineLog
-from spikax.basis._splines import BSpline, CyclicBSpline
+from spikax.basis._raw import Identity, Lags
+from spikax.basis._splines import BSpline, CyclicBSpline, MSpline
 
 U = np.linspace(0, 1, 101)
 
@@ -47,8 +52,46 @@ def log_cosines(u, n, width, scaling=50.0):
     return cosines(stretched, n, width, 1 - width / (n + width - 1))
 
 
-# Each family with what it should be.
-FAMILIES = [
+def densities(u, n, order):
+    """M-splines from SciPy's B-splines, each divided by its integral."""
+    inner = np.linspace(0, 1, n - order + 2)
+    knots = np.r_[[0] * (order - 1), inner, [1] * (order - 1)]
+    splines = [ScipyBSpline(knots, np.eye(n)[i], order - 1) for i in range(n)]
+    return np.column_stack([spline(u) / spline.integrate(0, 1) for spline in splines])
+
+
+def gram_schmidt(points, weights, rates, u):
+    """Orthonormal exponentials, in extended precision, one subtraction at a time."""
+    done = []
+    for rate in rates:
+        on_points, on_u = np.exp(-rate * points), np.exp(-rate * u)
+        for _ in range(2):
+            for other, other_on_u in done:
+                share = np.sum(weights * on_points * other)
+                on_points, on_u = on_points - share * other, on_u - share * other_on_u
+        norm = np.sqrt(np.sum(weights * on_points**2))
+        done.append((on_points / norm, on_u / norm))
+    return np.column_stack([on_u for _, on_u in done]).astype(float)
+
+
+def exponentials(u, rates):
+    nodes, weights = (x.astype(np.longdouble) for x in np.polynomial.legendre.leggauss(80))
+    return gram_schmidt((nodes + 1) / 2, weights / 2, rates, u.astype(np.longdouble))
+
+
+def window_exponentials(u, rates, n):
+    points = np.linspace(0, 1, n).astype(np.longdouble)
+    return gram_schmidt(points, np.ones(n), rates, u.astype(np.longdouble))
+
+
+def waves(u, frequencies):
+    parts = [np.exp(2j * np.pi * k * u) for k in frequencies]
+    sines = [part.imag for k, part in zip(frequencies, parts, strict=True) if k]
+    return np.column_stack([*(part.real for part in parts), *sines])
+
+
+# Each function with what it should be.
+FUNCTIONS = [
     (BSpline(7), clamped_splines(U, 7, 4)),
     (BSpline(5, order=1), clamped_splines(U, 5, 1)),
     (BSpline(4, order=4), clamped_splines(U, 4, 4)),
@@ -59,18 +102,44 @@ FAMILIES = [
     (RaisedCosineLinear(9, width=1.5), cosines(U, 9, 1.5)),
     (RaisedCosineLog(6), log_cosines(U, 6, 2.0)),
     (RaisedCosineLog(4, 2.5, 10.0), log_cosines(U, 4, 2.5, 10.0)),
+    (MSpline(6), densities(U, 6, 4)),
+    (MSpline(5, order=2), densities(U, 5, 2)),
+    (OrthExponential(3, (1.0, 2.0, 3.0)), exponentials(U, (1, 2, 3))),
+    (OrthExponential(4, (5.0, 50.0, 0.1, 9.0)), exponentials(U, (5, 50, 0.1, 9))),
+    (OrthExponentialWindow(3, 20, (1, 4, 9)), window_exponentials(U, (1, 4, 9), 20)),
+    (Fourier(4), waves(U, (1, 2, 3))),
+    (Fourier(3, frequency_mask="all"), waves(U, (0, 1, 2))),
+    (Fourier((2, 5)), waves(U, (2, 3, 4))),
+    (Fourier(np.array([1, 40])), waves(U, (1, 40))),
+    (Fourier(4, frequency_mask=[0, 1, 0, 1]), waves(U, (1, 3))),
+    (Fourier(4, frequency_mask=lambda k: k > 1), waves(U, (2, 3))),
+    (Identity(), U[:, None]),
+    (Lags(101), np.eye(101)),
 ]
 EVAL = [
     basis.BSplineEval(6),
     basis.CyclicBSplineEval(6),
     basis.RaisedCosineLinearEval(6),
     basis.RaisedCosineLogEval(6),
+    basis.MSplineEval(6),
+    basis.OrthExponentialEval(3, decay_rates=[1.0, 3.0, 5.0]),
+    basis.FourierEval(4),
 ]
 CONV = [
+    basis.BSplineConv(5, window_size=12),
+    basis.CyclicBSplineConv(5, window_size=12),
+    basis.MSplineConv(5, window_size=12),
+    basis.OrthExponentialConv(3, window_size=12, decay_rates=[1.0, 3.0, 5.0]),
+    basis.HistoryConv(12),
     basis.RaisedCosineLinearConv(5, window_size=12),
     basis.RaisedCosineLogConv(5, window_size=12),
 ]
-ALL = [*EVAL, *CONV]
+RAW = [
+    basis.IdentityEval(),
+    basis.CustomBasis([lambda x: x, lambda x: x**2]),
+    basis.Zero(),
+]
+ALL = [*EVAL, *CONV, *RAW]
 
 
 def first_repr(value):
@@ -88,9 +157,47 @@ def x64():
         yield
 
 
-@pytest.mark.parametrize(("family", "expected"), FAMILIES, ids=first_repr)
-def test_a_family_is_what_the_textbook_says(family, expected, x64):
-    np.testing.assert_allclose(of(family)(U), expected, atol=1e-12)
+@pytest.mark.parametrize(("family", "expected"), FUNCTIONS, ids=first_repr)
+def test_a_function_is_what_the_textbook_says(family, expected, x64):
+    np.testing.assert_allclose(of(family)(U), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", [family for family, _ in FUNCTIONS], ids=repr)
+def test_functions_are_as_precise_in_float32(family, rng):
+    u = rng.random(200).astype(np.float32)
+    with jax.enable_x64(True):
+        exact = of(family)(u.astype(float))
+        slope = np.abs(of(jax.jacfwd(family))(u.astype(float))).max()
+    tolerance = 2e-6 * np.abs(exact).max() + 6e-8 * slope  # the argument is rounded, too
+    np.testing.assert_allclose(of(family)(u), exact, atol=tolerance)
+
+
+def test_orthonormal_exponentials_stay_so_where_the_rates_are_close(x64):
+    """Ten rates whose exponentials have a condition number of 1e13."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    X = np.asarray(of(OrthExponential(10, tuple(range(1, 11))))((nodes + 1) / 2))
+    np.testing.assert_allclose(X.T @ (weights[:, None] / 2 * X), np.eye(10), atol=1e-10)
+    kernel = basis.OrthExponentialConv(10, 50, decay_rates=range(1, 11)).kernel_
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(10), atol=1e-10)
+
+
+def test_fourier_waves_of_two_variables(x64, rng):
+    x, y = rng.random((2, 50))
+    X = basis.FourierEval([(0, 2), np.array([-1, 1])], ndim=2, bounds=(0, 1)).compute_features(
+        x, y
+    )
+    turns = [(0, -1), (0, 1), (1, -1), (1, 1)]
+    phase = np.column_stack([2 * np.pi * (k * x + m * y) for k, m in turns])
+    np.testing.assert_allclose(X, np.hstack([np.cos(phase), np.sin(phase)]), atol=1e-9)
+    box = basis.FourierEval(2, ndim=2, bounds=((0, 2), (-1, 1)))
+    here = basis.FourierEval(2, ndim=2, bounds=(0, 1)).compute_features(x, y)
+    np.testing.assert_allclose(box.compute_features(2 * x, 2 * y - 1), here, atol=1e-9)
+
+
+def test_msplines_integrate_to_one_in_the_unit_of_the_input(x64):
+    x = np.linspace(-3, 7, 4001)
+    X = np.asarray(basis.MSplineEval(6, bounds=(-3, 7)).compute_features(x))
+    np.testing.assert_allclose(np.trapezoid(X, x, axis=0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", [BSpline(7), BSpline(5, 1), CyclicBSpline(6)], ids=repr)
@@ -120,7 +227,16 @@ def test_cyclic_splines_do_not_know_where_the_circle_starts(x64):
     np.testing.assert_allclose(turned, np.roll(family(u), 1, axis=1), atol=1e-12)
 
 
-DIFFERENTIABLE = [BSpline(7), CyclicBSpline(5, 3), RaisedCosineLinear(6), RaisedCosineLog(6)]
+DIFFERENTIABLE = [
+    BSpline(7),
+    CyclicBSpline(5, 3),
+    MSpline(6),
+    RaisedCosineLinear(6),
+    RaisedCosineLog(6),
+    OrthExponential(3, (1.0, 2.0, 8.0)),
+    Fourier(4),
+    Identity(),
+]
 
 
 @pytest.mark.parametrize("family", DIFFERENTIABLE, ids=repr)
@@ -147,15 +263,21 @@ def test_features_are_differentiable_out_of_bounds_too():
 def test_eval_maps_its_bounds_to_the_unit_interval(eval_basis, bounds):
     eval_basis = clone(eval_basis).set_params(bounds=bounds)
     x = -2 + 5 * U
-    expected = of(eval_basis._family())(U)
+    function = eval_basis._function()
+    expected = of(function)(U) / (5 if function.density else 1)
     np.testing.assert_allclose(eval_basis.compute_features(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("eval_basis", EVAL, ids=repr)
-def test_eval_fills_what_is_out_of_bounds_or_missing(eval_basis):
-    eval_basis = clone(eval_basis).set_params(bounds=(0, 10), fill_value=-1.0)
+@pytest.mark.parametrize("eval_basis", [*EVAL, *RAW[:2]], ids=repr)
+def test_out_of_bounds_is_filled_and_missing_stays_missing(eval_basis):
+    filled = "fill_value" in eval_basis.get_params()
+    eval_basis = clone(eval_basis).set_params(bounds=(0, 10))
+    if filled:
+        eval_basis.set_params(fill_value=-7.0)
     X = np.asarray(eval_basis.compute_features([0.0, -0.1, 5, 10, 10.1, np.nan]))
-    np.testing.assert_array_equal(np.all(X == -1, axis=1), [False, True, False, False, True, True])
+    beyond = np.all(X == -7, axis=1) if filled else np.isnan(X).all(axis=1)
+    np.testing.assert_array_equal(beyond[:5], [False, True, False, False, True])
+    assert np.isnan(X[5]).all()
 
 
 def test_a_small_range_around_a_large_value_loses_nothing():
@@ -246,11 +368,31 @@ def test_values_that_nemos_gives():
 @pytest.mark.parametrize("any_basis", ALL, ids=repr)
 def test_sklearn_can_copy_change_and_store_a_basis(any_basis):
     copy = clone(any_basis)
-    assert repr(copy) == repr(any_basis) == repr(pickle.loads(pickle.dumps(any_basis)))
-    copy.set_params(n_basis_funcs=7, label="other")
-    assert copy.compute_features(U).shape == (101, 7)
+    assert repr(copy) == repr(any_basis)
+    if not isinstance(any_basis, basis.CustomBasis):  # lambdas cannot be pickled
+        assert repr(copy) == repr(pickle.loads(pickle.dumps(any_basis)))
+    names = list(inspect.signature(type(any_basis)).parameters)
+    assert sorted(copy.get_params()) == sorted(names)
+    copy.set_params(label="other")
     assert copy.label == "other"
     assert any_basis.label == type(any_basis).__name__
+    if "n_basis_funcs" in names and "decay_rates" not in names:
+        copy.set_params(n_basis_funcs=7)
+        assert copy.compute_features(U).shape == (101, 7)
+
+
+@pytest.mark.parametrize(
+    "kind", [getattr(basis, name) for name in basis.__all__], ids=lambda kind: kind.__name__
+)
+def test_public_classes_document_themselves(kind):
+    doc = inspect.getdoc(kind)
+    if kind is not basis.Basis:
+        described, example = doc.split("Examples\n--------\n")
+        assert kind.__name__ in example or " + " in example or " * " in example
+        parameters = re.search(r"Parameters\n-+\n(.*?)\n\n", described, re.DOTALL)[1]
+        names = re.findall(r"^(\w.*) : ", parameters, re.MULTILINE)
+        assert ", ".join(names) == ", ".join(inspect.signature(kind).parameters)
+    assert kind.__module__.startswith("spikax.basis.")
 
 
 @pytest.mark.parametrize("any_basis", ALL, ids=repr)
@@ -264,73 +406,86 @@ def test_the_grid_spans_the_bounds(any_basis):
     np.testing.assert_allclose(evaluated, any_basis.evaluate(grid))
 
 
-class TestAddition:
-    """Bases side by side."""
+class TestCategory:
+    """One column for each category."""
 
-    both = basis.BSplineEval(5, label="place") + basis.RaisedCosineLogConv(3, window_size=8)
+    @pytest.mark.parametrize(
+        ("categories", "x"),
+        [(["b", "a", "c"], ["a", "b", "z", "c"]), ([3, 1, 2], [1, 3, 9, 2])],
+        ids=str,
+    )
+    def test_columns_are_indicators(self, categories, x):
+        X = np.asarray(basis.Category(categories).compute_features(x))
+        np.testing.assert_array_equal(X, [[value == c for c in categories] for value in x])
+        grid, evaluated = basis.Category(categories).evaluate_on_grid(3)
+        np.testing.assert_array_equal(grid, categories)
+        np.testing.assert_array_equal(evaluated, np.eye(3))
 
-    def test_features_stand_side_by_side(self, rng):
-        place, spikes = rng.random(30), rng.poisson(1, (30, 2))
-        X = self.both.compute_features(place, spikes)
-        left = self.both["place"].compute_features(place)
-        right = self.both["RaisedCosineLogConv"].compute_features(spikes)
-        np.testing.assert_array_equal(X, np.hstack([left, right]))
-        assert self.both.n_basis_funcs == 8
-        assert self.both.n_output_features == X.shape[1] == 11
+    def test_a_number_counts_from_zero_and_missing_is_missing(self):
+        X = np.asarray(basis.Category(2).compute_features([0, np.nan, 1, 2]))
+        np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1], [0, 0]])
+        strings = np.array(["a", None, "b"], dtype=object)
+        X = np.asarray(basis.Category(["a", "b"], out_of_category=False).compute_features(strings))
+        np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1]])
 
-    def test_features_and_coefficients_can_be_split_again(self, rng):
-        place, spikes = rng.random(30), rng.poisson(1, (30, 2))
-        X = self.both.compute_features(place, spikes)
-        blocks = self.both.split_by_feature(X)
-        shapes = {label: block.shape for label, block in blocks.items()}
-        assert shapes == {"place": (30, 5), "RaisedCosineLogConv": (30, 2, 3)}
-        joined = np.hstack([block.reshape(30, -1) for block in blocks.values()])
-        np.testing.assert_array_equal(joined, X)
-        coef = self.both.split_by_feature(np.asarray(X).T, axis=0)
-        assert coef["RaisedCosineLogConv"].shape == (2, 3, 30)
 
-    def test_pynapple_survives_adding_and_splitting(self, rng):
-        x = nap.Tsd(np.arange(30.0), rng.random(30))
-        X = self.both.compute_features(x, rng.random((30, 2)))
-        assert isinstance(X, nap.TsdFrame)
-        split = self.both.split_by_feature(X)
-        assert isinstance(split["place"], nap.TsdFrame)
-        assert isinstance(split["RaisedCosineLogConv"], nap.TsdTensor)
+class TestCustom:
+    """Functions of the user's own."""
 
-    def test_the_grid_has_an_axis_for_each_input(self):
-        place, lag, evaluated = self.both.evaluate_on_grid(6, 7)
-        assert place.shape == lag.shape == (6, 7)
-        assert evaluated.shape == (6, 7, 8)
+    def test_what_functions_return_stands_side_by_side(self, rng):
+        x, y = rng.random((2, 30))
+        custom = basis.CustomBasis(
+            [lambda x, y, p: x * y**p, lambda x, y, p, q=3: x + p * q * y], basis_kwargs={"p": 2}
+        )
+        X = custom.compute_features(x, y)
+        np.testing.assert_allclose(X, np.column_stack([x * y**2, x + 6 * y]), atol=1e-6)
+        assert custom.evaluate_on_grid(3, 4)[-1].shape == (3, 4, 2)
 
-    def test_default_labels_are_numbered_and_labels_of_users_unique(self):
-        three = basis.BSplineEval(4) + basis.BSplineEval(5) + basis.BSplineEval(6)
-        assert three["BSplineEval_1"].n_basis_funcs == 5
-        assert three["BSplineEval_2"].n_basis_funcs == 6
-        with pytest.raises(ValueError, match="label 'x' is given to two"):
-            _ = basis.BSplineEval(4, label="x") + basis.BSplineEval(5, label="x")
-        with pytest.raises(KeyError, match="No component is labelled 'speed'"):
-            _ = three["speed"]
-        with pytest.raises(TypeError):
-            _ = three + 1
+    def test_functions_may_return_several_values(self, rng):
+        x = rng.random((30, 2))
+        custom = basis.CustomBasis([lambda x: np.stack([x, x**2, x**3], axis=-1)], label="powers")
+        X = custom.compute_features(x)
+        assert custom.split_by_feature(X)["powers"].shape == (30, 2, 3, 1)
+        powers = x[:, :, None] ** np.arange(1, 4)
+        np.testing.assert_allclose(X, powers.reshape(30, 6), atol=1e-6)
 
-    def test_adding_leaves_the_bases_that_are_added_alone(self):
-        one = basis.BSplineEval(5)
-        twice = one + one
-        twice.setup_basis([0.0, 1.0], [0.0, 10.0])
-        assert twice["BSplineEval"].bounds_ == (0, 1)
-        assert twice["BSplineEval_1"].bounds_ == (0, 10)
-        assert one.bounds_ is None
+    def test_functions_may_take_images(self, rng):
+        images = rng.random((30, 4, 5))
+        custom = basis.CustomBasis([lambda x: x.mean(axis=(1, 2))], ndim_input=3)
+        X = custom.compute_features(images)
+        np.testing.assert_allclose(np.ravel(X), images.mean(axis=(1, 2)), atol=1e-6)
 
-    def test_inputs_that_do_not_fit_are_refused(self):
-        ones = np.ones(30)
-        with pytest.raises(ValueError, match=r"1 inputs were given to 2 components.*place"):
-            self.both.compute_features(ones)
-        with pytest.raises(ValueError, match="the same number of samples"):
-            self.both.compute_features(ones, np.ones(29))
-        with pytest.raises(ValueError, match="different time axes"):
-            self.both.compute_features(
-                nap.Tsd(np.arange(30), ones), nap.Tsd(1 + np.arange(30), ones)
+    def test_functions_see_pynapple_if_they_can(self):
+        seen = []
+        series = nap.Tsd(np.arange(9.0), np.arange(9.0))
+        for support in (True, False):
+            custom = basis.CustomBasis(
+                [lambda x: seen.append(type(x)) or x], pynapple_support=support
             )
+            assert isinstance(custom.compute_features(series), nap.TsdFrame)
+        assert seen[0] is nap.Tsd
+        assert seen[1] is not nap.Tsd
+
+    @pytest.mark.parametrize(
+        ("custom", "error", "message"),
+        [
+            (basis.CustomBasis([3]), TypeError, r"funcs is \[3\]"),
+            (basis.CustomBasis([]), TypeError, "at least one"),
+            (basis.CustomBasis([lambda x: x[1:]]), ValueError, "returned shape"),
+            (basis.CustomBasis([lambda x: x], output_shape=2), ValueError, "returned shape"),
+            (basis.CustomBasis([lambda x: 1j * x]), TypeError, "is_complex=True"),
+            (basis.CustomBasis([lambda x: x, lambda x, y: x]), ValueError, "same number"),
+            (basis.CustomBasis([lambda x: x], ndim_input=2), ValueError, "ndim_input is 2"),
+        ],
+        ids=str,
+    )
+    def test_bad_functions_get_an_answer(self, custom, error, message):
+        with pytest.raises(error, match=message):
+            custom.compute_features(U)
+
+    def test_complex_functions_may_be_asked_for(self):
+        custom = basis.CustomBasis([lambda x: jnp.exp(1j * x)], is_complex=True)
+        np.testing.assert_allclose(custom.compute_features(U)[:, 0], np.exp(1j * U), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +504,29 @@ class TestAddition:
         (basis.BSplineEval("5"), U, ValueError, "n_basis_funcs is '5'"),
         (basis.BSplineEval(5), np.ones(9), ValueError, r"the range of x is \(1.0, 1.0\)"),
         (basis.BSplineEval(5), np.full(9, np.nan), ValueError, "no samples that are not NaN"),
-        (basis.BSplineEval(5), np.r_[U, np.inf], ValueError, r"the range of x is \(0.0, inf\)"),
+        (
+            basis.BSplineEval(5),
+            np.r_[U, np.inf],
+            ValueError,
+            r"'BSplineEval' is infinite at \(101,",
+        ),
+        (basis.HistoryConv(5), np.r_[U, -np.inf], ValueError, "infinite at"),
+        (basis.HistoryConv(200), U, ValueError, "needs 201 samples, but .* has 101"),
+        (basis.HistoryConv(0), U, ValueError, "window_size is 0"),
+        (basis.MSplineEval(3), U, ValueError, "n_basis_funcs is 3, but .* >= 4"),
+        (basis.BSplineConv(3, window_size=9), U, ValueError, "n_basis_funcs is 3, but .* >= 4"),
+        (basis.OrthExponentialEval(2, [1, 1]), U, ValueError, "must all be different"),
+        (basis.OrthExponentialEval(2, [1, 2, 3]), U, ValueError, "must be 2 positive"),
+        (basis.OrthExponentialConv(3, 2, [1, 2, 3]), U, ValueError, "window_size is 2"),
+        (basis.FourierEval(0), U, ValueError, "frequencies has 0"),
+        (basis.FourierEval(1.5), U, ValueError, "frequencies has 1.5"),
+        (basis.FourierEval([1, 2]), U, ValueError, "one entry for each of the 1"),
+        (basis.FourierEval(3, frequency_mask=[1, 0]), U, ValueError, r"of shape \(3,\)"),
+        (basis.FourierEval(1), U, ValueError, "keeps no frequency"),
+        (basis.Category([1, 1]), U, ValueError, "names one of them twice"),
+        (basis.Category("left"), U, ValueError, "must be a list"),
+        (basis.Category(["a"]), U, TypeError, "Name the categories as the samples do"),
+        (basis.Category(2, out_of_category=False), [0, 7], ValueError, r"\['7'\] are in none"),
         (basis.BSplineEval(5), [], ValueError, "at least one"),
         (basis.BSplineEval(5), 0.5, ValueError, "at least one"),
         (basis.BSplineEval(5), ["a", "b"], TypeError, "real numbers"),
@@ -364,6 +541,7 @@ def test_bad_input_gets_an_answer(bad, x, error, message):
 
 def test_splitting_needs_a_basis_that_has_seen_data_and_fitting_features():
     fresh = basis.BSplineEval(5)
+    assert fresh.n_output_features is None
     with pytest.raises(ValueError, match="does not know the shape of its inputs"):
         fresh.split_by_feature(np.ones((4, 5)))
     fresh.compute_features(U)
@@ -371,3 +549,24 @@ def test_splitting_needs_a_basis_that_has_seen_data_and_fitting_features():
         fresh.split_by_feature(np.ones((4, 6)))
     with pytest.raises(AttributeError, match="does not convolve"):
         _ = fresh.kernel_
+
+
+def test_bounds_must_be_known_before_tracing():
+    with pytest.raises(ValueError, match="unknown while JAX traces"):
+        jax.jit(basis.BSplineEval(5).compute_features)(U)
+    learned = basis.BSplineEval(5).setup_basis(U)
+    np.testing.assert_allclose(
+        jax.jit(learned.compute_features)(U), learned.compute_features(U), atol=1e-6
+    )
+
+
+def test_parameters_are_those_that_nemos_takes_in_its_order():
+    assert list(inspect.signature(basis.RaisedCosineLogConv).parameters) == [
+        *("n_basis_funcs", "window_size", "width", "time_scaling", "enforce_decay_to_zero"),
+        *("label", "conv_kwargs"),
+    ]
+    assert list(inspect.signature(basis.FourierEval).parameters) == [
+        *("frequencies", "ndim", "bounds", "frequency_mask", "label")
+    ]
+    with pytest.raises(TypeError, match="missing a required argument: 'window_size'"):
+        basis.BSplineConv(5)

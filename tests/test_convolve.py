@@ -1,11 +1,16 @@
 """Convolution: equal to NumPy's, and blind to what lies beyond the window or the epoch."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pynapple as nap
 import pytest
+from scipy.signal import fftconvolve
 
+from compilations import counted
+from spikax import convolve
 from spikax.convolve import create_convolutional_predictor
 
 # Samples before and after its own that a window of w samples covers.
@@ -73,6 +78,86 @@ def test_a_missing_sample_is_missing_in_its_windows_only(rng):
     np.testing.assert_array_equal(np.flatnonzero(missing[:, 1, 0]), range(6))
 
 
+@reaches
+@pytest.mark.parametrize(("window", "n_samples"), [(2, 90), (40, 5000), (700, 6001), (900, 1000)])
+def test_short_and_long_windows_are_convolved_alike(causality, shift, window, n_samples, rng):
+    kernel, x = rng.normal(size=(window, 2)), rng.normal(size=(n_samples, 3))
+    x[n_samples // 2, 1] = np.nan
+    before, after = REACH[causality, shift](window)
+    expected = np.full((n_samples, 3, 2), np.nan)
+    whole = fftconvolve(np.nan_to_num(x)[:, :, None], kernel[:, None, :], axes=0)
+    known = slice(max(before, 0), n_samples - max(after, 0))
+    expected[known] = whole[known.start + after : known.stop + after]
+    sample = np.arange(n_samples) - n_samples // 2
+    expected[(sample - before <= 0) & (sample + after >= 0), 1] = np.nan
+    for x64, atol in ((True, 1e-10), (False, 1e-3)):
+        with jax.enable_x64(x64):
+            got = create_convolutional_predictor(kernel, x, causality, shift)
+        np.testing.assert_allclose(got, expected, atol=atol)
+    traced = jax.jit(lambda x: create_convolutional_predictor(kernel, x, causality, shift))(x)
+    np.testing.assert_allclose(traced, expected, atol=1e-3)
+
+
+def test_the_method_is_the_cheaper_one():
+    everything = convolve._Batch(None, None, None)
+    assert convolve._plan((10_000, 3), (50, 4), everything).n_fourier == 0
+    assert convolve._plan((10_000, 3), (2000, 4), everything).n_fourier > 0
+
+
+@pytest.mark.parametrize("window", [7, 600])
+@pytest.mark.parametrize("sizes", [*product([None, 100, 3000], [None, 2], [None, 3])], ids=str)
+def test_batches_change_nothing(window, sizes, rng):
+    kernel, x = rng.normal(size=(window, 5)), rng.normal(size=(2000, 3))
+    names = ("batch_size_samples", "batch_size_channels", "batch_size_basis")
+    with jax.enable_x64(True):
+        whole = create_convolutional_predictor(kernel, x)
+        parts = create_convolutional_predictor(kernel, x, **dict(zip(names, sizes, strict=True)))
+    np.testing.assert_allclose(parts, whole, atol=1e-10)
+
+
+@pytest.mark.parametrize("window", [50, 2000])
+def test_memory_beyond_the_result_is_bounded(window):
+    """What the compiled program sets aside does not grow with time, channels or kernels."""
+    signals, kernels = (200_000, 20), (window, 4)
+    plan = convolve._plan(signals, kernels, convolve._Batch(4000, 2, 2))
+    shapes = [jax.ShapeDtypeStruct(s, float) for s in (kernels, signals)]
+    known = jax.ShapeDtypeStruct((signals[0], 1), bool)
+    program = convolve._filter.lower(*shapes, known, window, plan).compile()
+    result = 4 * 200_000 * 20 * 4
+    # the blocks, before their rest is cut off, and the padded signal
+    assert program.memory_analysis().temp_size_in_bytes < 1.5 * result + 2**22
+
+
+def test_gradients_are_those_of_a_sum(rng):
+    kernel, x = rng.normal(size=(600, 2)), rng.normal(size=3000)
+
+    def total(kernel, x):
+        return jnp.nansum(create_convolutional_predictor(kernel, x) ** 2)
+
+    with jax.enable_x64(True):
+        of_kernel, of_x = jax.grad(total, argnums=(0, 1))(jnp.asarray(kernel), jnp.asarray(x))
+        step, toward = 1e-6, rng.normal(size=3000)
+        numeric = (total(kernel, x + step * toward) - total(kernel, x - step * toward)) / 2 / step
+        np.testing.assert_allclose(of_x @ toward, numeric, rtol=1e-6)
+        toward = rng.normal(size=(600, 2))
+        numeric = (total(kernel + step * toward, x) - total(kernel - step * toward, x)) / 2 / step
+        np.testing.assert_allclose(np.sum(of_kernel * toward), numeric, rtol=1e-6)
+
+
+def test_a_second_signal_of_the_same_shape_compiles_nothing(rng):
+    kernel, x, other = rng.normal(size=(9, 2)), *rng.normal(size=(2, 77, 3))
+    create_convolutional_predictor(kernel, x)
+    with counted() as compilations:
+        create_convolutional_predictor(2 * kernel, other)
+    assert not compilations
+
+
+def test_a_window_that_no_epoch_holds_is_refused():
+    series = nap.Tsd(np.r_[0:5, 10:14], np.ones(9), time_support=nap.IntervalSet([0, 10], [4, 13]))
+    with pytest.raises(ValueError, match="window needs 6 samples, but the longest epoch has 5"):
+        create_convolutional_predictor(np.ones((5, 1)), series)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_time_may_be_any_axis(axis, rng):
     kernel, x = rng.normal(size=(4, 3)), rng.normal(size=(10, 2, 5))
@@ -98,6 +183,13 @@ def test_counts_of_any_dtype(dtype, rng):
 
 
 ONES, SERIES = np.ones(9), nap.TsdFrame(np.arange(9), np.ones((9, 2)))
+
+
+@pytest.mark.parametrize("name", ["samples", "channels", "basis"])
+@pytest.mark.parametrize("size", [0, -3, 2.5])
+def test_batch_sizes_are_positive_whole_numbers(name, size):
+    with pytest.raises(ValueError, match=f"batch_size_{name} is {size}"):
+        create_convolutional_predictor(np.ones((3, 2)), ONES, **{f"batch_size_{name}": size})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,11 @@ def by_label(root: Basis) -> dict[str, Basis]:
     Users' labels are taken as they are; default ones are numbered where they repeat.
     """
     parts = list(_walk(root))
+    if len({id(part) for part in parts}) < len(parts):
+        raise ValueError(
+            "One object is in two places of a composed basis, and would learn from either input. "
+            "Use a copy in one of them, or compose with `+` and `*`, which copy."
+        )
     taken: set[str] = set()
     for part in parts:
         if part.user_label is not None:
@@ -31,11 +36,6 @@ def by_label(root: Basis) -> dict[str, Basis]:
                 repeats += 1
                 name = f"{default}_{repeats}"
             taken.add(name)
-        if id(part) in names:
-            raise ValueError(
-                f"{name} is one object in two places, which would learn from either input. "
-                "Use a copy in one of them, or write basis + basis."
-            )
         names[id(part)] = name
     return {names[id(part)]: part for part in parts}
 

@@ -1,6 +1,7 @@
 """A basis as a scikit-learn transformer: for pipelines and searches over its parameters."""
 
 from copy import deepcopy
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -86,9 +87,9 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
             raise TypeError(
                 f"basis is {self.basis!r}, but must be a basis, such as BSplineEval(8)."
             )
-        self._validate(X, reset=True)
-        self.basis_ = deepcopy(self.basis)
-        self.basis_.setup_basis(*_inputs(self.basis_, X))
+        basis = deepcopy(self.basis)
+        basis.setup_basis(*_inputs(basis, self._validated(basis, X, reset=True)))
+        self.basis_ = basis
         return self
 
     def transform(self, X: Any) -> Any:
@@ -104,8 +105,8 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         array or TsdFrame, shape (time, n_output_features)
         """
         check_is_fitted(self)
-        self._validate(X, reset=False)
-        features = self.basis_.compute_features(*_inputs(self.basis_, X))
+        columns = self._validated(self.basis_, X, reset=False)
+        features = self.basis_.compute_features(*_inputs(self.basis_, columns))
         return features if isinstance(features, TimeSeries) else np.asarray(features)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -177,11 +178,15 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
     def _has_basis(self) -> bool:
         return isinstance(self.basis, Basis)
 
-    def _validate(self, X: Any, reset: bool) -> None:
-        """Let scikit-learn check the columns and take note of them."""
+    def _validated(self, basis: Basis, X: Any, reset: bool) -> Any:
+        """Let scikit-learn check the columns; keep what it would lose: time, and types."""
         array = X.d if isinstance(X, TimeSeries) else X
-        dtype = None if any(leaf.takes_names for leaf in self.basis._leaves()) else "numeric"
-        validate_data(self, array, reset=reset, dtype=dtype, ensure_all_finite="allow-nan")
+        names = any(leaf.takes_names for leaf in basis._leaves())
+        dtype = None if names else "numeric"
+        checked = validate_data(
+            self, array, reset=reset, dtype=dtype, ensure_all_finite="allow-nan"
+        )
+        return X if isinstance(X, TimeSeries) or (names and hasattr(X, "iloc")) else checked
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -192,13 +197,11 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
 
 def _inputs(basis: Basis, X: Any) -> list[Any]:
     """Cut columns into the inputs of a basis."""
-    if not (isinstance(X, TimeSeries) or hasattr(X, "iloc")):
-        X = np.asarray(X)
-    n_columns = raw(X).shape[1] if isinstance(X, TimeSeries) else X.shape[1]
+    n_columns = raw(X).shape[1]
     shapes = basis.input_shape
     if len(shapes) == 1 and shapes[0] is None:
         shapes = [() if n_columns == 1 else (n_columns,)]
-    widths = [int(np.prod(shape or (), dtype=int)) for shape in shapes]
+    widths = [prod(shape or ()) for shape in shapes]
     if sum(widths) != n_columns:
         raise ValueError(
             f"X has {n_columns} columns, but the inputs of {basis.label} have {widths}. "
@@ -213,6 +216,5 @@ def _inputs(basis: Basis, X: Any) -> list[Any]:
 
 def _columns(X: Any, start: int, stop: int, shape: Shape) -> Any:
     """Return some columns as one input; a data frame's keep their own types."""
-    if hasattr(X, "iloc"):
-        return X.iloc[:, start:stop].to_numpy().reshape(len(X), *shape)
-    return like(raw(X)[:, start:stop].reshape(len(X), *shape), X)
+    columns = X.iloc[:, start:stop].to_numpy() if hasattr(X, "iloc") else raw(X)[:, start:stop]
+    return like(columns.reshape(len(columns), *shape), X)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -82,10 +83,8 @@ class Evaluate:
             jnp.asarray((values(x, "x") - low) / (high - low))
             for x, (low, high) in zip(xs, intervals, strict=True)
         ]
-        features = _evaluate(function, tuple(us), self.fill_value)
-        if function.density:
-            features = features / float(np.prod([high - low for low, high in intervals]))
-        return features
+        size = prod(high - low for low, high in intervals) if function.density else 1.0
+        return _evaluate(function, tuple(us), self.fill_value, size)
 
     at = __call__
 
@@ -218,9 +217,11 @@ class LookUp:
     def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
         x = np.asarray(raw(xs[0]))
         missing = (x != x) | np.isin(x, np.array([None]))
-        place = function.places(np.where(missing, function.categories[0], x))
-        if np.any(place < 0) and not self.out_of_category:
-            unknown = np.unique(x[place < 0].astype(str)).tolist()
+        place = np.full(x.shape, -1)
+        place[~missing] = function.places(x[~missing])
+        strange = (place < 0) & ~missing
+        if np.any(strange) and not self.out_of_category:
+            unknown = np.unique(x[strange].astype(str)).tolist()
             raise ValueError(
                 f"The samples {unknown} are in none of the categories "
                 f"{list(function.categories)}. Add them, or set out_of_category=True."
@@ -303,9 +304,11 @@ def pointwise(function: Function, points: tuple[jax.Array, ...]) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames="function")
-def _evaluate(function: Function, us: tuple[jax.Array, ...], fill_value: float) -> jax.Array:
+def _evaluate(
+    function: Function, us: tuple[jax.Array, ...], fill_value: float, size: float
+) -> jax.Array:
     u = jnp.stack(us)
     inside = jnp.all((u >= 0) & (u <= 1), axis=0)
     # A point beyond the interval is moved into it first, so that gradients stay finite.
-    features = pointwise(function, tuple(jnp.where(inside, x, 0) for x in us))
+    features = pointwise(function, tuple(jnp.where(inside, x, 0) for x in us)) / size
     return filled(features, inside, jnp.isnan(u).any(axis=0), fill_value)
