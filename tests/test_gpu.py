@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from tests.compilations import counted
 
+from compilations import counted
 from spikax import datasets
 from spikax.basis import BSplineEval, CyclicBSplineEval
 from spikax.glm import PopulationGLM

@@ -4,10 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
 from spikax.links import INVERSE_LINKS
-from spikax.observation_models import OBSERVATION_MODELS, ObservationModel, Poisson, resolve
+from spikax.links import resolve as resolve_link
+from spikax.observation_models import (
+    OBSERVATION_MODELS,
+    CategoricalObservations,
+    NegativeBinomial,
+    NegativeBinomialObservations,
+    ObservationModel,
+    Poisson,
+    PoissonObservations,
+    resolve,
+)
 
 # Logarithm of the density, with SciPy: (y, mean, scale).
 LOG_DENSITY = {
@@ -15,13 +25,17 @@ LOG_DENSITY = {
     "Bernoulli": lambda y, mean, scale: stats.bernoulli.logpmf(y, mean),
     "Gaussian": lambda y, mean, scale: stats.norm.logpdf(y, mean, np.sqrt(scale)),
     "Gamma": lambda y, mean, scale: stats.gamma.logpdf(y, 1 / scale, scale=scale * mean),
+    "NegativeBinomial": lambda y, mean, scale: stats.nbinom.logpmf(
+        y, 1 / scale, 1 / (1 + scale * mean)
+    ),
 }
-SCALE = {"Poisson": 1.0, "Bernoulli": 1.0, "Gaussian": 0.7, "Gamma": 0.7}
+SCALE = {"Poisson": 1.0, "Bernoulli": 1.0, "Gaussian": 0.7, "Gamma": 0.7, "NegativeBinomial": 1.0}
 OBSERVED = {
     "Poisson": [0, 1, 2, 7, 40],
     "Bernoulli": [0, 1],
     "Gaussian": [-2.5, 0, 3],
     "Gamma": [0.01, 0.5, 3, 40],
+    "NegativeBinomial": [0, 1, 2, 7, 40],
 }
 
 every_model = pytest.mark.parametrize("name", OBSERVATION_MODELS)
@@ -132,6 +146,7 @@ def test_samples_have_the_mean_and_the_variance_of_the_family(name, key):
         "Bernoulli": mean * (1 - mean),
         "Gaussian": scale,
         "Gamma": scale * mean**2,
+        "NegativeBinomial": mean + scale * mean**2,
     }[name]
     variance = np.broadcast_to(variance, 3)
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=5 * np.sqrt(variance.max() / n))
@@ -184,3 +199,149 @@ def test_a_model_is_found_by_name_family_or_itself(given):
 def test_what_is_no_model_is_refused(wrong, error, message):
     with pytest.raises(error, match=message):
         resolve(wrong)
+
+
+# --- The scale of a negative binomial.
+
+SCALES = (1e-3, 0.04, 1.0, 30.0)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_negative_binomial_of_any_scale_is_that_of_scipy(scale, rng):
+    y, mean = rng.choice([0, 1, 7, 300], size=200), rng.uniform(0.05, 50, size=200)
+    model = NegativeBinomialObservations(scale)
+    expected = stats.nbinom.logpmf(y, 1 / scale, 1 / (1 + scale * mean))
+    samples = model.log_likelihood(y, mean, aggregate_sample_scores=lambda s: s)
+    np.testing.assert_allclose(samples, expected, rtol=1e-9, atol=1e-11)
+    saturated = stats.nbinom.logpmf(y, 1 / scale, 1 / (1 + scale * y))
+    np.testing.assert_allclose(
+        model.deviance(y, mean), 2 * (saturated - expected), rtol=1e-7, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        model.family.variance(mean), stats.nbinom.var(1 / scale, 1 / (1 + scale * mean))
+    )
+
+
+def test_the_log_normalizer_is_the_product_it_stands_for_in_float32():
+    for scale in (0.0, 1e-8, *SCALES, 1e4):
+        for y in (0, 1, 3, 40, 1000):
+            brute = np.sum(np.log1p(scale * np.arange(y))) - special.gammaln(y + 1)
+            family = NegativeBinomial(jnp.float32(scale))
+            found = -family.log_normalizer(jnp.float32(y), 1.0)
+            assert found.dtype == jnp.float32
+            np.testing.assert_allclose(found, brute, rtol=3e-6, atol=2e-5)
+
+
+def test_a_negative_binomial_tends_to_poisson(rng):
+    y, mean = rng.poisson(3.0, size=100), rng.uniform(0.1, 9, size=100)
+    poisson = PoissonObservations().log_likelihood(y, mean)
+    np.testing.assert_allclose(
+        NegativeBinomialObservations(0).log_likelihood(y, mean), poisson, rtol=1e-12
+    )
+    near = NegativeBinomialObservations(1e-9).log_likelihood(y, mean)
+    np.testing.assert_allclose(near, poisson, rtol=1e-7)
+
+
+@every_link
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-3, 1e4])
+def test_a_negative_binomial_stays_finite_in_float32(link, scale):
+    far = np.concatenate([-np.logspace(4, -8, 100), [0], np.logspace(-8, 4, 100)])
+    y, eta = jnp.asarray([0, 1, 40, 1e6], jnp.float32), jnp.asarray(far, jnp.float32)
+
+    def loss(eta, scale, y):
+        return NegativeBinomial(scale).loss(eta, y, link)
+
+    derivatives = jax.value_and_grad(loss, argnums=(0, 1))
+    over = jax.vmap(jax.vmap(derivatives, (0, None, None)), (None, None, 0))
+    for value in jax.tree.leaves(over(eta, jnp.float32(scale), y)):
+        assert np.all(np.isfinite(value))
+
+
+def test_the_likeliest_scale_is_that_of_a_search(rng):
+    mean = rng.uniform(0.5, 9, size=(400, 3))
+    scales = np.array([0.1, 2.0, 0.0])
+    scatter = rng.gamma(1 / np.maximum(scales, 1e-9), scales, size=mean.shape)
+    y = rng.poisson(mean * scatter)
+    y[:, 2] = np.round(mean[:, 2])
+    found = NegativeBinomialObservations("estimate").estimate_scale(y, mean, 400)
+    for j in (0, 1):
+        search = optimize.minimize_scalar(
+            lambda u, j=j: (
+                -np.sum(stats.nbinom.logpmf(y[:, j], np.exp(-u), 1 / (1 + np.exp(u) * mean[:, j])))
+            ),
+            bounds=(-7, 4),
+            options={"xatol": 1e-9},
+        )
+        np.testing.assert_allclose(found[j], np.exp(search.x), rtol=1e-5)
+    assert found[2] == 0
+    fixed = NegativeBinomialObservations(0.3).estimate_scale(y, mean, 400)
+    np.testing.assert_allclose(fixed, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "message"),
+    [
+        (-1.0, ValueError, "scale must be finite and at least zero, got -1.0"),
+        (np.nan, ValueError, "scale must be finite and at least zero, got nan"),
+        (np.inf, ValueError, "scale must be finite"),
+        ("auto", TypeError, "scale must be a number or \"estimate\", got 'auto'"),
+        (None, TypeError, "scale must be a number"),
+    ],
+)
+def test_what_is_no_scale_is_refused(scale, error, message):
+    with pytest.raises(error, match=message):
+        NegativeBinomialObservations(scale)
+
+
+# --- Classes.
+
+
+@pytest.fixture
+def choices(rng):
+    probability = rng.dirichlet([1, 2, 3], size=(500, 2))
+    y = (rng.uniform(size=(500, 2, 1)) > np.cumsum(probability, axis=-1)).sum(axis=-1)
+    return y, probability
+
+
+def test_a_categorical_is_that_of_scipy(choices):
+    y, probability = choices
+    model = CategoricalObservations(3)
+    expected = stats.multinomial.logpmf(np.eye(3)[y], 1, probability)
+    samples = model.log_likelihood(y, np.log(probability), aggregate_sample_scores=lambda s: s)
+    np.testing.assert_allclose(samples, expected, rtol=1e-10)
+    np.testing.assert_allclose(model.deviance(y, np.log(probability)), -2 * expected, rtol=1e-10)
+    shares = np.stack([(y == k).mean(axis=0) for k in range(3)], axis=-1)
+    null = stats.multinomial.logpmf(np.eye(3)[y], 1, np.broadcast_to(shares, probability.shape))
+    for score_type in ("pseudo-r2-McFadden", "pseudo-r2-Cohen"):
+        score = model.pseudo_r2(y, np.log(probability), score_type)
+        assert score == pytest.approx(1 - expected.mean() / null.mean())
+    np.testing.assert_array_equal(model.estimate_scale(y, np.log(probability), 500), [1, 1])
+
+
+def test_classes_are_drawn_as_often_as_they_should(choices, key):
+    _, probability = choices
+    some = jnp.broadcast_to(jnp.log(probability[0]), (100_000, 2, 3))
+    drawn = np.asarray(CategoricalObservations(3).sample_generator(key, some))
+    shares = np.stack([(drawn == k).mean(axis=0) for k in range(3)], axis=-1)
+    np.testing.assert_allclose(shares, probability[0], atol=0.008)
+
+
+def test_a_categorical_refuses_what_has_no_classes(choices):
+    y, probability = choices
+    with pytest.raises(ValueError, match=r"but for its axis of classes, got \(500, 2\) and"):
+        CategoricalObservations(3).log_likelihood(y, probability[..., 0])
+    with pytest.raises(ValueError, match="n_classes must be at least 2, got 1"):
+        CategoricalObservations(1)
+    with pytest.raises(TypeError, match=r"n_classes must be a whole number, got 2\.5"):
+        CategoricalObservations(2.5)
+
+
+def test_a_categorical_stays_finite_in_float32():
+    family = CategoricalObservations(3).family
+    far = jnp.asarray(np.random.default_rng(0).uniform(-1e4, 1e4, size=(3, 200)), jnp.float32)
+    link = resolve_link("log_softmax")
+    for k in range(3):
+        y = jnp.full(200, k, jnp.float32)
+        value, slope = jax.value_and_grad(lambda e, y=y: family.loss(e, y, link).sum())(far)
+        assert np.all(np.isfinite(value))
+        assert np.all(np.isfinite(slope))

@@ -24,12 +24,32 @@ MODELS = {
     "gamma": ("Gamma", "one_over_x", sm.families.Gamma(), lambda e: 1 / (8 + e)),
     "gamma-log": ("Gamma", "exp", sm.families.Gamma(LINKS.Log()), np.exp),
     "gaussian-log": ("Gaussian", "exp", sm.families.Gaussian(LINKS.Log()), np.exp),
+    "gaussian-inverse": (
+        "Gaussian",
+        "one_over_x",
+        sm.families.Gaussian(LINKS.InversePower()),
+        lambda e: 8 / (8 + e),
+    ),
+    "gamma-identity": ("Gamma", "identity", sm.families.Gamma(LINKS.Identity()), lambda e: 8 + e),
+    "poisson-identity": (
+        "Poisson",
+        "identity",
+        sm.families.Poisson(LINKS.Identity()),
+        lambda e: 20 + e,
+    ),
+    "negative-binomial": (
+        "NegativeBinomial",
+        "exp",
+        sm.families.NegativeBinomial(alpha=1.0),
+        lambda e: np.exp(2 + e),
+    ),
 }
 DRAW = {
     "Poisson": lambda rng, mean: rng.poisson(mean),
     "Bernoulli": lambda rng, mean: rng.binomial(1, mean),
     "Gaussian": lambda rng, mean: rng.normal(mean, 0.3),
     "Gamma": lambda rng, mean: rng.gamma(2.0, mean / 2),
+    "NegativeBinomial": lambda rng, mean: rng.poisson(mean * rng.gamma(1.0, 1.0, size=mean.shape)),
 }
 
 
@@ -104,6 +124,7 @@ def test_scores_are_those_of_statsmodels_and_scipy(simulated):
             "Bernoulli": lambda mean: stats.bernoulli.logpmf(y, mean),
             "Gaussian": lambda mean: stats.norm.logpdf(y, mean, np.sqrt(scale)),
             "Gamma": lambda mean: stats.gamma.logpdf(y, 1 / scale, scale=scale * mean),
+            "NegativeBinomial": lambda mean: stats.nbinom.logpmf(y, 1, 1 / (1 + mean)),
         }[family](mean)
         for mean in (mean, y.mean())
     )
@@ -194,3 +215,160 @@ def test_head_direction_tuning_is_that_of_statsmodels(precision, tolerance, reco
         assert_close(model.coef_[:, j], peer.params[1:], tolerance)
         assert_close(model.intercept_[[j]], peer.params[:1], tolerance)
         assert scores[j] == pytest.approx(1 - peer.deviance / peer.null_deviance, rel=tolerance)
+
+
+# --- Negative binomials.
+
+
+def fit_joint_peer(X, y, start):
+    """Fit coefficients and dispersion with statsmodels, from a start near their optimum."""
+    model = sm.NegativeBinomial(y, sm.add_constant(X))
+    return model.fit(start_params=start, method="newton", tol=1e-12, maxiter=200, disp=0)
+
+
+def near(model, j):
+    """Parameters of a neuron in statsmodels' order, a little off."""
+    coef, scale = model.coef_[:, j], model.scale_[j]
+    return 1.01 * np.concatenate([model.intercept_[[j]], coef, [scale]])
+
+
+@pytest.fixture(scope="module")
+def overdispersed():
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(1000, 4)) * UNITS + [0.0, 1.0, 2.0, 0.0]
+    mean = np.exp(X @ (rng.normal(size=(4, 3)) * [[0.3], [0.1], [1.0], [0.3]]) + 0.5)
+    scale = np.array([0.2, 1.0, 4.0])
+    return X, rng.poisson(mean * rng.gamma(1 / scale, scale, size=mean.shape)).astype(float)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-5), ("float32", 1e-3)])
+@pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton"])
+def test_a_jointly_estimated_scale_is_that_of_statsmodels(
+    precision, tolerance, solver, overdispersed
+):
+    X, y = overdispersed
+    with jax.enable_x64(precision == "float64"):
+        tol = 1e-12 if precision == "float64" else 1e-8
+        model = PopulationGLM(
+            nmo.observation_models.NegativeBinomialObservations("estimate"),
+            solver_name=solver,
+            solver_kwargs={"tol": tol},
+        ).fit(X, y)
+        scores = model.score(X, y, aggregate_sample_scores=lambda s: s.sum(axis=0, dtype=float))
+    assert model.solver_state_.stats.converged.all()
+    for j in range(3):
+        peer = fit_joint_peer(X, y[:, j], near(model, j))
+        assert_close(model.coef_[:, j], peer.params[1:-1], tolerance)
+        assert_close(model.intercept_[[j]], peer.params[:1], tolerance)
+        np.testing.assert_allclose(model.scale_[j], peer.params[-1], rtol=tolerance)
+        assert scores[j] == pytest.approx(peer.llf, rel=tolerance / 10)
+
+
+@pytest.mark.parametrize("scale", [0.02, 3.0])
+def test_a_fixed_scale_is_that_of_statsmodels(scale, overdispersed):
+    X, y = overdispersed
+    family = nmo.observation_models.NegativeBinomialObservations(scale)
+    weights = np.random.default_rng(3).integers(1, 4, size=len(y)).astype(float)
+    with jax.enable_x64(True):
+        model = PopulationGLM(family, solver_kwargs={"tol": 1e-12})
+        model.fit(X, y, sample_weight=weights)
+    np.testing.assert_array_equal(model.scale_, scale)
+    for j in range(3):
+        peer = fit_peer(sm.families.NegativeBinomial(alpha=scale), X, y[:, j], weights)
+        assert_close(model.coef_[:, j], peer.params[1:], 1e-5)
+        assert_close(model.intercept_[[j]], peer.params[:1], 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*vary no more than Poisson:RuntimeWarning")
+def test_the_dispersion_of_real_spikes_is_that_of_statsmodels(recording):
+    X, counts = recording
+    y = counts.d[:, np.asarray(counts.d).sum(axis=0) > 100].astype(float)
+    with jax.enable_x64(True):
+        model = PopulationGLM(
+            nmo.observation_models.NegativeBinomialObservations("estimate"),
+            solver_kwargs={"tol": 1e-12},
+        ).fit(X, y)
+    dispersed = np.flatnonzero(model.scale_ > 0)
+    assert len(dispersed) >= 3
+    for j in dispersed:
+        peer = fit_joint_peer(X, y[:, j], near(model, j))
+        assert_close(model.coef_[:, j], peer.params[1:-1], 1e-5)
+        np.testing.assert_allclose(model.scale_[j], peer.params[-1], rtol=1e-5)
+
+
+# --- Classifiers.
+
+
+@pytest.fixture(scope="module")
+def choices():
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(400, 4)) * UNITS + [0.0, 1.0, 2.0, 0.0]
+    eta = (X - X.mean(axis=0)) @ (rng.normal(size=(4, 3)) * [[0.8], [0.3], [2.0], [0.8]])
+    label = (eta + rng.gumbel(size=eta.shape)).argmax(axis=1)
+    return X, np.array(["left", "right", "still"])[label]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-5), ("float32", 1e-3)])
+def test_a_ridge_classifier_is_that_of_scikit_learn(
+    n_classes, weighted, precision, tolerance, choices
+):
+    X, y = choices
+    y = y if n_classes == 3 else np.where(y == "still", "left", y)
+    weights = np.random.default_rng(3).uniform(0.2, 3, len(y)) if weighted else np.ones(len(y))
+    with jax.enable_x64(precision == "float64"):
+        model = nmo.glm.ClassifierGLM(
+            n_classes,
+            regularizer_strength=STRENGTH,
+            solver_kwargs={"tol": 1e-12 if precision == "float64" else 1e-7},
+        ).fit(X, y, sample_weight=weights)
+        probability = model.predict_proba(X, "proba")
+    coef, intercept = model.coef_, model.intercept_
+    # Two classes are one difference there, whose penalty is that of our two halves.
+    C = 1 / (weights.sum() * STRENGTH) * (1 if n_classes == 3 else 2)
+    peer = linear_model.LogisticRegression(C=C, tol=1e-12, max_iter=10_000)
+    peer.fit(X, y, sample_weight=weights)
+    if n_classes == 2:
+        coef, intercept = coef[:, 1:] - coef[:, :1], intercept[1:] - intercept[:1]
+    assert_close(coef, peer.coef_.T, tolerance)
+    assert_close(intercept, peer.intercept_, tolerance)
+    assert_close(probability, peer.predict_proba(X), tolerance)
+    np.testing.assert_array_equal(model.classes_, peer.classes_)
+    np.testing.assert_array_equal(model.predict(X), peer.predict(X))
+
+
+def test_a_classifier_without_a_penalty_is_that_of_statsmodels(choices):
+    X, y = choices
+    with jax.enable_x64(True):
+        model = nmo.glm.ClassifierGLM(
+            3, regularizer="UnRegularized", solver_kwargs={"tol": 1e-12}
+        ).fit(X, y)
+        score = model.score(X, y)
+        mcfadden = model.score(X, y, "pseudo-r2-McFadden")
+    index = np.searchsorted(model.classes_, y)
+    peer = sm.MNLogit(index, sm.add_constant(X)).fit(tol=1e-13, maxiter=100, disp=0)
+    assert_close(model.coef_[:, 1:] - model.coef_[:, :1], peer.params[1:], 1e-5)
+    assert_close(model.intercept_[1:] - model.intercept_[0], peer.params[0], 1e-5)
+    np.testing.assert_allclose(model.coef_.sum(axis=1), 0, atol=1e-9)
+    assert score == pytest.approx(peer.llf / len(y), rel=1e-8)
+    assert mcfadden == pytest.approx(peer.prsquared, rel=1e-7)
+    assert model.dof_resid_ == len(y) - 2 * 5
+
+
+def test_a_lasso_classifier_meets_the_conditions_of_its_optimum(choices):
+    X, y = choices
+    with jax.enable_x64(True):
+        model = nmo.glm.ClassifierGLM(
+            3, regularizer="Lasso", regularizer_strength=0.03, solver_kwargs={"tol": 1e-8}
+        ).fit(X, y)
+        slope, slope_of_intercept = jax.grad(model.compute_loss)(
+            (model.coef_, model.intercept_), X, y
+        )
+    inactive = model.coef_ == 0
+    assert 0 < inactive.sum() < inactive.size
+    assert np.all(np.abs(slope[inactive]) <= 0.03 + 1e-9)
+    np.testing.assert_allclose(
+        slope[~inactive], -0.03 * np.sign(model.coef_[~inactive]), atol=1e-6
+    )
+    np.testing.assert_allclose(slope_of_intercept, 0, atol=1e-6)

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from spikax.glm import GLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, PopulationGLM
 
 EXPECTED_TO_FAIL = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -20,11 +20,19 @@ EXPECTED_TO_FAIL = {
     ),
     "check_array_api_input": "NumPy, JAX, pandas and pynapple are taken, no other arrays",
 }
+EXPECTED_OF_CLASSIFIERS = {
+    **EXPECTED_TO_FAIL,
+}
 
 
 # A check that fits a few samples warns, and rightly, of optima at infinity.
 @pytest.mark.filterwarnings("ignore:.*neurons need a look:RuntimeWarning")
-@parametrize_with_checks([GLM()], expected_failed_checks=lambda _: EXPECTED_TO_FAIL)
+@parametrize_with_checks(
+    [GLM(), ClassifierGLM()],
+    expected_failed_checks=lambda estimator: (
+        EXPECTED_OF_CLASSIFIERS if isinstance(estimator, ClassifierGLM) else EXPECTED_TO_FAIL
+    ),
+)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 

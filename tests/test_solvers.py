@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn.base import clone
-from tests.compilations import counted
 
+from compilations import counted
 from spikax import solvers
 from spikax.glm import GLM, PopulationGLM
 from spikax.solvers import Status
