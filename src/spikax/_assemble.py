@@ -16,12 +16,13 @@ import numpy as np
 from scipy.linalg import cho_solve, qr, solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
+from spikax.basis import BasisDesign
+from spikax.design import Dense, Design, blocks
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.regularizer import NO_PENALTY, Penalty
 
-_BLOCK = 8192
 _PIECE = 512
 
 
@@ -49,25 +50,6 @@ class Units:
         if self.basis is not None:
             scaled = np.linalg.lstsq(self.basis, scaled, rcond=None)[0]
         return np.vstack([scaled, intercept + self.center @ coef])
-
-
-def padded_length(n_samples: int) -> int:
-    """Coarse number of samples that a program is compiled for.
-
-    The folds of a cross-validation differ by a sample or two and should share a program. The odd
-    spare room keeps the steps away from the round numbers at which users cut their data.
-    """
-    n_blocks, block = blocks(n_samples)
-    return n_blocks * block
-
-
-def blocks(n_samples: int) -> tuple[int, int]:
-    """Choose the number and the length of the blocks for so many samples."""
-    wanted = n_samples + 11
-    length = wanted / max(1, round(wanted / _BLOCK))
-    step = max(64, 1 << max(0, int(length).bit_length() - 5))
-    block = math.ceil(length / step) * step
-    return math.ceil(wanted / block), block
 
 
 def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
@@ -116,6 +98,21 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
         rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[column])
         scale[column] = spread / np.sqrt(len(kept)) if spread > rounding else np.inf
     return Units(mean, scale)
+
+
+def measure_blocks(X: BasisDesign, rows: np.ndarray | None, center: bool) -> Units:
+    """Do the same for a design that is evaluated block by block, in one walk."""
+    n, means, squares, low, high = (np.asarray(a, float) for a in X.spread(rows))
+    n_counted, share = n.sum(), n / n.sum()
+    low, high = low.min(axis=0), high.max(axis=0)
+    # As the design will take it: the way back must undo what was subtracted.
+    dtype = jnp.result_type(float)
+    mean = (np.clip(share @ means, low, high) * center).astype(dtype).astype(float)
+    scale = np.sqrt(squares.sum(axis=0) / n_counted + share @ (means - mean) ** 2)
+    largest = np.maximum(high - mean, mean - low)
+    rounding = 4 * jnp.finfo(dtype).eps * np.abs(mean)
+    if_tiny = np.where(largest > rounding, largest / np.sqrt(n_counted), np.inf)
+    return Units(mean, np.where(scale > 1e-6 * np.abs(mean), scale, if_tiny))
 
 
 def tie(units: Units, ties: np.ndarray | None) -> Units:
@@ -189,6 +186,43 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
     return replace(units, basis=basis)
 
 
+def held_design(
+    X: np.ndarray,
+    rows: np.ndarray | None,
+    units: Units | None,
+    center: bool,
+    ties: np.ndarray | None,
+    free: bool,
+) -> tuple[Design, Units]:
+    """Standardise features, in any basis that suits if they are free."""
+    if units is None:
+        units = tie(measure(X, rows, center), ties)
+        if free and X.dtype == np.float64:
+            units = tell_apart(X, rows, units)
+    laid: Any = standardize(X, rows, units, jnp.result_type(float))
+    # The compiled program copies NumPy arrays, which is quickest for all but a large design.
+    return Dense(jax.device_put(laid, may_alias=True) if laid.nbytes > 2**20 else laid), units
+
+
+def evaluated_design(
+    X: BasisDesign,
+    rows: np.ndarray | None,
+    units: Units | None,
+    center: bool,
+    ties: np.ndarray | None,
+    free: bool,
+) -> tuple[Design, Units]:
+    """Do the same for a design that is evaluated block by block, in its own basis."""
+    if units is None:
+        units = tie(measure_blocks(X, rows, center), ties)
+    if units.basis is not None:
+        raise ValueError(
+            "X is the design of a basis, but an earlier batch was an array of nearly collinear "
+            "features, whose coordinates it cannot take. Pass X.compute()."
+        )
+    return X.evaluated(rows, units.center, units.scale), units
+
+
 def groups(
     mask: np.ndarray | None, curvature: np.ndarray | None, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +240,7 @@ def groups(
 
 
 def assemble(
-    X: np.ndarray,
+    X: np.ndarray | BasisDesign,
     y: np.ndarray,
     *,
     valid: np.ndarray | None,
@@ -224,7 +258,7 @@ def assemble(
     Parameters
     ----------
     X, y
-        Design matrix (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
+        Features (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
         where they are missing.
     valid
         Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
@@ -248,13 +282,10 @@ def assemble(
         y = np.where(weight > 0, y, 0)
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
-    if units is None:
-        units = tie(measure(X, rows, fit_intercept), penalty.ties(p))
-        # Without a penalty or a mask, coefficients may be sought in any basis.
-        free = all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
-        if mask is None and X.dtype == np.float64 and free:
-            units = tell_apart(X, rows, units)
-    design = standardize(X, rows, units, dtype)
+    # Without a penalty or a mask, coefficients may be sought in any basis.
+    free = mask is None and all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
+    make_design = held_design if isinstance(X, np.ndarray) else evaluated_design
+    design, units = make_design(X, rows, units, fit_intercept, penalty.ties(p), free)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
@@ -284,10 +315,8 @@ def assemble(
         if n_outputs > 1:
             offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
 
-    # The compiled program copies NumPy arrays, which is quickest for all but a large design.
-    large = design.nbytes > 2**20
     leaves: dict[str, Any] = {
-        "X": jax.device_put(design, may_alias=True) if large else design,
+        "X": design,
         "y": samples(y),
         "weights": samples(weight),
         "offset": offset,

@@ -61,8 +61,8 @@ class BasisDesign:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the features."""
-        return self.terms[0].features(0, 1).dtype
+        """Type of the numbers that the features are evaluated from."""
+        return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(self.terms)))
 
     @property
     def series(self) -> Any:

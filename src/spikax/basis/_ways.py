@@ -166,7 +166,7 @@ class Convolve:
         call.apply_defaults()
         given = call.arguments
         before, after = reach(self.window_size, given["predictor_causality"], given["shift"])
-        x = np.asarray(values(xs[0], "x"))
+        x = np.asarray(values(xs[0], "x"), jnp.result_type(float))
         channels = x.reshape(len(x), -1)
         known = known_windows(xs[0], channels, before, after)
         padded = on_device(np.nan_to_num(channels).T, before, after)
