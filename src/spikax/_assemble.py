@@ -5,7 +5,6 @@ float32 fit loses nothing of a column of mean 1e4 and deviation 0.5. The penalty
 strength of the scaled coefficients and keeps meaning the user's units.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,7 @@ from scipy.linalg import cho_solve, qr, solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
 from spikax.basis import BasisDesign
-from spikax.design import Dense, Design, blocks
+from spikax.design import Dense, Design, aligned_zeros, blocks, lend
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
@@ -59,15 +58,17 @@ def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     return padded
 
 
-def lay_out(rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype) -> np.ndarray:
+def lay_out(
+    rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], grid: tuple[int, int], dtype
+) -> np.ndarray:
     """Lay an array (n_samples, width) out in blocks (n_blocks, width, block), padded with zeros.
 
     `rows(piece)` gives a slice of its samples: a few at a time, which stay in the processor's
-    cache while they are turned.
+    cache while they are turned. `grid` is the number and the length of the blocks.
     """
     n_samples, width = shape
-    n_blocks, block = blocks(n_samples)
-    laid = _zeros((n_blocks, width, block), dtype)
+    n_blocks, block = grid
+    laid = aligned_zeros((n_blocks, width, block), dtype)
 
     for index, columns in enumerate(laid):
         first = index * block
@@ -75,14 +76,6 @@ def lay_out(rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype) 
             stop = min(start + _PIECE, block, n_samples - first)
             columns[:, start:stop] = rows(slice(first + start, first + stop)).T
     return laid
-
-
-def _zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Make an array that JAX can take without a copy: XLA's arrays start at multiples of 64."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
@@ -139,7 +132,7 @@ def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> 
             standardised[~rows[some]] = 0
         return standardised
 
-    return lay_out(piece, X.shape, dtype)
+    return lay_out(piece, X.shape, blocks(len(X)), dtype)
 
 
 def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
@@ -199,9 +192,7 @@ def held_design(
         units = tie(measure(X, rows, center), ties)
         if free and X.dtype == np.float64:
             units = tell_apart(X, rows, units)
-    laid: Any = standardize(X, rows, units, jnp.result_type(float))
-    # The compiled program copies NumPy arrays, which is quickest for all but a large design.
-    return Dense(jax.device_put(laid, may_alias=True) if laid.nbytes > 2**20 else laid), units
+    return Dense(lend(standardize(X, rows, units, jnp.result_type(float)))), units
 
 
 def evaluated_design(
@@ -210,7 +201,6 @@ def evaluated_design(
     units: Units | None,
     center: bool,
     ties: np.ndarray | None,
-    free: bool,
 ) -> tuple[Design, Units]:
     """Do the same for a design that is evaluated block by block, in its own basis."""
     if units is None:
@@ -284,8 +274,12 @@ def assemble(
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     # Without a penalty or a mask, coefficients may be sought in any basis.
     free = mask is None and all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
-    make_design = held_design if isinstance(X, np.ndarray) else evaluated_design
-    design, units = make_design(X, rows, units, fit_intercept, penalty.ties(p), free)
+    if isinstance(X, BasisDesign):
+        grid = X.blocks
+        design, units = evaluated_design(X, rows, units, fit_intercept, penalty.ties(p))
+    else:
+        grid = blocks(n_samples)
+        design, units = held_design(X, rows, units, fit_intercept, penalty.ties(p), free)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
@@ -307,19 +301,18 @@ def assemble(
     if n_outputs > 1:
         balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
-    def samples(array: np.ndarray) -> np.ndarray:
-        return lay_out(array.__getitem__, array.shape, dtype)
+    def samples(array: np.ndarray) -> Any:
+        return lend(lay_out(array.__getitem__, array.shape, grid, dtype))
 
-    if offset is not None:
-        offset = samples(offset)
-        if n_outputs > 1:
-            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
+    laid_offset = None if offset is None else samples(offset)
+    if laid_offset is not None and n_outputs > 1:
+        laid_offset = laid_offset.reshape(len(laid_offset), n_outputs, -1, laid_offset.shape[2])
 
     leaves: dict[str, Any] = {
         "X": design,
         "y": samples(y),
         "weights": samples(weight),
-        "offset": offset,
+        "offset": laid_offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),

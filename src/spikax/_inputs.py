@@ -188,7 +188,7 @@ def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray |
     """Mark the rows without NaN, (n_samples, 1), None where all are; refuse infinity."""
     if isinstance(matrix, BasisDesign):
         return None if matrix.known is None else matrix.known[:, None]
-    finite = finite_rows(matrix, layout.column)
+    finite: Any = finite_rows(matrix, layout.column)
     return None if finite is None else finite.all(axis=1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""Design matrices: held in blocks of samples, or evaluated block by block where they are needed."""
+"""Design matrices: held in blocks of samples, or evaluated where a block is needed."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _BLOCK = 8192
+_EVALUATED_BLOCK = 2048  # so that the features of a block need little room, and stay in a cache
 _ROWS = 256
 
 
@@ -40,7 +42,7 @@ class Design(Protocol):
 class Dense:
     """A design that lies in memory, (n_blocks, n_features, block)."""
 
-    held = True
+    held: ClassVar[bool] = True
 
     blocks: jax.Array
 
@@ -87,7 +89,7 @@ class Evaluated:
         Features are `(x - center) * factor`, both (n_features, 1).
     """
 
-    held = False
+    held: ClassVar[bool] = False
 
     terms: tuple[Term, ...]
     counted: jax.Array
@@ -128,13 +130,13 @@ class Evaluated:
 
 
 class Spread(NamedTuple):
-    """What the columns hold in each block: the number of samples that count, and of each column."""
+    """What each block holds: samples that count, and moments and range of its columns."""
 
     n: jax.Array  # (n_blocks,)
     mean: jax.Array  # (n_blocks, n_features)
-    squares: jax.Array  # sum of squared deviations from the mean
-    low: jax.Array
-    high: jax.Array
+    squares: jax.Array  # sums of squared deviations from the mean, (n_blocks, n_features)
+    low: jax.Array  # (n_blocks, n_features)
+    high: jax.Array  # (n_blocks, n_features)
 
 
 @jax.jit
@@ -186,10 +188,23 @@ def padded_length(n_samples: int) -> int:
     return n_blocks * block
 
 
-def blocks(n_samples: int) -> tuple[int, int]:
-    """Choose the number and the length of the blocks for so many samples."""
+def blocks(n_samples: int, evaluated: bool = False) -> tuple[int, int]:
+    """Choose the number and the length of the blocks for so many samples of a design."""
     wanted = n_samples + 11
-    length = wanted / max(1, round(wanted / _BLOCK))
+    length = wanted / max(1, round(wanted / (_EVALUATED_BLOCK if evaluated else _BLOCK)))
     step = max(64, 1 << max(0, int(length).bit_length() - 5))
     block = math.ceil(length / step) * step
     return math.ceil(wanted / block), block
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Make an array that JAX can take without a copy: XLA's arrays start at multiples of 64."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def lend(array: np.ndarray) -> Any:
+    """Hand a large array over without a copy; a program copies small ones faster."""
+    return jax.device_put(array, may_alias=True) if array.nbytes > 2**20 else array

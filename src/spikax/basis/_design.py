@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -65,6 +66,11 @@ class BasisDesign:
         return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(self.terms)))
 
     @property
+    def blocks(self) -> tuple[int, int]:
+        """Number and length of the blocks."""
+        return blocks(len(self), evaluated=True)
+
+    @property
     def series(self) -> Any:
         """One of the inputs that are time series; None if there is none."""
         return _shared_time(self.inputs)
@@ -114,19 +120,19 @@ class BasisDesign:
         dtype = jnp.result_type(float)
         counted = np.ones(len(self), bool) if self.known is None else self.known
         counted = counted if rows is None else counted & rows
-        n_features = self.shape[1]
-        return Evaluated(
-            jax.tree.map(lambda a: a.astype(dtype), self.terms),
-            self._in_blocks(counted, bool)[:, None],
-            np.broadcast_to(np.asarray(center, dtype), n_features)[:, None],
-            np.broadcast_to(np.asarray(1 / np.asarray(scale), dtype), n_features)[:, None],
+        factor = 1 / np.asarray(scale)
+        center, factor = (
+            jnp.broadcast_to(np.asarray(a, dtype), self.shape[1])[:, None]
+            for a in (center, factor)
         )
+        terms = jax.tree.map(lambda a: a.astype(dtype), self.terms)
+        samples = jnp.asarray(self._in_blocks(counted, bool)[:, None])
+        return Evaluated(terms, samples, center, factor)
 
     def _in_blocks(self, samples: np.ndarray, dtype: Any) -> np.ndarray:
-        n_blocks, block = blocks(len(self))
-        padded = np.zeros(n_blocks * block, dtype)
+        padded = np.zeros(prod(self.blocks), dtype)
         padded[: len(samples)] = samples
-        return padded.reshape(n_blocks, block)
+        return padded.reshape(self.blocks)
 
 
 def make_design(basis: Basis, xs: tuple[Any, ...]) -> BasisDesign:

@@ -1,6 +1,8 @@
 """The parts of a basis as terms of a design whose features are evaluated block by block."""
 
 from dataclasses import dataclass, field
+from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 
 from spikax.basis._functions import Function
 from spikax.convolve import filter_windows
-from spikax.design import Term, padded_length
+from spikax.design import Term, aligned_zeros, blocks, lend
 
 
 @jax.tree_util.register_dataclass
@@ -27,8 +29,8 @@ class Pointwise:
     """
 
     points: jax.Array
-    size: jax.Array
-    fill_value: jax.Array
+    size: Any
+    fill_value: Any
     function: Function = field(metadata={"static": True})
 
     def features(self, start, length: int) -> jax.Array:
@@ -61,7 +63,7 @@ class Filtered:
         """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
         seen = length + len(self.kernel) - 1
         signal = jax.lax.dynamic_slice_in_dim(self.signal, start, seen, axis=1)
-        return filter_windows(self.kernel, signal)
+        return filter_windows(self.kernel, jnp.where(jnp.isnan(signal), 0, signal))
 
 
 @jax.tree_util.register_dataclass
@@ -116,16 +118,15 @@ def pointwise_term(
     inside = np.all((points >= bounds[0]) & (points <= bounds[1]), axis=0)
     filled = ~np.isnan(points).any(axis=0) & ~np.isnan(fill_value)
     points = np.where(inside, points, np.nan)
-    size, fill_value = np.asarray(size, dtype), np.asarray(fill_value, dtype)
-    term = Pointwise(on_device(points), size, fill_value, function)
-    return term, np.all(inside | filled, axis=0)
+    other = np.asarray(size, dtype), np.asarray(fill_value, dtype)
+    return Pointwise(on_device(points), *other, function), np.all(inside | filled, axis=0)
 
 
 def held_term(features: np.ndarray) -> tuple[Held, np.ndarray]:
     """Make the term of features (time, ..., n_functions), and tell which samples have them."""
     features = np.asarray(features)
     values = features.reshape(len(features), -1, features.shape[-1])
-    known = ~np.isnan(values).any(axis=(1, 2))
+    known: Any = ~np.isnan(values).any(axis=(1, 2))
     return Held(on_device(values.transpose(1, 2, 0))), known
 
 
@@ -135,10 +136,9 @@ def on_device(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
     Negative padding drops samples.
     """
     n = array.shape[-1]
-    length = padded_length(n) + before + after
-    dtype = jnp.result_type(float)
-    padded = np.zeros((*array.shape[:-1], length), dtype)
+    length = prod(blocks(n, evaluated=True)) + before + after
+    padded = aligned_zeros((*array.shape[:-1], length), jnp.result_type(float))
     first = max(0, before)
     kept = array[..., max(0, -before) :][..., : length - first]
     padded[..., first : first + kept.shape[-1]] = kept
-    return jnp.asarray(padded)
+    return jnp.asarray(lend(padded))

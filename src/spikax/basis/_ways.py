@@ -161,11 +161,11 @@ class Convolve:
     def term(
         self, function: Function, xs: Inputs, learned: Learned = None
     ) -> tuple[Filtered, np.ndarray]:
-        kernel = self.kernel(function)
-        call = signature(create_convolutional_predictor).bind(kernel, *xs, **self.conv_kwargs or {})
+        kernel, kwargs = self.kernel(function), self.conv_kwargs or {}
+        call = signature(create_convolutional_predictor).bind(kernel, *xs, **kwargs)
         call.apply_defaults()
-        given = call.arguments
-        before, after = reach(self.window_size, given["predictor_causality"], given["shift"])
+        causality, shift = (call.arguments[name] for name in ("predictor_causality", "shift"))
+        before, after = reach(self.window_size, causality, shift)
         x = np.asarray(values(xs[0], "x"), jnp.result_type(float))
         channels = x.reshape(len(x), -1)
         known = known_windows(xs[0], channels, before, after)
