@@ -317,7 +317,7 @@ def _spectrum(kernel: jax.Array, plan: _Plan) -> jax.Array:
 def _by_fourier(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
     """Filter (channel, seen sample) to (channel, sample, basis): overlap-save."""
     spectrum = jnp.fft.rfft(slab, plan.n_fourier)
-    out = jnp.fft.irfft(spectrum[:, None] * operator, plan.n_fourier)
+    out = jnp.fft.irfft(spectrum[:, None] * operator[None], plan.n_fourier)
     n_seen = slab.shape[1]
     return out[..., n_seen - plan.piece : n_seen].transpose(0, 2, 1)
 
