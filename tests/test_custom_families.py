@@ -142,6 +142,6 @@ def test_what_a_family_has_as_a_leaf_is_data(data):
 
 
 def test_what_a_family_does_not_allow_is_refused(data):
-    X, y = data
+    X, _ = data
     with pytest.raises(ValueError, match=r"y holds 0 in .* but Waits .* must be positive times"):
         GLM(Waits()).fit(X, np.zeros(len(X)))

@@ -2,16 +2,19 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from spikax.glm import GLM, ClassifierGLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.model_selection import GLMCV, PopulationGLMCV
 
 EXPECTED_TO_FAIL = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -20,17 +23,39 @@ EXPECTED_TO_FAIL = {
     ),
     "check_array_api_input": "NumPy, JAX, pandas and pynapple are taken, no other arrays",
 }
-EXPECTED_OF_CLASSIFIERS = {
-    **EXPECTED_TO_FAIL,
+ONE_LABEL = "a population has y of shape (n_samples, n_neurons), the check passes (n_samples,)"
+EXPECTED_OF = {
+    PopulationGLM: {
+        "check_regressor_multioutput": "it passes negative y, whatever the tag positive_only says"
+    },
+    ClassifierPopulationGLM: {
+        "check_classifiers_classes": ONE_LABEL,
+        "check_classifiers_train": ONE_LABEL,
+        "check_classifiers_one_label_sample_weights": ONE_LABEL,
+        "check_classifier_not_supporting_multiclass": ONE_LABEL,
+    },
+    GLMCV: {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "a sample of weight zero keeps its place in a fold, a removed one does not"
+        )
+    },
 }
+EXPECTED_OF[PopulationGLMCV] = EXPECTED_OF[PopulationGLM] | EXPECTED_OF[GLMCV]
 
 
 # A check that fits a few samples warns, and rightly, of optima at infinity.
-@pytest.mark.filterwarnings("ignore:.*neurons need a look:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*needs? a look:RuntimeWarning")
 @parametrize_with_checks(
-    [GLM(), ClassifierGLM()],
+    [
+        GLM(),
+        PopulationGLM(),
+        ClassifierGLM(),
+        ClassifierPopulationGLM(),
+        GLMCV(cv=3, n_strengths=3),
+        PopulationGLMCV(cv=3, n_strengths=3),
+    ],
     expected_failed_checks=lambda estimator: (
-        EXPECTED_OF_CLASSIFIERS if isinstance(estimator, ClassifierGLM) else EXPECTED_TO_FAIL
+        EXPECTED_TO_FAIL | EXPECTED_OF.get(type(estimator), {})
     ),
 )
 def test_scikit_learns_checks(estimator, check):
@@ -88,6 +113,55 @@ def test_a_grid_search_picks_the_strength_that_predicts_best(rng):
 
     by_hand = [held_out(strength) for strength in strengths]
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], by_hand, rtol=1e-6)
+
+
+def test_a_grid_search_in_two_processes_finds_the_same(data):
+    X, y = data
+    grid = {"regularizer_strength": [0.01, 1.0]}
+    search = GridSearchCV(PopulationGLM(regularizer="Ridge"), grid, cv=TimeSeriesSplit(3))
+    alone = search.fit(X, y).cv_results_["mean_test_score"]
+    together = clone(search).set_params(n_jobs=2).fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    scores = cross_val_score(PopulationGLM(), X, y, cv=TimeSeriesSplit(3))
+    assert scores.shape == (3,)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("kind", [PopulationGLM, PopulationGLMCV])
+def test_weights_and_offsets_are_routed(kind, data):
+    X, y = data
+    rng = np.random.default_rng(0)
+    offset, weight = rng.normal(size=len(X)), rng.integers(1, 4, size=len(X)).astype(float)
+    arguments = {} if kind is PopulationGLM else {"cv": 2, "n_strengths": 3}
+    with config_context(enable_metadata_routing=True):
+        model = kind(**arguments).set_fit_request(sample_weight=True, offset=True)
+        model.set_score_request(sample_weight=True, offset=True)
+        search = GridSearchCV(model, {"fit_intercept": [True]}, cv=KFold(2))
+        search.fit(X, y, sample_weight=weight, offset=offset)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model)
+        pipeline.fit(X, y, sample_weight=weight, offset=offset)
+    rows = np.arange(100, 200)
+    fold = kind(**arguments).fit(X[rows], y[rows], sample_weight=weight[rows], offset=offset[rows])
+    first = fold.score(X[:100], y[:100], sample_weight=weight[:100], offset=offset[:100])
+    np.testing.assert_allclose(search.cv_results_["split0_test_score"][0], first, rtol=1e-5)
+    scaled = StandardScaler().fit_transform(X)
+    direct = kind(**arguments).fit(scaled, y, sample_weight=weight, offset=offset)
+    np.testing.assert_allclose(pipeline.predict(X), direct.predict(scaled), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [PopulationGLM, ClassifierGLM, GLMCV])
+def test_an_estimator_shows_itself_in_a_notebook(kind):
+    assert kind.__name__ in kind()._repr_html_()
+
+
+def test_joblib_hashes_and_stores_a_fitted_model(data, tmp_path):
+    X, y = data
+    model = PopulationGLM().fit(X, y)
+    assert joblib.hash(model) == joblib.hash(clone(model).fit(X, y))
+    joblib.dump(model, tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
 def test_pickling_keeps_the_fit(data):

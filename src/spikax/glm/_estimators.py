@@ -49,8 +49,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an observation
-        model or family of `spikax.observation_models`, or of your own.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
@@ -651,8 +651,8 @@ class GLM(PopulationGLM):
     Parameters
     ----------
     observation_model
-        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an observation
-        model or family of `spikax.observation_models`, or of your own.
+        "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
+        observation model or family of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
