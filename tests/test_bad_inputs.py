@@ -11,7 +11,7 @@ import scipy.sparse
 
 from compilations import counted
 from spikax import observation_models, regularizer, solvers
-from spikax.glm import GLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.regularizer import GroupLasso
 
 T, P, N = 20, 3, 2
@@ -487,6 +487,103 @@ BEFORE_FIT = {
     ),
 }
 
+LABELS = np.array(["a", "b", "c", "a"] * 5)
+BEFORE_FIT |= {
+    # Negative binomials
+    "a negative binomial of negative counts": (
+        lambda: GLM("NegativeBinomial").fit(X, but(y, 3, -1)),
+        ValueError,
+        "y holds -1 in row 3 NegativeBinomial non-negative counts",
+    ),
+    "batches of an unknown scale": (
+        lambda: GLM(
+            observation_models.NegativeBinomialObservations("estimate")
+        ).initialize_optimizer_and_state((np.zeros(P), np.zeros(1)), X, y),
+        ValueError,
+        "scale of a negative binomial all samples fit number",
+    ),
+    # Classes
+    "too many labels": (
+        lambda: ClassifierGLM(2).fit(X, LABELS),
+        ValueError,
+        "y has 3 classes ('a', 'b', 'c') n_classes=2 set_classes",
+    ),
+    "too few labels": (
+        lambda: ClassifierGLM(4).fit(X, LABELS),
+        ValueError,
+        "y has 3 classes n_classes=4 set_classes",
+    ),
+    "too few labels to set": (
+        lambda: ClassifierGLM(4).set_classes(LABELS),
+        ValueError,
+        "y has 3 classes n_classes=4",
+    ),
+    "a label that is not among those set": (
+        lambda: ClassifierGLM(3).set_classes(LABELS).fit(X[:2], ["a", "z"]),
+        ValueError,
+        "y holds the label 'z' none of the classes ('a', 'b', 'c')",
+    ),
+    "continuous labels": (
+        lambda: ClassifierGLM(20).fit(X, X[:, 0]),
+        ValueError,
+        "Unknown label type continuous",
+    ),
+    "labels of two types": (
+        lambda: ClassifierGLM(2).fit(X, np.array(["a", 1] * 10, dtype=object)),
+        TypeError,
+        "y holds labels of several types one type",
+    ),
+    "infinite labels": (
+        lambda: ClassifierGLM(2).fit(X, but(y > 0, 3, np.inf)),
+        ValueError,
+        "y is infinite in row 3 NaN",
+    ),
+    "labels of a population for one": (
+        lambda: ClassifierGLM(3).fit(X, np.stack([LABELS, LABELS], axis=1)),
+        ValueError,
+        "y must have shape (n_samples,) got (20, 2)",
+    ),
+    "one class": (lambda: ClassifierGLM(1).fit(X, LABELS), ValueError, "n_classes 2 got 1"),
+    "half a class": (lambda: ClassifierGLM(2.5).fit(X, LABELS), TypeError, "n_classes whole 2.5"),
+    "another link for classes": (
+        lambda: ClassifierGLM(3, "exp").fit(X, LABELS),
+        ValueError,
+        "inverse_link_function 'log_softmax' got 'exp'",
+    ),
+    "the link of classes for counts": (
+        population(inverse_link_function="log_softmax"),
+        ValueError,
+        "inverse_link_function 'log_softmax' ClassifierGLM 'exp'",
+    ),
+    "classes for a GLM": (
+        population(observation_models.CategoricalObservations()),
+        ValueError,
+        "observation_model Categorical ClassifierPopulationGLM",
+    ),
+    "an offset alike for all classes": (
+        lambda: ClassifierGLM(3).fit(X, LABELS, offset=np.ones(T)),
+        ValueError,
+        "offset (20, 3) entry for each class got (20,)",
+    ),
+    "a mask without classes": (
+        lambda: ClassifierGLM(3, feature_mask=np.ones(P)).fit(X, LABELS),
+        ValueError,
+        "feature_mask (3, 3) got (3,)",
+    ),
+    "strengths without classes": (
+        lambda: ClassifierPopulationGLM(3, regularizer_strength=np.ones((P, 2))).fit(
+            X, np.stack([LABELS, LABELS], axis=1)
+        ),
+        ValueError,
+        "regularizer_strength scalar (2,) (3, 2, 3) got (3, 2)",
+    ),
+    "a start without classes": (
+        lambda: ClassifierGLM(3).fit(X, LABELS, init_params=(np.zeros(P), np.zeros(3))),
+        ValueError,
+        "coef of init_params (3, 3) got (3,)",
+    ),
+}
+
 # The same, with a model that was fitted to an array, and one that was fitted to a dict.
 AFTER_FIT = {
     "fewer features": (
@@ -595,6 +692,29 @@ def fitted():
 def test_is_refused_after_fit(name, fitted):
     call, error, words = AFTER_FIT[name]
     check_refused(lambda: call(*fitted), error, words)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return ClassifierGLM(3).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda model: model.score(X[:3], ["a", "b", "z"]),
+            "y holds the label 'z' none of the classes ('a', 'b', 'c')",
+        ),
+        (lambda model: model.predict_proba(X, "odds"), "return_type 'odds' log-proba, proba"),
+        (lambda model: model.predict(X[:, :2]), "X has 2 features ClassifierGLM 3 features"),
+        (lambda model: model.predict(X, np.ones(T)), "offset (20, 3) got (20,)"),
+        (lambda model: model.score(X, LABELS, "accuracy"), "score_type 'accuracy'"),
+    ],
+    ids=["an unknown label", "odds", "fewer features", "an offset alike", "an unknown score"],
+)
+def test_a_fitted_classifier_refuses(call, words, classifier):
+    check_refused(lambda: call(classifier), ValueError, words)
 
 
 @pytest.mark.parametrize("kind", [ValueError, AttributeError])

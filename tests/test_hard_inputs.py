@@ -2,15 +2,17 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
-from reference import loss, lowest_loss
-from spikax.glm import GLM, PopulationGLM
+from reference import counting, loss, lowest_loss
+from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.observation_models import NegativeBinomialObservations
 
 T, P, N = 400, 5, 4
 HEALTHY = (1, 2, 3)
@@ -271,13 +273,21 @@ def fit_and_listen(model, X, y, **kwargs):
     return model, heard
 
 
-@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
-@pytest.mark.parametrize("name", CASES)
-def test_survives(name, x64, rng):
-    c = CASES[name](rng)
+FAMILY = {name: make(np.random.default_rng(0)).family for name, make in CASES.items()}
+RUNS = [
+    *((name, FAMILY[name], x64) for name in CASES for x64 in (False, True)),
+    *((name, "NegativeBinomial", False) for name in CASES if FAMILY[name] == "Poisson"),
+]
+
+
+@pytest.mark.parametrize(("name", "family", "x64"), RUNS)
+def test_survives(name, family, x64, rng):
+    c = replace(CASES[name](rng), family=family)
+    # With less information in a count, the same rate takes a closer fit.
+    closely = {"solver_kwargs": {"tol": 1e-6}} if family == "NegativeBinomial" else {}
     neurons = range(c.y.shape[1])
     with jax.enable_x64(x64):
-        model, heard = fit_and_listen(PopulationGLM(c.family), c.X, c.y, **c.fit)
+        model, heard = fit_and_listen(PopulationGLM(family, **closely), c.X, c.y, **c.fit)
         score = model.score(c.X, c.y, **c.fit)
     assert np.isfinite(model.coef_).all()
     assert np.isfinite(model.intercept_).all()
@@ -305,7 +315,7 @@ def test_survives(name, x64, rng):
         rate = model.predict(c.X)
         for j in c.alone:
             own = {k: v[:, j] if k == "offset" else v for k, v in c.fit.items()}
-            alone, heard = fit_and_listen(GLM(c.family), c.X, c.y[:, j], **own)
+            alone, heard = fit_and_listen(GLM(family, **closely), c.X, c.y[:, j], **own)
             assert not heard
             np.testing.assert_allclose(alone.predict(c.X), rate[:, j], rtol=c.rtol)
             assert abs(excess(j, alone.coef_, alone.intercept_[0]) - together[j]) < 1e-3
@@ -341,3 +351,77 @@ def test_many_samples_do_not_hide_a_separation(seed):
     y[X[:, 4] == 1, 0] = 0
     with pytest.warns(RuntimeWarning, match=r"^1 of 4 neurons .* neurons 0 have their optimum"):
         PopulationGLM().fit(X, y)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if FAMILY[name] == "Bernoulli"])
+def test_a_classifier_of_two_classes_survives_as_a_bernoulli_does(name, rng):
+    c = CASES[name](rng)
+    model, heard = fit_and_listen(
+        ClassifierPopulationGLM(2, regularizer="UnRegularized").set_classes([0, 1]), c.X, c.y
+    )
+    coef = model.coef_[..., 1] - model.coef_[..., 0]
+    intercept = model.intercept_[:, 1] - model.intercept_[:, 0]
+    assert np.isfinite(model.score(c.X, c.y))
+    excess = [
+        loss("Bernoulli", c.X, c.y[:, j], coef[:, j], intercept[j])
+        - lowest_loss("Bernoulli", c.X, c.y[:, j])
+        for j in range(N)
+    ]
+    assert np.all(np.array(excess) < c.nats), excess
+    named = [f"neurons {j} have their optimum at infinity" for j in c.unbounded]
+    assert len(heard) == len(named)
+    assert all(name in str(w.message) for name, w in zip(named, heard, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if FAMILY[name] == "Poisson"])
+def test_an_estimated_scale_is_finite_and_no_worse_than_a_fixed_one(name, rng):
+    c = CASES[name](rng)
+    model, heard = fit_and_listen(
+        PopulationGLM(NegativeBinomialObservations("estimate")), c.X, c.y, **c.fit
+    )
+    assert np.isfinite(model.score(c.X, c.y, **c.fit))
+    assert np.isfinite(model.coef_).all()
+    assert np.all((model.scale_ >= 0) & np.isfinite(model.scale_))
+    assert len(heard) <= 1
+    for j in range(c.y.shape[1]):
+        weights = c.fit.get("sample_weight")
+        offset = c.fit["offset"][:, j] if "offset" in c.fit else 0
+        X, y, weights, added = counting(c.X, c.y[:, j], weights, offset)
+        mean = np.exp(X @ model.coef_[:, j].astype(float) + model.intercept_[j] + added)
+        assert np.isfinite(mean).all()
+        if j in c.unbounded or np.any(y % 1):
+            continue
+        best = {
+            "Poisson": np.sum(weights * stats.poisson.logpmf(y, y)),
+            "NegativeBinomial": np.sum(weights * stats.nbinom.logpmf(y, 1, 1 / (1 + y))),
+        }
+        found = np.sum(weights * log_density(y, mean, model.scale_[j]))
+        for family, perfect in best.items():
+            reachable = perfect - lowest_loss(
+                family, c.X, c.y[:, j], c.fit.get("sample_weight"), offset
+            )
+            assert found > reachable - max(c.nats, 1e-6 * np.abs(found)), (family, j)
+
+
+def log_density(y, mean, scale):
+    """Log-density of a negative binomial; a Poisson's at a scale of zero."""
+    if scale == 0:
+        return stats.poisson.logpmf(y, mean)
+    return stats.nbinom.logpmf(y, 1 / scale, 1 / (1 + scale * mean))
+
+
+def test_an_underdispersed_neuron_is_told_and_is_a_poisson(rng):
+    c = CASES["23 under-dispersed counts"](rng)
+    scatter = rng.gamma(0.5, 2.0, size=(T, N - 1))
+    c.y[:, 1:] = rng.poisson(scatter * np.exp(0.4 * c.X[:, : N - 1]))
+    model, heard = fit_and_listen(
+        PopulationGLM(NegativeBinomialObservations("estimate")), c.X, c.y
+    )
+    (warning,) = heard
+    assert "1 of 4 neurons need a look: neurons 0 vary no more than Poisson" in str(
+        warning.message
+    )
+    assert model.scale_[0] == 0
+    assert np.all(model.scale_[1:] > 0.5)
+    excess = loss("Poisson", c.X, c.y[:, 0], model.coef_[:, 0], model.intercept_[0])
+    assert excess - lowest_loss("Poisson", c.X, c.y[:, 0]) < 0.1

@@ -115,6 +115,11 @@ FIGURES = {
     path_from_zero: ("strength of the penalty", "held-out score"),
     convergence: ("neuron", "steps"),
 }
+# Other versions place text, and with it axes, some pixels away.
+of_this_matplotlib = pytest.mark.skipif(
+    tuple(map(int, matplotlib.__version__.split(".")[:2])) < (3, 11),
+    reason="the reference images are those of matplotlib 3.11",
+)
 every_figure = pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
 
 
@@ -135,6 +140,7 @@ def save(draw, file):
         plt.close(figure)
 
 
+@of_this_matplotlib
 @every_figure
 def test_a_figure_is_like_its_reference_image(draw, tmp_path):
     drawn = tmp_path / f"{draw.__name__}.png"
@@ -149,6 +155,7 @@ def test_axes_are_labelled(draw):
     assert (ax.get_xlabel(), ax.get_ylabel()) == FIGURES[draw]
 
 
+@of_this_matplotlib
 @every_figure
 def test_no_text_is_cut_off_or_runs_into_another(draw):
     ax = draw()

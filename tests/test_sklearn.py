@@ -28,6 +28,11 @@ EXPECTED_OF = {
     PopulationGLM: {
         "check_regressor_multioutput": "it passes negative y, whatever the tag positive_only says"
     },
+    ClassifierGLM: {
+        "check_classifiers_train": (
+            "predict_proba gives log-probabilities unless it is asked for return_type='proba'"
+        ),
+    },
     ClassifierPopulationGLM: {
         "check_classifiers_classes": ONE_LABEL,
         "check_classifiers_train": ONE_LABEL,

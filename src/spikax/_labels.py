@@ -26,8 +26,9 @@ def wrong_number(y: Any, n_classes: int) -> ValueError:
     """Build the error for labels of too many or too few classes."""
     array = _as_array(y)
     classes = np.unique(array[~_missing(array)])
+    binary = "Only binary classification is supported. " if n_classes == 2 < len(classes) else ""
     return ValueError(
-        f"y has {len(classes)} classes ({_some(classes)}), but n_classes={n_classes}. Set "
+        f"{binary}y has {len(classes)} classes ({_some(classes)}), but n_classes={n_classes}. Set "
         "n_classes to their number; if y lacks some, name all of them with set_classes first."
     )
 
@@ -69,6 +70,9 @@ def _as_array(y: Any) -> np.ndarray:
         raise ValueError(f"Complex data not supported: y has dtype {array.dtype}.")
     if array.dtype.kind not in "fiubUSO":
         raise TypeError(f"y must hold labels, numbers or text, got dtype {array.dtype}.")
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        row = np.argwhere(np.isinf(array))[0][0]
+        raise ValueError(f"y is infinite in row {row}; NaN marks a label that is missing.")
     return array
 
 

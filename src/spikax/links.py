@@ -57,7 +57,8 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
     ----------
     link
         "exp", "softplus", "logistic" ("expit"), "norm_cdf" ("norm.cdf"), "identity",
-        "one_over_x", an `InverseLink`, or any elementwise, monotone, differentiable JAX callable.
+        "one_over_x", "log_softmax" (of classifiers), an `InverseLink`, or any elementwise,
+        monotone, differentiable JAX callable.
 
     Returns
     -------

@@ -253,12 +253,14 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
     def _n_classes(self) -> int:
         return self.n_classes
 
-    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> Data:
+    def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
         if y is None:
             return super()._data(X, y, parts, sample_weight, offset)
-        classes = self._found_classes(y, getattr(self, "classes_", None))
-        data = super()._data(X, _labels.encode(y, classes), parts, sample_weight, offset)
-        return data._replace(classes=classes)
+        known = getattr(self, "classes_", None)
+        if known is None or afresh:
+            known = self._found_classes(y, known)
+        data = super()._data(X, _labels.encode(y, known), parts, sample_weight, offset)
+        return data._replace(classes=known)
 
     def _found_classes(self, y, known: np.ndarray | None) -> np.ndarray:
         """Take the labels of `y` for the classes if they are as many, else those known."""

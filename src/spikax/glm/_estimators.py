@@ -185,7 +185,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        data = self._data(X, y, parts, sample_weight, offset)
+        data = self._data(X, y, parts, sample_weight, offset, afresh=True)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             problem, units, result = self._solve(data, parts, solver, init_params)
         if np.any(result.rounding > 0.01):
@@ -531,7 +531,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             )
         return _Parts(model, link, regularizer.resolve(self.regularizer))
 
-    def _data(self, X, y, parts: _Parts, sample_weight, offset) -> Data:
+    def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
+        """Check samples; `afresh` takes nothing of `y` from an earlier fit for granted."""
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} requires y to be passed, but the target y is None."
