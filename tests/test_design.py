@@ -342,7 +342,7 @@ def longer():
 
 
 def check_room(longer, lower):
-    """Check that the samples that one design has more take less than half the room of their features."""
+    """Check that what one design has more samples takes less than half their features' room."""
     memory = [lower(*item).compile().memory_analysis() for item in longer]
     less, more = (m.argument_size_in_bytes + m.temp_size_in_bytes for m in memory)
     (shorter, _), (design, _) = longer

@@ -25,7 +25,7 @@ class BasisDesign:
     `Basis.design` makes it, and models take it in place of the features: a fit holds the inputs
     and the features of one block of samples at a time.
 
-    Attributes
+    Parameters
     ----------
     basis : Basis
         What the features are of, with the bounds that were learned: `design.basis.design` makes
@@ -34,15 +34,19 @@ class BasisDesign:
         The inputs, one for each of the basis.
     shape : tuple
         (n_samples, n_features).
+    known : array, shape (n_samples,)
+        Which samples have features: the others are ignored like NaN. None is all.
+    terms : tuple
+        What the features are evaluated from.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from spikax.basis import RaisedCosineLogConv
+    >>> from spikax.basis import BasisDesign, RaisedCosineLogConv
     >>> counts = np.random.default_rng(0).poisson(0.1, (1000, 15))
     >>> design = RaisedCosineLogConv(4, window_size=25).design(counts)
-    >>> design.shape
-    (1000, 60)
+    >>> isinstance(design, BasisDesign), design.shape
+    (True, (1000, 60))
     >>> (design @ np.ones((60, 2))).shape
     (1000, 2)
     >>> design.compute().shape
@@ -52,7 +56,7 @@ class BasisDesign:
     basis: Basis
     inputs: tuple[Any, ...] = field(repr=False)
     shape: tuple[int, int]
-    known: np.ndarray | None = field(repr=False)  # which samples have features; None is all
+    known: np.ndarray | None = field(repr=False)
     terms: tuple[Term, ...] = field(repr=False)
 
     ndim = 2
