@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
@@ -53,23 +54,44 @@ def coupled(name, n_neurons, n_samples, n_basis, seed=0, scale=1.0, window=50):
     cyclic B-splines of direction, `n_basis` functions of each. Both sets of splines sum to one,
     as in real designs: with the intercept the design lacks two ranks.
     """
+    recording = record(name, n_neurons, n_samples, n_basis, seed, scale, window)
+    y = recording.counts
+    history = raised_cosine_log(n_basis[0], window)
+    past = fftconvolve(y[:, :, None], history[:, None, :], axes=0)[: len(y) - 1]
+    past = np.concatenate([np.zeros((1, *past.shape[1:])), past]).reshape(len(y), -1)
+    X = np.hstack([past, behaviour(recording.position, recording.direction, n_basis)])
+    return Problem(name, X, y, seed=seed)
+
+
+class Recording(NamedTuple):
+    """What a simulated population did: what the features of `coupled` are made of."""
+
+    position: np.ndarray  # in the unit interval, (time,)
+    direction: np.ndarray  # radians, not wrapped, (time,)
+    counts: np.ndarray  # (time, neuron)
+
+
+def record(name, n_neurons, n_samples, n_basis, seed=0, scale=1.0, window=50):
+    """Simulate the population of `coupled`."""
     truth, rng = generators(name, seed)
     n_samples = int(n_samples * scale)
-    n_history, n_place, n_direction = n_basis
-    history = raised_cosine_log(n_history, window)
-    place = bspline(reflected_walk(rng, n_samples, 0.01), n_place)
-    direction = cyclic_bspline(np.cumsum(0.1 * rng.normal(size=n_samples)), n_direction)
-    behaviour = np.hstack([place, direction])
+    history = raised_cosine_log(n_basis[0], window)
+    position = reflected_walk(rng, n_samples, 0.01)
+    direction = np.cumsum(0.1 * rng.normal(size=n_samples))
+    tuned_to = behaviour(position, direction, n_basis)
 
-    tuning = 0.7 * truth.normal(size=(behaviour.shape[1], n_neurons))
+    tuning = 0.7 * truth.normal(size=(tuned_to.shape[1], n_neurons))
     baseline = truth.uniform(np.log(0.025), np.log(3.0), size=n_neurons)
     coupling = coupling_weights(truth, n_neurons, history.shape[1])
-    drive = behaviour @ (tuning - tuning.mean(axis=0)) + baseline
-    y = simulate(rng, drive, np.einsum("lk,jki->jli", history, coupling))
+    drive = tuned_to @ (tuning - tuning.mean(axis=0)) + baseline
+    counts = simulate(rng, drive, np.einsum("lk,jki->jli", history, coupling))
+    return Recording(position, direction, counts)
 
-    past = fftconvolve(y[:, :, None], history[:, None, :], axes=0)[: n_samples - 1]
-    past = np.concatenate([np.zeros((1, *past.shape[1:])), past]).reshape(n_samples, -1)
-    return Problem(name, np.hstack([past, behaviour]), y, seed=seed)
+
+def behaviour(position, direction, n_basis):
+    """Return the splines of position and direction side by side."""
+    _, n_place, n_direction = n_basis
+    return np.hstack([bspline(position, n_place), cyclic_bspline(direction, n_direction)])
 
 
 def head_direction(seed=0, scale=1.0, window=50):

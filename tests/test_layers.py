@@ -24,7 +24,7 @@ LAYERS = (
     {"links", "regularizer", "_dispersion"},
     {"identifiability_constraints"},
     {"basis"},
-    {"convolve"},
+    {"convolve", "design"},
     {"_errors", "_time_series"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

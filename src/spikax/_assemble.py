@@ -5,7 +5,6 @@ float32 fit loses nothing of a column of mean 1e4 and deviation 0.5. The penalty
 strength of the scaled coefficients and keeps meaning the user's units.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +15,13 @@ import numpy as np
 from scipy.linalg import cho_solve, qr, solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
+from spikax.basis import BasisDesign
+from spikax.design import Dense, Design, aligned_zeros, blocks, lend
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.regularizer import NO_PENALTY, Penalty
 
-_BLOCK = 8192
 _PIECE = 512
 
 
@@ -51,25 +51,6 @@ class Units:
         return np.vstack([scaled, intercept + self.center @ coef])
 
 
-def padded_length(n_samples: int) -> int:
-    """Coarse number of samples that a program is compiled for.
-
-    The folds of a cross-validation differ by a sample or two and should share a program. The odd
-    spare room keeps the steps away from the round numbers at which users cut their data.
-    """
-    n_blocks, block = blocks(n_samples)
-    return n_blocks * block
-
-
-def blocks(n_samples: int) -> tuple[int, int]:
-    """Choose the number and the length of the blocks for so many samples."""
-    wanted = n_samples + 11
-    length = wanted / max(1, round(wanted / _BLOCK))
-    step = max(64, 1 << max(0, int(length).bit_length() - 5))
-    block = math.ceil(length / step) * step
-    return math.ceil(wanted / block), block
-
-
 def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     """Lengthen an array with rows of zeros."""
     padded = np.zeros((length, *array.shape[1:]), dtype)
@@ -77,15 +58,17 @@ def pad(array: np.ndarray, length: int, dtype) -> np.ndarray:
     return padded
 
 
-def lay_out(rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype) -> np.ndarray:
+def lay_out(
+    rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], grid: tuple[int, int], dtype
+) -> np.ndarray:
     """Lay an array (n_samples, width) out in blocks (n_blocks, width, block), padded with zeros.
 
     `rows(piece)` gives a slice of its samples: a few at a time, which stay in the processor's
-    cache while they are turned.
+    cache while they are turned. `grid` is the number and the length of the blocks.
     """
     n_samples, width = shape
-    n_blocks, block = blocks(n_samples)
-    laid = _zeros((n_blocks, width, block), dtype)
+    n_blocks, block = grid
+    laid = aligned_zeros((n_blocks, width, block), dtype)
 
     for index, columns in enumerate(laid):
         first = index * block
@@ -93,14 +76,6 @@ def lay_out(rows: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype) 
             stop = min(start + _PIECE, block, n_samples - first)
             columns[:, start:stop] = rows(slice(first + start, first + stop)).T
     return laid
-
-
-def _zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Make an array that JAX can take without a copy: XLA's arrays start at multiples of 64."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
@@ -116,6 +91,21 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
         rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[column])
         scale[column] = spread / np.sqrt(len(kept)) if spread > rounding else np.inf
     return Units(mean, scale)
+
+
+def measure_blocks(X: BasisDesign, rows: np.ndarray | None, center: bool) -> Units:
+    """Do the same for a design that is evaluated block by block, in one walk."""
+    n, means, squares, low, high = (np.asarray(a, float) for a in X.spread(rows))
+    n_counted, share = n.sum(), n / n.sum()
+    low, high = low.min(axis=0), high.max(axis=0)
+    # As the design will take it: the way back must undo what was subtracted.
+    dtype = jnp.result_type(float)
+    mean = (np.clip(share @ means, low, high) * center).astype(dtype).astype(float)
+    scale = np.sqrt(squares.sum(axis=0) / n_counted + share @ (means - mean) ** 2)
+    largest = np.maximum(high - mean, mean - low)
+    rounding = 4 * jnp.finfo(dtype).eps * np.abs(mean)
+    if_tiny = np.where(largest > rounding, largest / np.sqrt(n_counted), np.inf)
+    return Units(mean, np.where(scale > 1e-6 * np.abs(mean), scale, if_tiny))
 
 
 def tie(units: Units, ties: np.ndarray | None) -> Units:
@@ -166,7 +156,7 @@ def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> 
             standardised[~rows[some]] = 0
         return standardised
 
-    return lay_out(piece, X.shape, dtype)
+    return lay_out(piece, X.shape, blocks(len(X)), dtype)
 
 
 def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
@@ -213,6 +203,40 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
     return replace(units, basis=basis)
 
 
+def held_design(
+    X: np.ndarray,
+    rows: np.ndarray | None,
+    units: Units | None,
+    center: bool,
+    ties: np.ndarray | None,
+    free: bool,
+) -> tuple[Design, Units]:
+    """Standardise features, in any basis that suits if they are free."""
+    if units is None:
+        units = tie(measure(X, rows, center), ties)
+        if free and X.dtype == np.float64:
+            units = tell_apart(X, rows, units)
+    return Dense(lend(standardize(X, rows, units, jnp.result_type(float)))), units
+
+
+def evaluated_design(
+    X: BasisDesign,
+    rows: np.ndarray | None,
+    units: Units | None,
+    center: bool,
+    ties: np.ndarray | None,
+) -> tuple[Design, Units]:
+    """Do the same for a design that is evaluated block by block, in its own basis."""
+    if units is None:
+        units = tie(measure_blocks(X, rows, center), ties)
+    if units.basis is not None:
+        raise ValueError(
+            "X is the design of a basis, but an earlier batch was an array of nearly collinear "
+            "features, whose coordinates it cannot take. Pass X.compute()."
+        )
+    return X.evaluated(rows, units.center, units.scale), units
+
+
 def groups(
     mask: np.ndarray | None, curvature: np.ndarray | None, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +254,7 @@ def groups(
 
 
 def assemble(
-    X: np.ndarray,
+    X: np.ndarray | BasisDesign,
     y: np.ndarray,
     *,
     valid: np.ndarray | None,
@@ -248,7 +272,7 @@ def assemble(
     Parameters
     ----------
     X, y
-        Design matrix (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
+        Features (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
         where they are missing.
     valid
         Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
@@ -272,13 +296,14 @@ def assemble(
         y = np.where(weight > 0, y, 0)
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
-    if units is None:
-        units = tie(measure(X, rows, fit_intercept), penalty.ties(p))
-        # Without a penalty or a mask, coefficients may be sought in any basis.
-        free = all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
-        if mask is None and X.dtype == np.float64 and free:
-            units = tell_apart(X, rows, units)
-    design = standardize(X, rows, units, dtype)
+    # Without a penalty or a mask, coefficients may be sought in any basis.
+    free = mask is None and all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
+    if isinstance(X, BasisDesign):
+        grid = X.blocks
+        design, units = evaluated_design(X, rows, units, fit_intercept, penalty.ties(p))
+    else:
+        grid = blocks(n_samples)
+        design, units = held_design(X, rows, units, fit_intercept, penalty.ties(p), free)
     if offset is not None:
         offset = np.where(np.isfinite(offset), offset, 0)
 
@@ -300,21 +325,18 @@ def assemble(
     if n_outputs > 1:
         balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
-    def samples(array: np.ndarray) -> np.ndarray:
-        return lay_out(array.__getitem__, array.shape, dtype)
+    def samples(array: np.ndarray) -> Any:
+        return lend(lay_out(array.__getitem__, array.shape, grid, dtype))
 
-    if offset is not None:
-        offset = samples(offset)
-        if n_outputs > 1:
-            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
+    laid_offset = None if offset is None else samples(offset)
+    if laid_offset is not None and n_outputs > 1:
+        laid_offset = laid_offset.reshape(len(laid_offset), n_outputs, -1, laid_offset.shape[2])
 
-    # The compiled program copies NumPy arrays, which is quickest for all but a large design.
-    large = design.nbytes > 2**20
     leaves: dict[str, Any] = {
-        "X": jax.device_put(design, may_alias=True) if large else design,
+        "X": design,
         "y": samples(y),
         "weights": samples(weight),
-        "offset": offset,
+        "offset": laid_offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),

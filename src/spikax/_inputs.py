@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from spikax._time_series import TimeSeries, check_same_times
+from spikax.basis import BasisDesign
 from spikax.regularizer import Grouping
 
 
@@ -86,7 +87,7 @@ class Outputs(NamedTuple):
 class Data(NamedTuple):
     """Checked samples."""
 
-    X: np.ndarray  # (n_samples, n_features)
+    X: np.ndarray | BasisDesign  # (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_neurons)
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
@@ -105,14 +106,13 @@ def samples(
     X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool, n_classes: int | None
 ) -> Data:
     """Check all that comes one by one with the samples."""
-    matrix, layout = design_matrix(X)
+    matrix, layout = features(X)
     observed = observations(y, single, len(matrix), layout)
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples)
     outputs = Outputs(n_neurons, n_classes, single)
     added = offsets(offset, n_samples, outputs)
-    valid: Any = finite_rows(matrix, layout.column)
-    valid = None if valid is None else valid.all(axis=1, keepdims=True)
+    valid: Any = known_rows(matrix, layout)
     for array, name in ((observed, "y"), (added, "offset")):
         if array is not None:
             more: Any = finite_rows(array, partial(column_of, name, array.shape[1]))
@@ -149,6 +149,12 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         if issparse(value):
             raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
+        if isinstance(value, BasisDesign):
+            raise TypeError(
+                f"{name} is the design of a basis, which models take only as the whole of X. "
+                "Compose the bases with + and pass the design of all, or pass an array, "
+                f"{name}.compute()."
+            )
         value = value.d if isinstance(value, TimeSeries) else value
     try:
         array = np.asarray(value)
@@ -172,6 +178,22 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
+def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
+    """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
+    if not isinstance(X, BasisDesign):
+        return design_matrix(X)
+    _check_width(X.shape)
+    return X, Layout(jax.tree_util.tree_structure(0), ("X",), (X.shape[1],), X.series)
+
+
+def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray | None:
+    """Mark the rows without NaN, (n_samples, 1), None where all are; refuse infinity."""
+    if isinstance(matrix, BasisDesign):
+        return None if matrix.known is None else matrix.known[:, None]
+    finite: Any = finite_rows(matrix, layout.column)
+    return None if finite is None else finite.all(axis=1, keepdims=True)
+
+
 def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
     """Flatten a design, an array or a container of arrays, to one matrix."""
     leaves, treedef, names = _leaves(X)
@@ -193,12 +215,15 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
             series = leaf if series is None else series
             check_same_times("X", series, name, leaf)
     layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)
-    if layout.n_features == 0:
-        raise ValueError(
-            f"Found array with 0 feature(s) (shape={arrays[0].shape}) while a minimum of 1 is "
-            "required."
-        )
+    _check_width((len(arrays[0]), layout.n_features))
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
+
+
+def _check_width(shape: tuple[int, int]) -> None:
+    if shape[1] == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required."
+        )
 
 
 def _way_to_2d(name: str, ndim: int) -> str:

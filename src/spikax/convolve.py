@@ -1,5 +1,6 @@
 """Features of a signal's past or future: convolution with basis functions, epoch by epoch."""
 
+import math
 import warnings
 from functools import partial
 from numbers import Integral
@@ -98,7 +99,7 @@ def create_convolutional_predictor(
             f"basis_matrix has shape {kernel.shape}, but (window_size, n_basis_funcs) is needed. "
             "Give a single kernel a second axis with `kernel[:, np.newaxis]`."
         )
-    before, after = _reach(len(kernel), predictor_causality, shift)
+    before, after = reach(len(kernel), predictor_causality, shift)
     batch = _Batch(batch_size_samples, batch_size_channels, batch_size_basis)
     for name, size in zip(_Batch._fields, batch, strict=True):
         if size is not None and not (isinstance(size, Integral) and size > 0):
@@ -118,7 +119,7 @@ class _Batch(NamedTuple):
     basis: int | None
 
 
-def _reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
+def reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
     """Return how many samples before and after its own a window extends."""
     if causality == "acausal":
         if shift:
@@ -154,17 +155,27 @@ def _convolve_one(
     axis %= x.ndim
     xp: Any = jnp if isinstance(x, jax.Array) else np
     x = xp.moveaxis(x, axis, 0)
-    spans = epochs(series, len(x))
-    _check_epochs(spans, 1 + max(before, 0) + max(after, 0))
     channels = x.reshape(len(x), -1)
     plan = _plan(channels.shape, kernel.shape, batch)
-    known = _inside(spans, before, after)[:, None]
-    missing = xp.isnan(channels)
-    if isinstance(x, Tracer) or missing.any():
-        known = known & _all_known(xp, missing, before, after)
+    known = known_windows(series, channels, before, after)
     filtered = _filter(kernel, jnp.asarray(channels), jnp.asarray(known), before, plan)
     filtered = filtered.reshape(*x.shape, kernel.shape[1])
     return like(jnp.moveaxis(filtered, 0, axis), series)
+
+
+def known_windows(series: Any, channels: Any, before: int, after: int) -> Any:
+    """Tell which windows stay within an epoch and miss nothing, (time, channel) or (time, 1).
+
+    `channels` are the values of `series`, (time, channel).
+    """
+    xp: Any = jnp if isinstance(channels, jax.Array) else np
+    spans = epochs(series, len(channels))
+    _check_epochs(spans, 1 + max(before, 0) + max(after, 0))
+    known = _inside(spans, before, after)[:, None]
+    missing = xp.isnan(channels)
+    if isinstance(channels, Tracer) or missing.any():
+        known = known & _all_known(xp, missing, before, after)
+    return known
 
 
 def _inside(spans: Epochs, before: int, after: int) -> np.ndarray:
@@ -198,7 +209,7 @@ def _check_epochs(spans: Epochs, n_needed: int) -> None:
             f"{n_short} of {len(lengths)} epochs have fewer than the {n_needed} samples that "
             "the window needs: all their features are NaN. Use a shorter window, or leave these "
             "epochs out.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -222,13 +233,17 @@ def _plan(signals: tuple[int, ...], kernels: tuple[int, ...], batch: _Batch) -> 
     pieces = -(-most // (7 * window))
     long_piece = -(-most // pieces)
     n_fourier = int(next_fast_len(long_piece + window - 1, real=True))  # pyright: ignore
-    # Per sample and filter: a product of this many terms, against a transform. What they cost
-    # was measured on a CPU, and so was that a product wants 32 rows.
-    if piece + window < 30 * np.log2(n_fourier):
+    if _product_is_cheaper(piece, window, n_fourier):
         groups = max(1, min(32 // channels, most // piece))
         return _Plan(0, piece, groups, channels, basis)
     channels = max(1, min(channels, 2**22 // (n_fourier * basis)))
     return _Plan(n_fourier, long_piece, 1, channels, basis)
+
+
+def _product_is_cheaper(piece: int, window: int, n_fourier: int) -> bool:
+    # Per sample and filter: a product of this many terms, against a transform. What they cost
+    # was measured on a CPU, and so was that a product wants 32 rows.
+    return piece + window < 30 * np.log2(n_fourier)
 
 
 @partial(jax.jit, static_argnames=("before", "plan"))
@@ -305,3 +320,37 @@ def _by_fourier(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
     out = jnp.fft.irfft(spectrum[:, None] * operator[None], plan.n_fourier)
     n_seen = slab.shape[1]
     return out[..., n_seen - plan.piece : n_seen].transpose(0, 2, 1)
+
+
+def filter_windows(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    """Filter a block of a signal that is padded and misses nothing.
+
+    Parameters
+    ----------
+    kernel
+        The kernels, (window, basis). Row 0 meets the latest sample of a window.
+    x
+        The samples that the windows of the block see, (channel, samples + window - 1).
+
+    Returns
+    -------
+    array
+        Shape (channel, basis, samples): as the designs that need it have their samples last.
+    """
+    (window, n_basis), (n_channels, n_seen) = kernel.shape, x.shape
+    n_samples = n_seen - window + 1
+    dtype = jnp.result_type(kernel, x)
+    kernel, x = kernel.astype(dtype), x.astype(dtype)
+    piece, n_fourier = math.gcd(32, n_samples), int(next_fast_len(n_seen, real=True))  # pyright: ignore
+    if n_samples > 1 and not _product_is_cheaper(piece, window, n_fourier):
+        plan = _Plan(n_fourier, n_samples, 1, n_channels, n_basis)
+        return _by_fourier(x, _spectrum(kernel, plan), plan).transpose(0, 2, 1)
+    plan = _Plan(0, piece, n_samples // piece, n_channels, n_basis)
+    # A column for each sample of each filter, so that samples need not be brought together.
+    operator = _toeplitz(kernel, plan).reshape(-1, piece, n_basis).transpose(0, 2, 1)
+    seen = np.arange(piece + window - 1) + piece * np.arange(plan.groups)[:, None]
+    pieces = x[:, seen].reshape(n_channels * plan.groups, -1)
+    operator = operator.reshape(pieces.shape[1], -1)
+    out = jnp.matmul(pieces, operator, precision=jax.lax.Precision.HIGHEST)
+    out = out.reshape(n_channels, plan.groups, n_basis, piece)
+    return out.transpose(0, 2, 1, 3).reshape(n_channels, n_basis, n_samples)

@@ -12,9 +12,10 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
 from spikax import _inputs, observation_models
-from spikax._assemble import pad, padded_length
+from spikax._assemble import pad
 from spikax._errors import unknown_name
 from spikax._time_series import TimeSeries, check_same_times
+from spikax.design import padded_length
 from spikax.observation_models import (
     Bernoulli,
     Dispersed,

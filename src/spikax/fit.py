@@ -190,7 +190,7 @@ def renew_estimate(
         Pearson's statistic of the batch, for families with a scale, (n_neurons,).
     """
     total = problem.total_weight[None]
-    shape = (len(problem.X), 1, problem.X.shape[2])
+    shape = (len(problem.y), 1, problem.y.shape[2])
     of_past = (jnp.arange(problem.n_samples) < n_kept).reshape(shape)
     smooth = replace(problem, penalty=NO_PENALTY)
     kept = replace(smooth, weights=jnp.where(of_past, problem.weights, 0))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax.design import Design
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.regularizer import Penalty
@@ -29,7 +30,7 @@ class Problem:
     Parameters
     ----------
     X
-        Standardised design matrix, shape (n_blocks, n_features, n_samples), padded with zeros.
+        Standardised design matrix: blocks (n_features, n_samples), padded with zeros.
     y
         Observations, shape (n_blocks, n_neurons, n_samples), zero where they are to be ignored.
     weights
@@ -64,7 +65,7 @@ class Problem:
         Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
     """
 
-    X: jax.Array
+    X: Design
     y: jax.Array
     weights: jax.Array
     offset: jax.Array | None
@@ -88,7 +89,7 @@ class Problem:
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return self.X.shape[1]
+        return self.X.n_features
 
     @property
     def n_outputs(self) -> int:
@@ -98,7 +99,7 @@ class Problem:
     @property
     def n_samples(self) -> int:
         """Number of samples, the padding included."""
-        return len(self.X) * self.X.shape[2]
+        return len(self.y) * self.y.shape[2]
 
     def neurons(self, index: jax.Array) -> "Problem":
         """Restrict the problem to some neurons, each a group of its own."""
@@ -154,24 +155,35 @@ def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) 
     Every reduction over samples goes through here: temporaries are of the size of a block, and
     solvers do not know where the samples are.
     """
-    blocks = (problem.X, problem.y, problem.weights, problem.offset)
+    blocks, reduce_piece = _pieces(problem), _of_piece(problem, reduce_block)
     first = jax.tree.map(lambda a: a.reshape(a.shape[1:]) if len(a) == 1 else a[0], blocks)
-    if len(problem.X) == 1:
-        return reduce_block(*first)
-    total = jax.eval_shape(lambda block: reduce_block(*block), first)
+    if len(problem.y) == 1:
+        return reduce_piece(first)
+    total = jax.eval_shape(reduce_piece, first)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), total)
 
-    def add(total, block):
-        return jax.tree.map(combine, total, reduce_block(*block)), None
+    def add(total, piece):
+        return jax.tree.map(combine, total, reduce_piece(piece)), None
 
     return jax.lax.scan(add, zero, blocks)[0]
 
 
 def along(problem: Problem, of_block: Callable) -> jax.Array:
     """Compute `of_block(X, y, weights, offset)` of each block, with the samples in their order."""
-    blocks = (problem.X, problem.y, problem.weights, problem.offset)
-    values = jax.lax.map(lambda block: of_block(*block), blocks)
+    values = jax.lax.map(_of_piece(problem, of_block), _pieces(problem))
     return jnp.moveaxis(values, 0, 1).reshape(values.shape[1], -1)
+
+
+def _pieces(problem: Problem) -> tuple:
+    return problem.X.pieces, problem.y, problem.weights, problem.offset
+
+
+def _of_piece(problem: Problem, of_block: Callable) -> Callable:
+    def of_piece(piece):
+        return of_block(problem.X.features(piece[0]), *piece[1:])
+
+    # A derivative of a walk must not keep what is evaluated block by block.
+    return of_piece if problem.X.held else jax.checkpoint(of_piece, prevent_cse=False)
 
 
 def sample_loss(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:

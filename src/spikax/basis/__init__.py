@@ -11,6 +11,7 @@ from spikax.basis._conv import (
     RaisedCosineLogConv,
 )
 from spikax.basis._custom import CustomBasis
+from spikax.basis._design import BasisDesign
 from spikax.basis._eval import (
     BSplineEval,
     Category,
@@ -30,6 +31,7 @@ __all__ = [
     "BSplineConv",
     "BSplineEval",
     "Basis",
+    "BasisDesign",
     "Category",
     "CustomBasis",
     "CyclicBSplineConv",

@@ -17,9 +17,12 @@ from sklearn.base import BaseEstimator, clone
 
 from spikax._time_series import TimeSeries, check_same_times, like, raw
 from spikax.basis._labels import by_label, number
+from spikax.basis._terms import Joined, Product
+from spikax.design import Term
 
 if TYPE_CHECKING:
     from spikax.basis._component import Leaf
+    from spikax.basis._design import BasisDesign
     from spikax.basis._transformer import TransformerBasis
 
 Shape = tuple[int, ...]
@@ -50,6 +53,10 @@ class Basis(BaseEstimator):
 
     def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
         """Make features (..., n_basis_funcs) of those of the leaves, which come in order."""
+        raise NotImplementedError
+
+    def _join(self, terms: Iterator[Term]) -> Term:
+        """Do the same block by block, to terms of a design."""
         raise NotImplementedError
 
     def _sample_shape(self) -> Shape | None:
@@ -262,6 +269,52 @@ class Basis(BaseEstimator):
         columns = [term._combine(blocks) for term in self._terms()]
         flat = [block.reshape(len(block), -1) for block in columns]
         return like(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), _shared_time(xs))
+
+    def design(self, *xs: Any) -> BasisDesign:
+        """Make a design matrix that need not exist: models evaluate its features block by block.
+
+        A fit to it holds the inputs and the features of a few thousand samples, never all
+        features. Where no bounds were given or learned, they are those of these inputs: the
+        basis of the result, a copy, keeps them for other data.
+
+        Parameters
+        ----------
+        *xs : array or pynapple object, shape (time, ...)
+            One for each input of each part, as for `compute_features`. The features of a
+            `CustomBasis`, whose functions may look at all samples at once, are computed and held.
+
+        Returns
+        -------
+        BasisDesign
+            To be passed to a model in place of the features.
+
+        Raises
+        ------
+        ValueError
+            If the number of inputs or their shapes are wrong, one is infinite, or pynapple
+            inputs have different time axes.
+        TypeError
+            If an input does not hold real numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> position, spikes = rng.random(2000), rng.poisson(0.3, (2000, 3))
+        >>> basis = nmo.basis.BSplineEval(6, label="place") + nmo.basis.RaisedCosineLogConv(
+        ...     4, window_size=20, label="coupling"
+        ... )
+        >>> design = basis.design(position, spikes)
+        >>> design.shape
+        (2000, 18)
+        >>> model = nmo.glm.PopulationGLM().fit(design, spikes)
+        >>> basis.split_by_feature(model.coef_, axis=0)["coupling"].shape
+        (3, 4, 3)
+        """
+        from spikax.basis._design import make_design
+
+        return make_design(self, xs)
 
     def evaluate(self, *xs: Any) -> Any:
         """Evaluate the functions at points.
@@ -507,6 +560,9 @@ class AdditiveBasis(_Composed):
     def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
         return jnp.concatenate([part._combine(blocks) for part in self.children], axis=-1)
 
+    def _join(self, terms: Iterator[Term]) -> Term:
+        return Joined(tuple(part._join(terms) for part in self.children))
+
 
 class MultiplicativeBasis(_Composed):
     """All products of two bases' functions: what `basis1 * basis2` makes.
@@ -554,6 +610,10 @@ class MultiplicativeBasis(_Composed):
         one, other = (part._combine(blocks) for part in self.children)
         products = one[..., :, None] * other[..., None, :]
         return products.reshape(*one.shape[:-1], one.shape[-1] * other.shape[-1])
+
+    def _join(self, terms: Iterator[Term]) -> Term:
+        one, other = (part._join(terms) for part in self.children)
+        return Product(one, other)
 
 
 def _compose(join: Callable[..., Any], *parts: Basis) -> Any:

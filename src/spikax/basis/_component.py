@@ -9,10 +9,13 @@ from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Self
 
 import jax
+import numpy as np
 
 from spikax.basis._basis import Basis, Shape
 from spikax.basis._functions import Function
+from spikax.basis._terms import held_term
 from spikax.basis._ways import Bounds, Convolve, Inputs, Intervals, Learned, Way
+from spikax.design import Term
 
 _LABEL_DOC = """label : str, default None
     A name for the basis; None is the name of the class."""
@@ -37,12 +40,19 @@ class Leaf(Basis):
         """Return the functions at points, (..., n_basis_funcs)."""
         raise NotImplementedError
 
+    def term(self, xs: Inputs) -> tuple[Term, np.ndarray]:
+        """Return features block by block, and which samples have them, (time,)."""
+        return held_term(np.asarray(self.features(xs)))
+
     def grid(self, n_points: tuple[int, ...]) -> list[Any]:
         """Return points along each input that show the functions."""
         raise NotImplementedError
 
     def learn(self, xs: Inputs) -> None:
         """Learn from signals what is kept for others."""
+
+    def learn_once(self, xs: Inputs) -> None:
+        """Learn from signals, unless that was done before."""
 
     def see(self, shapes: tuple[Shape, ...]) -> None:
         """Take note of the shape of a sample of each input."""
@@ -65,6 +75,9 @@ class Leaf(Basis):
 
     def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
         return next(blocks)
+
+    def _join(self, terms: Iterator[Term]) -> Term:
+        return next(terms)
 
     def _sample_shape(self) -> Shape | None:
         return None if self._shapes is None else self._shapes[0]
@@ -150,11 +163,18 @@ class Component(Leaf):
     def at(self, xs: Inputs) -> jax.Array:
         return self._way().at(self._function(), xs, self._learned)
 
+    def term(self, xs: Inputs) -> tuple[Term, np.ndarray]:
+        return self._way().term(self._function(), xs, self._learned)
+
     def grid(self, n_points: tuple[int, ...]) -> list[Any]:
         return self._way().grid(self._function(), n_points, self._learned)
 
     def learn(self, xs: Inputs) -> None:
         self._learned = self._way().learn(self._function(), xs)
+
+    def learn_once(self, xs: Inputs) -> None:
+        if self._learned is None:
+            self.learn(xs)
 
 
 def _ordered(template: tuple[str, ...], of_function: list[str]) -> list[str]:

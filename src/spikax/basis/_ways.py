@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from math import prod
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +15,9 @@ from jax.core import Tracer
 from spikax._time_series import TimeSeries, finite_values, raw, values
 from spikax.basis._functions import Function, check_count
 from spikax.basis._raw import OneHot
-from spikax.convolve import create_convolutional_predictor
+from spikax.basis._terms import Filtered, Pointwise, on_device, pointwise_term
+from spikax.convolve import create_convolutional_predictor, known_windows, reach
+from spikax.design import Term
 
 Bounds = tuple[float, float]
 Intervals = tuple[Bounds, ...]  # one for each input
@@ -38,6 +41,10 @@ class Way(Protocol):
 
     def at(self, function: Any, xs: Inputs, learned: Learned) -> jax.Array:
         """Evaluate `function` at points."""
+        ...
+
+    def term(self, function: Any, xs: Inputs, learned: Learned) -> tuple[Term, np.ndarray]:
+        """Apply `function` block by block; also tell which samples have features, (time,)."""
         ...
 
     def learn(self, function: Any, xs: Inputs) -> Learned:
@@ -77,16 +84,28 @@ class Evaluate:
     read = staticmethod(read_signal)
 
     def __call__(self, function: Function, xs: Inputs, learned: Learned) -> jax.Array:
-        intervals = self._set(function) or learned or self.learn(function, xs)
-        # Before any cast to float32, which would lose a small range around a large value.
-        us = [
-            jnp.asarray((values(x, "x") - low) / (high - low))
-            for x, (low, high) in zip(xs, intervals, strict=True)
-        ]
-        size = prod(high - low for low, high in intervals) if function.density else 1.0
-        return _evaluate(function, tuple(us), self.fill_value, size)
+        us, size = self._to_unit(function, xs, learned)
+        return _evaluate(function, tuple(map(jnp.asarray, us)), self.fill_value, size)
 
     at = __call__
+
+    def term(
+        self, function: Function, xs: Inputs, learned: Learned
+    ) -> tuple[Pointwise, np.ndarray]:
+        us, size = self._to_unit(function, xs, learned)
+        return pointwise_term(function, us, (0.0, 1.0), self.fill_value, size)
+
+    def _to_unit(
+        self, function: Function, xs: Inputs, learned: Learned
+    ) -> tuple[tuple[Any, ...], float]:
+        """Map inputs to the unit interval; also say the size of the bounds, for a density."""
+        intervals = self._set(function) or learned or self.learn(function, xs)
+        # Before any cast to float32, which would lose a small range around a large value.
+        us = tuple(
+            (values(x, "x") - low) / (high - low)
+            for x, (low, high) in zip(xs, intervals, strict=True)
+        )
+        return us, prod(high - low for low, high in intervals) if function.density else 1.0
 
     def learn(self, function: Function, xs: Inputs) -> Intervals:
         return self._set(function) or tuple(range_of(values(x, "x")) for x in xs)
@@ -139,6 +158,20 @@ class Convolve:
     def at(self, function: Function, xs: Inputs, learned: Learned = None) -> jax.Array:
         return Evaluate()(function, xs, None)
 
+    def term(
+        self, function: Function, xs: Inputs, learned: Learned = None
+    ) -> tuple[Filtered, np.ndarray]:
+        kernel, kwargs = self.kernel(function), self.conv_kwargs or {}
+        call = signature(create_convolutional_predictor).bind(kernel, *xs, **kwargs)
+        call.apply_defaults()
+        causality, shift = (call.arguments[name] for name in ("predictor_causality", "shift"))
+        before, after = reach(self.window_size, causality, shift)
+        x = np.asarray(values(xs[0], "x"), jnp.result_type(float))
+        channels = x.reshape(len(x), -1)
+        known = known_windows(xs[0], channels, before, after)
+        padded = on_device(np.nan_to_num(channels).T, before, after)
+        return Filtered(padded, kernel), known.all(axis=1)
+
     def learn(self, function: Function, xs: Inputs) -> None:
         return None
 
@@ -176,6 +209,13 @@ class Keep:
         return self.fill(pointwise(function, points), points)
 
     at = __call__
+
+    def term(
+        self, function: Function, xs: Inputs, learned: Learned = None
+    ) -> tuple[Pointwise, np.ndarray]:
+        bounds = (-np.inf, np.inf) if self.bounds is None else check_bounds(self.bounds)
+        points = tuple(values(x, "x") for x in xs)
+        return pointwise_term(function, points, bounds, self.fill_value)
 
     def fill(self, features: jax.Array, points: tuple[jax.Array, ...]) -> jax.Array:
         """Put `fill_value` where one of the points is out of bounds."""
@@ -215,9 +255,22 @@ class LookUp:
         return x if isinstance(x, TimeSeries) else np.asarray(x)
 
     def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
-        x = np.asarray(raw(xs[0]))
+        place = self._places(function, xs[0])
+        features = pointwise(function, (jnp.asarray(np.nan_to_num(place)),))
+        return jnp.where(jnp.asarray(np.isnan(place))[..., None], jnp.nan, features)
+
+    at = __call__
+
+    def term(
+        self, function: OneHot, xs: Inputs, learned: Learned = None
+    ) -> tuple[Pointwise, np.ndarray]:
+        return pointwise_term(function, (self._places(function, xs[0]),))
+
+    def _places(self, function: OneHot, x: Any) -> np.ndarray:
+        """Return the place of each sample among the categories; -1 is none, NaN is missing."""
+        x = np.asarray(raw(x))
         missing = (x != x) | np.isin(x, np.array([None]))
-        place = np.full(x.shape, -1)
+        place = np.full(x.shape, -1.0)
         place[~missing] = function.places(x[~missing])
         strange = (place < 0) & ~missing
         if np.any(strange) and not self.out_of_category:
@@ -226,10 +279,8 @@ class LookUp:
                 f"The samples {unknown} are in none of the categories "
                 f"{list(function.categories)}. Add them, or set out_of_category=True."
             )
-        features = pointwise(function, (jnp.asarray(place),))
-        return jnp.where(jnp.asarray(missing, bool)[..., None], jnp.nan, features)
-
-    at = __call__
+        place[np.asarray(missing, bool)] = np.nan
+        return place
 
     def learn(self, function: OneHot, xs: Inputs) -> None:
         return None

@@ -15,6 +15,7 @@ from spikax._assemble import Units, assemble, measure_batch
 from spikax._errors import unknown_name
 from spikax._inputs import CoefficientShape, Data, Layout, Outputs
 from spikax._time_series import TimeSeries
+from spikax.basis import BasisDesign
 from spikax.fit import (
     Past,
     fit_population,
@@ -158,7 +159,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ----------
         X
             Features, (n_samples, n_features), or a container (dict, list, tuple, nested) of such
-            arrays. Arrays, pandas and pynapple objects are taken; rows with NaN are ignored.
+            arrays. Arrays, pandas and pynapple objects are taken; rows with NaN are ignored. Also
+            the design of a basis, `basis.design(...)`, whose features are evaluated block by block
+            and never held together.
         y
             Observations, (n_samples, n_neurons); (n_samples,) for `GLM`. A NaN is ignored for its
             neuron.
@@ -399,8 +402,12 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         data = self._data(X, y, parts, None, None)
         coef, intercept = self._stacked(params, "params", data, jnp)
         valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
-        rows, observed = (np.where(np.isnan(a), 0, a) for a in (data.X, data.y))
-        eta = by_output(jnp.asarray(rows) @ coef + intercept[None], parts.model.family)
+        if isinstance(data.X, BasisDesign):
+            products = data.X.times(coef, missing=0.0)
+        else:
+            products = jnp.asarray(np.where(np.isnan(data.X), 0, data.X)) @ coef
+        observed = np.where(np.isnan(data.y), 0, data.y)
+        eta = by_output(products + intercept[None], parts.model.family)
         loss = parts.model.family.loss(eta, jnp.asarray(observed, eta.dtype), parts.link)
         return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
 
@@ -562,6 +569,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         _check_batches(parts.model.family)
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        if isinstance(X, BasisDesign):
+            X = X.compute()  # of a batch, which has room
         memory = self.__dict__.get("_memory")
         if memory is not None:
             self._features(X)
@@ -591,7 +600,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
         _, penalty = self._penalty(data, parts)
         ties = penalty.ties(data.layout.n_features)
-        units = measure_batch(data.X, rows, self.fit_intercept, ties, known)
+        units = measure_batch(np.asarray(data.X), rows, self.fit_intercept, ties, known)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             dtype = jnp.result_type(float)
             if memory is None:
@@ -753,19 +762,19 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             self, X, "no_validation", reset=reset, skip_check_array=True, ensure_2d=False
         )
 
-    def _features(self, X) -> tuple[np.ndarray, Layout]:
+    def _features(self, X) -> tuple[np.ndarray | BasisDesign, Layout]:
         """Bring X to a matrix, checked against the fitted coefficients."""
         check_is_fitted(self, "coef_")
-        matrix, layout = _inputs.design_matrix(X)
+        matrix, layout = _inputs.features(X)
         _inputs.check_features(layout, self.coef_, type(self).__name__)
         self._check_names(X, reset=False)
-        _inputs.finite_rows(matrix, layout.column)
+        _inputs.known_rows(matrix, layout)
         return matrix, layout
 
-    def _predictor(self, matrix: np.ndarray, offset) -> np.ndarray:
+    def _predictor(self, matrix: np.ndarray | BasisDesign, offset) -> np.ndarray:
         outputs = self._outputs(np.size(self.scale_))
         coef = outputs.columns(np.concatenate(jax.tree_util.tree_leaves(self.coef_)))
-        eta = matrix @ coef + outputs.columns(self.intercept_)
+        eta = np.asarray(matrix @ coef) + outputs.columns(self.intercept_)
         added = _inputs.offsets(offset, len(eta), outputs)
         if added is None:
             return eta

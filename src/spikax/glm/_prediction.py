@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax import links
-from spikax._assemble import pad, padded_length
+from spikax._assemble import pad
+from spikax.design import padded_length
 from spikax.links import InverseLink
 from spikax.observation_models import Family, with_scale
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._errors import unknown_name
+from spikax.basis import BasisDesign
 from spikax.inference._fitted import Fitted, fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
 from spikax.problem import (
@@ -133,10 +134,17 @@ def infer_fitted(model, fit: Fitted, kind: str) -> tuple[Inference, np.ndarray]:
         groups=fit.groups,
         layout=fit.data.layout,
         link=fit.problem.link,
-        reference=counted[counted > 0] @ fit.data.X[counted > 0] / counted.sum(),
+        reference=_mean_features(fit.data.X, counted),
         single=model._single,
     )
     return inference, np.concatenate(gain)
+
+
+def _mean_features(X: np.ndarray | BasisDesign, weights: np.ndarray) -> np.ndarray:
+    if isinstance(X, BasisDesign):
+        return X.mean(weights)
+    counted = weights > 0
+    return weights[counted] @ X[counted] / weights.sum()
 
 
 class _Moments(NamedTuple):

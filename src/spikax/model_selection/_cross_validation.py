@@ -269,7 +269,7 @@ def _with_folds(problem: Problem, data, folds) -> tuple[Problem, np.ndarray | No
     """Repeat the population for each fold and, last, for all samples; weigh what is scored."""
     if not folds:
         return problem, None
-    n = problem.n_neurons
+    n, grid = problem.n_neurons, (problem.y.shape[0], problem.y.shape[2])
     weight = np.broadcast_to(data.weight, data.y.shape)
     nothing = np.zeros(len(weight), bool)
 
@@ -280,7 +280,7 @@ def _with_folds(problem: Problem, data, folds) -> tuple[Problem, np.ndarray | No
             masked = every[piece, :, None] * weight[piece, None]
             return masked.reshape(len(masked), -1)
 
-        return lay_out(rows, (len(weight), every.shape[1] * n), problem.y.dtype)
+        return lay_out(rows, (len(weight), every.shape[1] * n), grid, problem.y.dtype)
 
     train = weights([train for train, _ in folds] + [~nothing])
     return repeat(problem, len(folds) + 1, train), weights([test for _, test in folds] + [nothing])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax.design import Dense
 from spikax.problem import (
     Null,
     Problem,
@@ -254,7 +255,7 @@ def _evaluate(solver, problem: Problem, theta: jax.Array) -> tuple[jax.Array, ja
 
 def _batch(problem: Problem, key: jax.Array, size: int) -> Problem:
     """Draw samples, whose mean loss estimates that of all."""
-    block = problem.X.shape[2]
+    block = problem.y.shape[2]
     rows = jax.random.randint(key, (size,), 0, problem.n_samples)
 
     def pick(array):
@@ -263,7 +264,7 @@ def _batch(problem: Problem, key: jax.Array, size: int) -> Problem:
 
     return replace(
         problem,
-        X=pick(problem.X),
+        X=Dense(problem.X.rows(rows).T[None]),
         y=pick(problem.y),
         weights=pick(problem.weights),
         offset=pick(problem.offset),

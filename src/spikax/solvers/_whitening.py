@@ -255,7 +255,7 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
     of time: few rows of a sharply tuned neuron carry its curvature, and the others must not be
     forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
     """
-    block = problem.X.shape[2]
+    block = problem.y.shape[2]
 
     def total_curvature(X, y, weights, offset):
         v = sample_curvature(problem, linear_predictor(theta, X, offset), y)
@@ -270,7 +270,7 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
         edges = jnp.cumsum(density)
         at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
         rows = jnp.minimum(jnp.searchsorted(edges, at), v.size - 1)
-        X = problem.X[rows // block, :, rows % block]
+        X = problem.X.rows(rows)
         stands_for = edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
         if problem.n_outputs == 1:
             v = v[rows] * stands_for
@@ -291,7 +291,7 @@ def _ridge(problem: Problem) -> jax.Array:
     curvature = penalty_curvature(problem)
     n_outputs, shape = problem.n_outputs, problem.mask.shape
     if curvature is None:
-        return jnp.zeros(shape, problem.X.dtype)
+        return jnp.zeros(shape, problem.mask.dtype)
     curvature = jnp.broadcast_to(curvature, (shape[0] - n_outputs, shape[1]))
     return jnp.pad(curvature, ((0, n_outputs), (0, 0)))
 

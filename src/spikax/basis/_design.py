@@ -1,0 +1,157 @@
+"""A design matrix that need not exist: a basis and its inputs, which models take as features."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.basis._basis import _shared_time
+from spikax.design import Evaluated, Term, blocks, products, spread, weighted_sum
+
+if TYPE_CHECKING:
+    from spikax.basis._basis import Basis
+
+
+@dataclass(frozen=True, eq=False)
+class BasisDesign:
+    """The features of a basis, evaluated block by block where a model needs them.
+
+    `Basis.design` makes it, and models take it in place of the features: a fit holds the inputs
+    and the features of one block of samples at a time.
+
+    Parameters
+    ----------
+    basis : Basis
+        What the features are of, with the bounds that were learned: `design.basis.design` makes
+        the design of other data.
+    inputs : tuple
+        The inputs, one for each of the basis.
+    shape : tuple
+        (n_samples, n_features).
+    known : array, shape (n_samples,)
+        Which samples have features: the others are ignored like NaN. None is all.
+    terms : tuple
+        What the features are evaluated from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.basis import BasisDesign, RaisedCosineLogConv
+    >>> counts = np.random.default_rng(0).poisson(0.1, (1000, 15))
+    >>> design = RaisedCosineLogConv(4, window_size=25).design(counts)
+    >>> isinstance(design, BasisDesign), design.shape
+    (True, (1000, 60))
+    >>> (design @ np.ones((60, 2))).shape
+    (1000, 2)
+    >>> design.compute().shape
+    (1000, 60)
+    """
+
+    basis: Basis
+    inputs: tuple[Any, ...] = field(repr=False)
+    shape: tuple[int, int]
+    known: np.ndarray | None = field(repr=False)
+    terms: tuple[Term, ...] = field(repr=False)
+
+    ndim = 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the numbers that the features are evaluated from."""
+        return np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(self.terms)))
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Number and length of the blocks."""
+        return blocks(len(self), evaluated=True)
+
+    @property
+    def series(self) -> Any:
+        """One of the inputs that are time series; None if there is none."""
+        return _shared_time(self.inputs)
+
+    def compute(self) -> Any:
+        """Compute the features, as `Basis.compute_features` does.
+
+        Returns
+        -------
+        array or pynapple TsdFrame, shape (n_samples, n_features)
+        """
+        return self.basis.compute_features(*self.inputs)
+
+    def __matmul__(self, coef: Any) -> jax.Array:
+        return self.times(coef)
+
+    def times(self, coef: Any, missing: float = np.nan) -> jax.Array:
+        """Multiply with coefficients, block by block.
+
+        Parameters
+        ----------
+        coef : array, shape (n_features, n)
+            JAX may trace it.
+        missing : float, default NaN
+            What samples without features get.
+
+        Returns
+        -------
+        array, shape (n_samples, n)
+        """
+        coef = jnp.asarray(coef, jnp.result_type(float))
+        return products(self.evaluated(), coef, missing)[: len(self)]
+
+    def spread(self, rows: np.ndarray | None) -> Any:
+        """Measure the columns of each block over the rows that count, (n_samples,)."""
+        return spread(self.evaluated(rows))
+
+    def mean(self, weights: np.ndarray) -> np.ndarray:
+        """Return the mean of each column, with weights (n_samples,)."""
+        total = weighted_sum(self.evaluated(), self._in_blocks(weights, jnp.result_type(float)))
+        return np.asarray(total) / weights.sum()
+
+    def evaluated(
+        self, rows: np.ndarray | None = None, center: Any = 0.0, scale: Any = 1.0
+    ) -> Evaluated:
+        """Make the design of a problem, standardised; rows that do not count are zero."""
+        dtype = jnp.result_type(float)
+        counted = np.ones(len(self), bool) if self.known is None else self.known
+        counted = counted if rows is None else counted & rows
+        factor = 1 / np.asarray(scale)
+        center, factor = (
+            jnp.broadcast_to(np.asarray(a, dtype), self.shape[1])[:, None]
+            for a in (center, factor)
+        )
+        terms = jax.tree.map(lambda a: a.astype(dtype), self.terms)
+        samples = jnp.asarray(self._in_blocks(counted, bool)[:, None])
+        return Evaluated(terms, samples, center, factor)
+
+    def _in_blocks(self, samples: np.ndarray, dtype: Any) -> np.ndarray:
+        padded = np.zeros(prod(self.blocks), dtype)
+        padded[: len(samples)] = samples
+        return padded.reshape(self.blocks)
+
+
+def make_design(basis: Basis, xs: tuple[Any, ...]) -> BasisDesign:
+    """Check the inputs of a basis, and bring them to the terms of a design."""
+    inputs = basis._read(xs)
+    found = [leaf.term(own) for leaf, own in inputs]
+    known = np.ones(len(xs[0]), bool)
+    for (leaf, _), (_, of_leaf) in zip(inputs, found, strict=True):
+        known &= of_leaf | (leaf.n_basis_funcs == 0)
+    rest = iter([term for term, _ in found])
+    terms = tuple(term._join(rest) for term in basis._terms())
+    own_basis = deepcopy(basis)
+    for leaf, (_, own) in zip(own_basis._leaves(), inputs, strict=True):
+        leaf.learn_once(own)
+    n_features = basis.n_output_features
+    assert n_features is not None  # inputs were seen
+    shape = len(known), n_features
+    return BasisDesign(own_basis, xs, shape, None if known.all() else known, terms)

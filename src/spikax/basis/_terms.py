@@ -1,0 +1,144 @@
+"""The parts of a basis as terms of a design whose features are evaluated block by block."""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.basis._functions import Function
+from spikax.convolve import filter_windows
+from spikax.design import Term, aligned_zeros, blocks, lend
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pointwise:
+    """A function of inputs at the sample itself.
+
+    Parameters
+    ----------
+    points
+        Where to evaluate, (n_inputs, n_channels, n_samples); NaN is out of bounds.
+    size
+        What divides the function, ().
+    fill_value
+        What is there out of bounds, ().
+    """
+
+    points: jax.Array
+    size: Any
+    fill_value: Any
+    function: Function = field(metadata={"static": True})
+
+    def features(self, start, length: int) -> jax.Array:
+        """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
+        points = jax.lax.dynamic_slice_in_dim(self.points, start, length, axis=2)
+        outside = jnp.isnan(points).any(axis=0)
+        flat = jnp.where(outside[None], 0, points).reshape(len(points), -1)
+        values = jax.vmap(self.function, out_axes=1)(*flat) / self.size
+        values = jnp.swapaxes(values.reshape(len(values), *outside.shape), 0, 1)
+        return jnp.where(outside[:, None], self.fill_value, values)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Filtered:
+    """A signal run through filters.
+
+    Parameters
+    ----------
+    signal
+        As `filter_windows` takes it: the window of sample t starts at t, (n_channels, n).
+    kernel
+        The filters, (window, n_functions).
+    """
+
+    signal: jax.Array
+    kernel: jax.Array
+
+    def features(self, start, length: int) -> jax.Array:
+        """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
+        seen = length + len(self.kernel) - 1
+        signal = jax.lax.dynamic_slice_in_dim(self.signal, start, seen, axis=1)
+        return filter_windows(self.kernel, jnp.where(jnp.isnan(signal), 0, signal))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Held:
+    """Features that lie in memory, (n_channels, n_functions, n_samples)."""
+
+    values: jax.Array
+
+    def features(self, start, length: int) -> jax.Array:
+        """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
+        return jax.lax.dynamic_slice_in_dim(self.values, start, length, axis=2)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Joined:
+    """The functions of several terms of the same channels, side by side."""
+
+    parts: tuple[Term, ...]
+
+    def features(self, start, length: int) -> jax.Array:
+        """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
+        return jnp.concatenate([part.features(start, length) for part in self.parts], axis=1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Product:
+    """All products of a function of one term with one of the other, which varies fastest."""
+
+    one: Term
+    other: Term
+
+    def features(self, start, length: int) -> jax.Array:
+        """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
+        one, other = self.one.features(start, length), self.other.features(start, length)
+        products = one[:, :, None] * other[:, None]
+        return products.reshape(len(one), -1, length)
+
+
+def pointwise_term(
+    function: Function,
+    xs: tuple[np.ndarray, ...],
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    fill_value: float = np.nan,
+    size: float = 1.0,
+) -> tuple[Pointwise, np.ndarray]:
+    """Make the term of points (time, ...); also tell which samples have features, (time,)."""
+    dtype = jnp.result_type(float)
+    points = np.stack([np.asarray(x, dtype).reshape(len(x), -1).T for x in xs])
+    inside = np.all((points >= bounds[0]) & (points <= bounds[1]), axis=0)
+    filled = ~np.isnan(points).any(axis=0) & ~np.isnan(fill_value)
+    points = np.where(inside, points, np.nan)
+    other = np.asarray(size, dtype), np.asarray(fill_value, dtype)
+    return Pointwise(on_device(points), *other, function), np.all(inside | filled, axis=0)
+
+
+def held_term(features: np.ndarray) -> tuple[Held, np.ndarray]:
+    """Make the term of features (time, ..., n_functions), and tell which samples have them."""
+    features = np.asarray(features)
+    values = features.reshape(len(features), -1, features.shape[-1])
+    known: Any = ~np.isnan(values).any(axis=(1, 2))
+    return Held(on_device(values.transpose(1, 2, 0))), known
+
+
+def on_device(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
+    """Pad the last axis, that of samples, to what blocks need and so many samples more.
+
+    Negative padding drops samples.
+    """
+    n = array.shape[-1]
+    length = prod(blocks(n, evaluated=True)) + before + after
+    padded = aligned_zeros((*array.shape[:-1], length), jnp.result_type(float))
+    first = max(0, before)
+    kept = array[..., max(0, -before) :][..., : length - first]
+    padded[..., first : first + kept.shape[-1]] = kept
+    return jnp.asarray(lend(padded))
