@@ -293,7 +293,6 @@ def assemble(
     weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
     if valid is not None:
         weight = weight * valid
-        y = np.where(weight > 0, y, 0)
     total = weight.sum(axis=0)
     rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     # Without a penalty or a mask, coefficients may be sought in any basis.
@@ -325,8 +324,11 @@ def assemble(
     if n_outputs > 1:
         balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
-    def samples(array: np.ndarray) -> Any:
-        return lend(lay_out(array.__getitem__, array.shape, grid, dtype))
+    def samples(array: np.ndarray, rows: Callable | None = None) -> Any:
+        return lend(lay_out(rows or array.__getitem__, array.shape, grid, dtype))
+
+    def observed(piece: slice) -> np.ndarray:
+        return y[piece] if valid is None else np.where(weight[piece] > 0, y[piece], 0)
 
     laid_offset = None if offset is None else samples(offset)
     if laid_offset is not None and n_outputs > 1:
@@ -334,7 +336,7 @@ def assemble(
 
     leaves: dict[str, Any] = {
         "X": design,
-        "y": samples(y),
+        "y": samples(y, observed),
         "weights": samples(weight),
         "offset": laid_offset,
         "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),

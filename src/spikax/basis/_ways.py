@@ -166,10 +166,10 @@ class Convolve:
         call.apply_defaults()
         causality, shift = (call.arguments[name] for name in ("predictor_causality", "shift"))
         before, after = reach(self.window_size, causality, shift)
-        x = np.asarray(values(xs[0], "x"), jnp.result_type(float))
+        x = np.asarray(values(xs[0], "x"))
         channels = x.reshape(len(x), -1)
         known = known_windows(xs[0], channels, before, after)
-        padded = on_device(np.nan_to_num(channels).T, before, after)
+        padded = on_device(channels.T, before, after)
         return Filtered(padded, kernel), known.all(axis=1)
 
     def learn(self, function: Function, xs: Inputs) -> None:
