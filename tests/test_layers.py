@@ -12,9 +12,9 @@ ROOT = Path(spikax.__file__).parent
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
     {"plotting"},
-    {"inference", "diagnostics", "model_selection"},
+    {"inference", "diagnostics", "model_selection", "io"},
     {"glm", "simulation"},
-    {"datasets"},
+    {"datasets", "_npz"},
     {"_assemble"},
     {"_inputs", "_labels"},
     {"fit"},
@@ -71,3 +71,11 @@ def test_jaxopt_is_imported_in_one_function_only(path):
         assert [type(user) for user in users] == [ast.FunctionDef]
     else:
         assert not users
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_may_be_missing_is_not_imported_with_a_module(path):
+    tree = ast.parse(path.read_text())
+    loaded = [s for s in tree.body if isinstance(s, ast.Import | ast.ImportFrom)]
+    names = {name.split(".")[0] for statement in loaded for name in imports(statement)}
+    assert not names & {"optimistix", "optax", "equinox"}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         glm,
         identifiability_constraints,
         inference,
+        io,
         links,
         model_selection,
         observation_models,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         simulation,
         solvers,
     )
+    from spikax.io import inspect_npz, load_model
 
     __version__: str
 
@@ -31,7 +33,10 @@ __all__ = (
     "glm",
     "identifiability_constraints",
     "inference",
+    "inspect_npz",
+    "io",
     "links",
+    "load_model",
     "model_selection",
     "observation_models",
     "plotting",
@@ -43,6 +48,8 @@ __all__ = (
 
 def __getattr__(name: str):
     # Lazy (PEP 562): `import spikax` must not pay for JAX, pynapple and scikit-learn.
+    if name in ("inspect_npz", "load_model"):
+        return getattr(import_module("spikax.io"), name)
     if name in __all__:
         return import_module(f"spikax.{name}")
     if name == "__version__":

@@ -118,6 +118,30 @@ def tie(units: Units, ties: np.ndarray | None) -> Units:
     return replace(units, scale=np.where(finite, common[ties], np.inf))
 
 
+def measure_batch(
+    X: np.ndarray, rows: np.ndarray, center: bool, ties: np.ndarray | None, units: Units | None
+) -> Units:
+    """Find units for a batch: those of the first, and a scale for what was constant until now."""
+    if units is None:
+        units = tie(measure(X, rows, center), ties)
+        if ties is not None:
+            # Tied features have one scale, also those that are constant so far.
+            finite = np.isfinite(units.scale)
+            common = np.ones(ties.max() + 1)
+            common[ties[finite]] = units.scale[finite]
+            units = replace(units, scale=common[ties])
+        return units
+    constant = np.isinf(units.scale)
+    if not constant.any():
+        return units
+    away = X[np.ix_(rows, constant)] - units.center[constant]
+    spread = np.sqrt(np.mean(away**2, axis=0, dtype=np.float64))
+    rounding = 4 * np.finfo(X.dtype).eps * np.abs(units.center[constant])
+    scale = units.scale.copy()
+    scale[constant] = np.where(spread > rounding, spread, np.inf)
+    return replace(units, scale=scale)
+
+
 def standardize(X: np.ndarray, rows: np.ndarray | None, units: Units, dtype) -> np.ndarray:
     """Center, scale and lay out the design; rows to ignore become zero."""
     center, scale = units.center.astype(X.dtype), (1 / units.scale).astype(dtype)

@@ -96,6 +96,11 @@ class Data(NamedTuple):
     classes: np.ndarray | None = None  # the labels that `y` holds the indices of
 
     @property
+    def matrix(self) -> np.ndarray:
+        """The features as one array."""
+        return np.asarray(self.X.compute()) if isinstance(self.X, BasisDesign) else self.X
+
+    @property
     def weight(self) -> np.ndarray:
         """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
         weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
@@ -145,15 +150,17 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
     if value is None:
         raise ValueError(f"{name} is None: pass an array of numbers.")
-    if issparse(value):
-        raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
-    if isinstance(value, BasisDesign):
-        raise TypeError(
-            f"{name} is the design of a basis, which models take only as the whole of X. Compose "
-            f"the bases with + and pass the design of all, or pass an array, {name}.compute()."
-        )
-    if isinstance(value, TimeSeries):
-        value = value.d
+    # To ask an array whether it follows a protocol would take longer than all else here.
+    if not isinstance(value, np.ndarray):
+        if issparse(value):
+            raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
+        if isinstance(value, BasisDesign):
+            raise TypeError(
+                f"{name} is the design of a basis, which models take only as the whole of X. "
+                "Compose the bases with + and pass the design of all, or pass an array, "
+                f"{name}.compute()."
+            )
+        value = value.d if isinstance(value, TimeSeries) else value
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -209,7 +216,7 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
             )
     series = None
     for name, leaf in zip(names, leaves, strict=True):
-        if isinstance(leaf, TimeSeries):
+        if not isinstance(leaf, np.ndarray) and isinstance(leaf, TimeSeries):
             series = leaf if series is None else series
             check_same_times("X", series, name, leaf)
     layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)

@@ -1,7 +1,8 @@
 """The one compiled entry of a fit."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,12 @@ from spikax.problem import (
     linear_predictor,
     null_model,
     pearson,
+    penalized_loss,
+    value_and_grad,
     walk,
     without_features,
 )
+from spikax.regularizer import NO_PENALTY
 from spikax.solvers import Outcome, Solver, Status
 
 _MOST_TURNS = 30
@@ -58,13 +62,17 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
     rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
     rounding = null.nats * rounding
+    return FitResult(outcome, rounding, _pearson(problem, outcome.theta), scale)
+
+
+def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
     if not problem.family.has_scale:
-        return FitResult(outcome, rounding, None, scale)
+        return None
 
     def mean(X, offset):
-        return problem.link.mean(linear_predictor(outcome.theta, X, offset))
+        return problem.link.mean(linear_predictor(theta, X, offset))
 
-    return FitResult(outcome, rounding, pearson(problem, mean), scale)
+    return pearson(problem, mean)
 
 
 def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
@@ -153,3 +161,46 @@ def update_on_batch(
 ) -> tuple[jax.Array, Any]:
     """Take one step of `solver` on a batch."""
     return solver.update(problem, theta, state)
+
+
+class Past(NamedTuple):
+    """What batches that are gone have left of their summed loss, in the units of the problem."""
+
+    theta: jax.Array  # the estimate, shaped like the problem's
+    slope: jax.Array  # gradient of their summed loss there, shaped like the problem's
+
+
+@partial(jax.jit, static_argnames="n_kept")
+def renew_estimate(
+    problem: Problem, solver: Solver, past: Past, n_kept: int
+) -> tuple[Outcome, Past, jax.Array | None]:
+    """Fit a batch together with what is left of those before it.
+
+    The first `n_kept` samples of the problem are a sample of the past ones, weighted to stand for
+    all. Their loss is that of the past but for chance; tilted so that its slope at the estimate
+    is that of the past, it is right to first order, and beyond that up to chance.
+
+    Returns
+    -------
+    outcome
+        What the solver found.
+    past
+        What is left of all batches, this one included.
+    pearson
+        Pearson's statistic of the batch, for families with a scale, (n_neurons,).
+    """
+    total = problem.total_weight[None]
+    shape = (len(problem.y), 1, problem.y.shape[2])
+    of_past = (jnp.arange(problem.n_samples) < n_kept).reshape(shape)
+    smooth = replace(problem, penalty=NO_PENALTY)
+    kept = replace(smooth, weights=jnp.where(of_past, problem.weights, 0))
+    lean = past.slope - total * value_and_grad(kept, past.theta)[1]
+
+    tilted = replace(problem, tilt=lean / total)
+    null = without_features(problem, null_model(problem))
+    known = penalized_loss(tilted, past.theta) <= penalized_loss(tilted, null)
+    outcome, _ = minimise(tilted, solver, jnp.where(known[None], past.theta, null))
+
+    slope = lean + total * value_and_grad(smooth, outcome.theta)[1]
+    batch = replace(problem, weights=jnp.where(of_past, 0, problem.weights))
+    return outcome, Past(outcome.theta, slope), _pearson(batch, outcome.theta)

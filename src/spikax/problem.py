@@ -61,6 +61,8 @@ class Problem:
         What the loss is; its leaves have shape (n_neurons, 1).
     link
         The inverse link.
+    tilt
+        Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
     """
 
     X: Design
@@ -77,6 +79,7 @@ class Problem:
     moments: jax.Array | None
     family: Family
     link: InverseLink = field(metadata={"static": True})
+    tilt: jax.Array | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -120,6 +123,7 @@ class Problem:
             representative=each,
             balanced=None if self.balanced is None else column(self.balanced),
             family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
+            tilt=None if self.tilt is None else column(self.tilt),
         )
 
 
@@ -223,7 +227,8 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
         eta = linear_predictor(theta, X, offset)
         return jnp.sum(weights * sample_loss(problem, eta, y), axis=1)
 
-    return walk(problem, block) / problem.total_weight
+    loss = walk(problem, block) / problem.total_weight
+    return loss if problem.tilt is None else loss + jnp.sum(problem.tilt * theta, axis=0)
 
 
 def penalty(problem: Problem, theta: jax.Array) -> jax.Array:
@@ -267,7 +272,10 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
     n = problem.total_weight
     cost, pull = jax.vjp(lambda theta: penalty(problem, theta), theta)
     (slope,) = pull(jnp.ones_like(cost))
-    return loss / n + cost, (gradient / n[None] + slope) * problem.mask
+    value, gradient = loss / n + cost, gradient / n[None] + slope
+    if problem.tilt is not None:
+        value, gradient = value + jnp.sum(problem.tilt * theta, axis=0), gradient + problem.tilt
+    return value, gradient * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:

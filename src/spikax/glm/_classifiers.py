@@ -121,6 +121,55 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
     # A log-likelihood, not the mixin's accuracy.
     score = PopulationGLM.score  # pyright: ignore[reportAssignmentType]
 
+    def partial_fit(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X, y, classes=None, sample_weight=None, offset=None
+    ):
+        """Fit to the next batch of samples, together with all batches before it.
+
+        Parameters
+        ----------
+        X, y
+            A batch of features and labels, as in `fit`.
+        classes
+            Labels of all classes, for a first batch that may lack some; as `set_classes` takes
+            them.
+        sample_weight, offset
+            As in `fit`, for this batch.
+
+        Returns
+        -------
+        self
+            The model fitted to all batches so far, as `PopulationGLM.partial_fit` tells.
+
+        Raises
+        ------
+        ValueError
+            If shapes, labels or values are wrong, or features, neurons or classes are not those of
+            the first batch.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> X = np.random.default_rng(0).normal(size=(500, 2))
+        >>> choice = np.where(X[:, 0] > 0, "right", "left")
+        >>> model = nmo.glm.ClassifierGLM(regularizer_strength=0.01)
+        >>> for some in np.split(np.arange(500), 5):
+        ...     model = model.partial_fit(X[some], choice[some], classes=["left", "right"])
+        >>> print(model.predict([[1.0, 0.0], [-1.0, 0.0]]))
+        ['right' 'left']
+        """
+        if classes is not None:
+            found = self._found_classes(classes, None)
+            if "_memory" in vars(self) and not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"classes are {found}, but those of the first batch were {self.classes_}."
+                )
+            self.classes_ = found
+        return super().partial_fit(X, y, sample_weight, offset)
+
     def set_classes(self, y):
         """Set the classes, where what will be fitted may lack some of them.
 

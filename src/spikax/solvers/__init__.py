@@ -5,24 +5,33 @@ from spikax.solvers._outcome import Outcome, Status
 from spikax.solvers._registry import (
     SolverSpec,
     get_solver,
+    get_solver_documentation,
     list_algo_backends,
     list_available_algorithms,
     list_available_solvers,
     make_solver,
+    register,
+    set_default_backend,
 )
 from spikax.solvers._solver import Solver
+from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
 __all__ = [
+    "SVRG",
     "Newton",
     "Outcome",
+    "ProxSVRG",
     "Solver",
     "SolverSpec",
     "Status",
     "WhitenedLBFGS",
     "get_solver",
+    "get_solver_documentation",
     "list_algo_backends",
     "list_available_algorithms",
     "list_available_solvers",
     "make_solver",
+    "register",
+    "set_default_backend",
 ]

@@ -1,16 +1,23 @@
 """Solvers by name: "Algorithm" or "Algorithm[backend]"."""
 
+import pydoc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from inspect import getdoc
 from numbers import Integral, Real
 from typing import Any
 
+import jax
+
 from spikax._errors import unknown_name
 from spikax.regularizer import Regularizer
-from spikax.solvers._jaxopt import OPTIONS, JaxoptSolver
+from spikax.solvers import _jaxopt, _optax, _optimistix
+from spikax.solvers._each import EachNeuron
 from spikax.solvers._newton import Newton
 from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
+from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
 
@@ -30,6 +37,8 @@ class SolverSpec:
         Whether the penalty must have a gradient everywhere.
     make
         Function from those arguments to the solver.
+    documented
+        Function that finds whose documentation `get_solver_documentation` shows.
     """
 
     algorithm: str
@@ -37,6 +46,7 @@ class SolverSpec:
     options: tuple[str, ...]
     needs_smooth: bool
     make: Callable[..., Solver]
+    documented: Callable[[], Any]
 
     @property
     def name(self) -> str:
@@ -44,29 +54,170 @@ class SolverSpec:
         return f"{self.algorithm}[{self.backend}]"
 
 
-def _native(kind: type[Any]) -> SolverSpec:
-    options = tuple(f.name for f in fields(kind))
-    return SolverSpec(kind.__name__, "spikax", options, kind().needs_smooth, kind)
+def _of_class(algorithm: str, backend: str, kind: Any) -> SolverSpec:
+    options = tuple(f.name for f in fields(kind) if f.init)
+    return SolverSpec(algorithm, backend, options, kind().needs_smooth, kind, lambda: kind)
 
 
-def _jaxopt(algorithm: str) -> SolverSpec:
+def _of_library(algorithm: str, backend: str, adapter: Any) -> SolverSpec:
+    options = adapter.OPTIONS[algorithm]
+    steps = getattr(adapter, backend.capitalize())
+
+    def library() -> Any:
+        try:
+            return import_module(backend)
+        except ImportError as error:
+            raise ImportError(
+                f"{algorithm}[{backend}] needs the package {backend}, which is not installed: "
+                f"pip install 'spikax[optimistix]'."
+            ) from error
+
     def make(tol: float = 1e-6, maxiter: int = 2000, **options: Any) -> Solver:
-        return JaxoptSolver(tol, maxiter, algorithm, tuple(sorted(options.items())))
+        library()
+        return EachNeuron(steps(algorithm, tuple(sorted(options.items()))), tol, maxiter)
 
-    needs_smooth = JaxoptSolver(algorithm=algorithm).needs_smooth
-    return SolverSpec(
-        algorithm, "jaxopt", ("tol", "maxiter", *OPTIONS[algorithm]), needs_smooth, make
-    )
+    def documented() -> Any:
+        found = library()
+        return getattr(found, algorithm, None) or getattr(found, algorithm.lower())
+
+    needs_smooth = steps(algorithm).needs_smooth
+    names = ("tol", "maxiter", *options)
+    return SolverSpec(algorithm, backend, names, needs_smooth, make, documented)
 
 
-_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral}
+_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral, "batch_size": Integral}
 
-_SPECS = (
-    _native(WhitenedLBFGS),
-    _native(Newton),
-    _native(ProximalQuasiNewton),
-    *(_jaxopt(name) for name in OPTIONS),
-)
+# The specs of each algorithm by their backends, the default one first. `register` and
+# `set_default_backend` change it, and nothing else does.
+_SPECS: dict[str, dict[str, SolverSpec]] = {}
+
+
+def _add(spec: SolverSpec) -> None:
+    _SPECS.setdefault(spec.algorithm, {})[spec.backend] = spec
+
+
+for _kind in (WhitenedLBFGS, Newton, ProximalQuasiNewton):
+    _add(_of_class(_kind.__name__, "spikax", _kind))
+for _backend, _adapter in (("jaxopt", _jaxopt), ("optimistix", _optimistix), ("optax", _optax)):
+    for _name in _adapter.OPTIONS:
+        _add(_of_library(_name, _backend, _adapter))
+for _kind in (SVRG, ProxSVRG):
+    _add(_of_class(_kind.__name__, "spikax", _kind))
+
+
+def register(
+    algo_name: str,
+    implementation: type,
+    backend: str = "custom",
+    replace: bool = False,
+    default: bool = False,
+    validate: bool = True,
+) -> None:
+    """Add a solver of your own to those that `solver_name` knows, for this session.
+
+    Parameters
+    ----------
+    algo_name
+        Name of the algorithm.
+    implementation
+        A frozen dataclass with the members of `spikax.solvers.Solver`, registered with JAX
+        (`jax.tree_util.register_dataclass`), whose fields have defaults: they are what
+        `solver_kwargs` may hold. A field that changes the program is marked with
+        `field(metadata={"static": True})`.
+    backend
+        Name of the library or the person it comes from (default "custom").
+    replace
+        Whether it may take the place of one of the same algorithm and backend (default False).
+    default
+        Whether "Algorithm" alone shall mean this one (default False).
+    validate
+        Whether to check that it has what a fit asks for (default True).
+
+    Raises
+    ------
+    ValueError
+        If the name is taken and `replace` is False, or a name is empty or has brackets.
+    TypeError
+        If the implementation lacks something.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> nmo.solvers.register("IRLS", nmo.solvers.Newton)
+    >>> nmo.glm.GLM(solver_name="IRLS").fit([[0.0], [1.0], [2.0]], [1, 2, 2]).coef_.shape
+    (1,)
+    """
+    for argument, name in (("algo_name", algo_name), ("backend", backend)):
+        if not isinstance(name, str) or not name or set(name) & set("[]"):
+            raise ValueError(f"{argument} must be a name without brackets, got {name!r}.")
+    if backend in _SPECS.get(algo_name, {}) and not replace:
+        raise ValueError(
+            f"{algo_name}[{backend}] is registered already: pass replace=True to take its place, "
+            "or choose another backend."
+        )
+    if validate:
+        _check(implementation)
+    _add(_of_class(algo_name, backend, implementation))
+    if default:
+        set_default_backend(algo_name, backend)
+
+
+def _check(implementation: Any) -> None:
+    """Refuse what a fit could not use, and say what it lacks."""
+    name = getattr(implementation, "__name__", repr(implementation))
+    if not isinstance(implementation, type) or not is_dataclass(implementation):
+        raise TypeError(
+            f"implementation must be a frozen dataclass, got {implementation!r}. Its fields are "
+            "what solver_kwargs may hold."
+        )
+    members = [m for m in dir(Solver) if not m.startswith("_")]
+    missing = [m for m in members if not hasattr(implementation, m)]
+    if missing:
+        raise TypeError(
+            f"{name} lacks {', '.join(missing)}: a solver has the members of "
+            "spikax.solvers.Solver."
+        )
+    try:
+        solver = implementation()
+        hash(solver)
+    except TypeError as error:
+        raise TypeError(
+            f"{name}() must make a hashable solver with defaults for all it needs: {error}."
+        ) from error
+    if jax.tree.leaves(solver) == [solver]:
+        raise TypeError(
+            f"{name} is not known to JAX: put @jax.tree_util.register_dataclass above its "
+            "@dataclass(frozen=True)."
+        )
+
+
+def set_default_backend(algo_name: str, backend: str) -> None:
+    """Choose which backend an algorithm's name means when none is given, for this session.
+
+    Parameters
+    ----------
+    algo_name
+        Name of the algorithm.
+    backend
+        One of its backends.
+
+    Raises
+    ------
+    ValueError
+        If nobody registered the algorithm, or that backend of it.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> nmo.solvers.set_default_backend("BFGS", "jaxopt")
+    >>> nmo.solvers.get_solver("BFGS").name
+    'BFGS[jaxopt]'
+    """
+    backends = list_algo_backends(algo_name)
+    if backend not in backends:
+        raise unknown_name(f"backend of {algo_name}", backend, backends)
+    specs = _SPECS[algo_name]
+    _SPECS[algo_name] = {backend: specs[backend], **specs}
 
 
 def list_available_solvers() -> list[str]:
@@ -83,7 +234,7 @@ def list_available_solvers() -> list[str]:
     >>> "WhitenedLBFGS[spikax]" in nmo.solvers.list_available_solvers()
     True
     """
-    return [spec.name for spec in _SPECS]
+    return [spec.name for specs in _SPECS.values() for spec in specs.values()]
 
 
 def list_available_algorithms() -> list[str]:
@@ -100,7 +251,7 @@ def list_available_algorithms() -> list[str]:
     >>> "LBFGS" in nmo.solvers.list_available_algorithms()
     True
     """
-    return list(dict.fromkeys(spec.algorithm for spec in _SPECS))
+    return list(_SPECS)
 
 
 def list_algo_backends(algo_name: str) -> list[str]:
@@ -125,12 +276,11 @@ def list_algo_backends(algo_name: str) -> list[str]:
     --------
     >>> import spikax as nmo
     >>> nmo.solvers.list_algo_backends("LBFGS")
-    ['jaxopt']
+    ['jaxopt', 'optimistix', 'optax']
     """
-    backends = [spec.backend for spec in _SPECS if spec.algorithm == algo_name]
-    if not backends:
-        raise unknown_name("algorithm", algo_name, list_available_algorithms())
-    return backends
+    if algo_name not in _SPECS:
+        raise unknown_name("algorithm", algo_name, _SPECS)
+    return list(_SPECS[algo_name])
 
 
 def get_solver(name: str) -> SolverSpec:
@@ -164,12 +314,52 @@ def get_solver(name: str) -> SolverSpec:
             f"solver_name must be a name, such as 'LBFGS', or None, got {name!r}. Pass a solver's "
             "arguments in solver_kwargs."
         )
-    for spec in _SPECS:
-        if name in (spec.algorithm, spec.name):
-            return spec
-    with_backend = "[" in name
-    known = list_available_solvers() if with_backend else list_available_algorithms()
-    raise unknown_name("solver_name", name, known)
+    if name in _SPECS:
+        return next(iter(_SPECS[name].values()))
+    specs = {spec.name: spec for specs in _SPECS.values() for spec in specs.values()}
+    if name in specs:
+        return specs[name]
+    raise unknown_name("solver_name", name, specs if "[" in name else _SPECS)
+
+
+def get_solver_documentation(name: str, show_help: bool = False) -> str:
+    """Look up what a solver does and which arguments it takes.
+
+    Parameters
+    ----------
+    name
+        "Algorithm" or "Algorithm[backend]".
+    show_help
+        Whether to give all that `help` shows of it, and not its docstring only (default False).
+
+    Returns
+    -------
+    str
+        The arguments that `solver_kwargs` may hold, and the documentation of the solver, or of the
+        library's class that it runs.
+
+    Raises
+    ------
+    ValueError
+        If nobody registered it.
+    ImportError
+        If its library is not installed.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> print(nmo.solvers.get_solver_documentation("Newton"))
+    Newton[spikax] takes in solver_kwargs: tol, maxiter.
+    <BLANKLINE>
+    Newton's method with exact Hessians and halved steps.
+    ...
+    """
+    spec = get_solver(name)
+    documented = spec.documented()
+    plain: Any = pydoc.plaintext  # pyright: ignore[reportAttributeAccessIssue]
+    text = pydoc.render_doc(documented, renderer=plain) if show_help else None
+    heading = f"{spec.name} takes in solver_kwargs: {', '.join(spec.options)}."
+    return f"{heading}\n\n{text or getdoc(documented) or ''}"
 
 
 def make_solver(
@@ -200,7 +390,7 @@ def make_solver(
         name = "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"
     spec = get_solver(name)
     if spec.needs_smooth and not regularizer.smooth:
-        able = [s.algorithm for s in _SPECS if not s.needs_smooth]
+        able = [a for a, s in _SPECS.items() if any(not x.needs_smooth for x in s.values())]
         raise ValueError(
             f"solver_name={name!r} needs a penalty with a gradient everywhere, and "
             f"{type(regularizer).__name__} has none at zero. Use {' or '.join(able)}."

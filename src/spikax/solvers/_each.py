@@ -1,0 +1,164 @@
+"""Algorithms of other libraries, one neuron at a time under `vmap`, with the data as arguments."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from spikax.problem import (
+    Problem,
+    null_model,
+    penalized_loss,
+    proximal_step,
+    value_and_grad,
+    without_features,
+)
+from spikax.regularizer import NO_PENALTY
+from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._whitening import own_whitening
+
+
+class Algorithm(Protocol):
+    """Steps of a library's for one neuron, whose parameters are a vector.
+
+    An algorithm is a frozen dataclass, and static.
+    """
+
+    @property
+    def needs_smooth(self) -> bool:
+        """Whether the penalty must have a gradient everywhere."""
+        ...
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too coarse for its way of choosing steps."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Number of steps without movement after which it has stalled."""
+        ...
+
+    def begin(self, problem: Problem, theta: jax.Array) -> Any:
+        """Make the state that steps carry."""
+        ...
+
+    def step(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        """Take one step."""
+        ...
+
+    def error(self, problem: Problem, theta: jax.Array, state: Any) -> jax.Array:
+        """Norm of the gradient, or of the proximal step of unit length, after a step."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class EachNeuron:
+    """A library's algorithm, run for each neuron by itself.
+
+    Parameters
+    ----------
+    algorithm
+        What takes the steps.
+    tol
+        Norm of the gradient, or of the proximal step, at which a neuron stops (default 1e-6), in
+        units of the standardised features; where precision ends earlier, it stops there.
+    maxiter
+        Largest number of steps of a neuron (default 2000).
+    """
+
+    algorithm: Algorithm = field(metadata={"static": True})
+    tol: float = 1e-6
+    maxiter: int = 2000
+
+    @property
+    def needs_smooth(self) -> bool:
+        """Whether the penalty must have a gradient everywhere."""
+        return self.algorithm.needs_smooth
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too coarse for its way of choosing steps."""
+        return self.algorithm.needs_double
+
+    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
+        """Minimise from `theta`, or from the model without features."""
+        null = null_model(problem)
+        if theta is None:
+            theta = without_features(problem, null)
+        # A gradient is a mean over samples: below this it is rounding.
+        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
+        tol = jnp.maximum(self.tol, resolution)
+
+        def fit(neuron, theta, tol):
+            one = problem.neurons(neuron[None])
+
+            def unfinished(carry):
+                theta, state, n_steps, n_still = carry
+                error = self.algorithm.error(one, theta, state)
+                moves = n_still < self.algorithm.patience
+                return (error > tol) & (n_steps < self.maxiter) & moves
+
+            def step(carry):
+                old, state, n_steps, n_still = carry
+                theta, state = self.algorithm.step(one, old, state)
+                n_still = jnp.where(jnp.any(theta != old), 0, n_still + 1)
+                return theta, state, n_steps + 1, n_still
+
+            none = jnp.asarray(0)
+            start = (theta, self.algorithm.begin(one, theta), none, none)
+            theta, _, n_steps, _ = jax.lax.while_loop(unfinished, step, start)
+            return theta, n_steps
+
+        neurons = jnp.arange(problem.n_neurons)
+        over = (0, 1, 0)
+        theta, n_steps = jax.vmap(fit, over, (1, 0))(neurons, theta, tol)
+        assert theta is not None
+        value = penalized_loss(problem, theta)
+        # What a library calls success looks at steps and losses: the residual decides.
+        residual = proximal_residual(problem, theta)
+        away = null.at_bound
+        if problem.penalty.smooth:
+            whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
+            slope = whitening.pull_back(value_and_grad(problem, theta)[1])
+            away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
+        status = jnp.select(
+            [~jnp.isfinite(value), residual <= 2 * tol],
+            [Status.NOT_FINITE, jnp.where(away, Status.UNBOUNDED, Status.CONVERGED)],
+            jnp.where(n_steps >= self.maxiter, Status.OUT_OF_STEPS, Status.STALLED),
+        )
+        return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
+
+    def init(self, problem: Problem, theta: jax.Array) -> Any:
+        """Prepare the state of each neuron for batches like this one."""
+
+        def one(neuron, theta):
+            return self.algorithm.begin(problem.neurons(neuron[None]), theta)
+
+        return jax.vmap(one, in_axes=(0, 1))(jnp.arange(theta.shape[1]), theta)
+
+    def update(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        """Take one step of each neuron on a batch."""
+
+        def one(neuron, theta, state):
+            return self.algorithm.step(problem.neurons(neuron[None]), theta, state)
+
+        over = (0, 1, 0)
+        return jax.vmap(one, over, (1, 0))(jnp.arange(theta.shape[1]), theta, state)
+
+
+def objective(theta: jax.Array, problem: Problem) -> jax.Array:
+    """Penalised loss of one neuron."""
+    return penalized_loss(problem, (problem.mask[:, 0] * theta)[:, None])[0]
+
+
+def proximal_residual(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Norm of each neuron's gradient, or of its proximal step of unit length."""
+    if problem.penalty.smooth:
+        return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
+    ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
+    step = jnp.ones(problem.n_neurons, theta.dtype)
+    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0)
