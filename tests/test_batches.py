@@ -15,7 +15,9 @@ from compilations import counted
 from spikax._assemble import Units
 from spikax._inputs import Data, design_matrix
 from spikax.basis import CyclicBSplineEval
-from spikax.glm import GLM, PopulationGLM, _batches
+from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM, _batches
+from spikax.observation_models import NegativeBinomialObservations
+from spikax.regularizer import GroupLasso
 
 P, N = 6, 3
 VARIANCE = {
@@ -109,6 +111,49 @@ def test_weights_offsets_masks_missing_entries_and_containers_are_those_of_a_fit
     np.testing.assert_allclose(model.dof_resid_, full.dof_resid_)
 
 
+# Batches of one class are separated, and told to be.
+@pytest.mark.filterwarnings("ignore:.*neurons need a look:RuntimeWarning")
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [3, 1, 7]])
+def test_classes_are_those_of_a_fit(labels):
+    X, y = recording("Gaussian", 600)
+    choice = np.array(labels)[np.digitize(y, [-1.0, 0.5])]
+    kwargs = {"n_classes": 3, "regularizer_strength": 0.1, "solver_kwargs": {"tol": 1e-10}}
+    offset = np.random.default_rng(1).normal(0, 0.3, size=(600, N, 3))
+    with jax.enable_x64(True):
+        full = ClassifierPopulationGLM(**kwargs).fit(X, choice, offset=offset)
+        model = ClassifierPopulationGLM(**kwargs)
+        for i in np.array_split(np.argsort(choice[:, 0]), 3):  # a class or two in each
+            model.partial_fit(X[i], choice[i], classes=labels, offset=offset[i])
+    np.testing.assert_allclose(model.coef_, full.coef_, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(X), full.predict(X))
+    np.testing.assert_array_equal(model.dof_resid_, full.dof_resid_)
+    with pytest.raises(ValueError, match=r"classes are .* but those of the first batch"):
+        model.partial_fit(X, choice, classes=[*labels[:2], labels[2] * 2])
+
+
+def test_groups_are_those_of_a_fit_also_of_features_that_the_first_batch_does_not_show():
+    X, y = recording("Poisson", 600)
+    X[:200, 3] = 7.0
+    groups = GroupLasso(np.repeat(np.eye(2), 3, axis=1))
+    kwargs = {"regularizer": groups, "regularizer_strength": 0.02}
+    with jax.enable_x64(True):
+        full = PopulationGLM(**kwargs, solver_kwargs={"tol": 1e-10}).fit(X, y)
+        model = pass_over(PopulationGLM(**kwargs, solver_kwargs={"tol": 1e-10}), X, y, 3)
+    np.testing.assert_allclose(model.coef_, full.coef_, atol=1e-5)
+
+
+def test_a_scale_that_is_given_is_used_and_one_to_estimate_is_refused():
+    X, y = recording("Poisson", 600)
+    with jax.enable_x64(True):
+        full = PopulationGLM(NegativeBinomialObservations(0.5)).fit(X, y)
+        model = pass_over(PopulationGLM(NegativeBinomialObservations(0.5)), X, y, 3)
+    assert in_standard_errors(model, full, "Poisson", X).max() < 0.05
+    np.testing.assert_array_equal(model.scale_, 0.5)
+    estimated = PopulationGLM(NegativeBinomialObservations("estimate"))
+    with pytest.raises(ValueError, match="estimated from all samples: use fit"):
+        estimated.partial_fit(X, y)
+
+
 def test_one_neuron_is_the_population_of_one():
     X, y = recording("Poisson", 300)
     population = pass_over(PopulationGLM(), X, y[:, :1], 3)
@@ -172,7 +217,7 @@ def test_each_sample_is_kept_with_equal_chance():
         X, layout = design_matrix(np.arange(n_samples, n_samples + size)[:, None])
         data = Data(X, np.zeros((size, 1)), layout, None, None, None)
         if memory is None:
-            memory = _batches.empty(data, Units(np.zeros(1), np.ones(1)), float)
+            memory = _batches.empty(data, Units(np.zeros(1), np.ones(1)), 1, float)
         memory = _batches.remember(memory, data)
         n_samples += size
     kept = memory.X[:, 0]

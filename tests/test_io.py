@@ -20,9 +20,15 @@ from sklearn.exceptions import NotFittedError
 
 import spikax as nmo
 from spikax import links
-from spikax.glm import GLM, PopulationGLM
-from spikax.observation_models import Gamma, Gaussian, Poisson, PoissonObservations
-from spikax.regularizer import Ridge
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.observation_models import (
+    Gamma,
+    Gaussian,
+    NegativeBinomialObservations,
+    Poisson,
+    PoissonObservations,
+)
+from spikax.regularizer import GroupLasso, Ridge
 
 GOLDEN = Path(__file__).parent / "golden"
 T, N = 40, 2
@@ -101,6 +107,7 @@ arrays = st.sampled_from(
         np.array([[True, False]]),
         np.array(["a", "é"]),
         np.array(["a", ""], dtype=object),
+        np.array([[1, "a"], [0.5, True]], dtype=object),
         np.float32(0.1),
         np.int64(3),
         np.zeros((0, 2)),
@@ -164,6 +171,38 @@ def test_strengths_and_masks_of_every_form_come_back(tmp_path):
         fit_intercept=False,
     ).fit(tree, Y)
     assert_same_model(model, saved(model, tmp_path), tree)
+
+
+@pytest.mark.parametrize("labels", [["left", "right", "none"], [3, 1, 7]])
+def test_classifiers_come_back_with_their_labels(tmp_path, labels):
+    choice = np.array(labels)[Y % 3]
+    model = ClassifierPopulationGLM(3).fit(X, choice)
+    loaded = saved(model, tmp_path)
+    assert_same_model(model, loaded, X)
+    np.testing.assert_array_equal(model.predict_proba(X), loaded.predict_proba(X))
+    one = ClassifierGLM(3).fit({"a": X}, choice[:, 0].astype(object))
+    assert_same_model(one, saved(one, tmp_path), {"a": X})
+    unfitted = ClassifierGLM(3).set_classes(labels)
+    np.testing.assert_array_equal(saved(unfitted, tmp_path).classes_, unfitted.classes_)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"regularizer": GroupLasso([[1, 1, 0], [0, 0, 1]]), "regularizer_strength": [0.1, 0.2]},
+        {"regularizer": "ElasticNet", "regularizer_strength": (0.1, 0.5)},
+        {"observation_model": NegativeBinomialObservations(0.5)},
+        {"observation_model": NegativeBinomialObservations("estimate")},
+    ],
+    ids=["groups", "elastic", "scale", "estimate"],
+)
+@pytest.mark.filterwarnings("ignore:.*need a look:RuntimeWarning")
+def test_parts_with_parameters_come_back(tmp_path, arguments):
+    model = PopulationGLM(**arguments).fit(X, Y)
+    loaded = saved(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    assert loaded.score(X, Y) == model.score(X, Y)
+    assert repr(loaded) == repr(model)
 
 
 def test_a_model_that_was_not_fitted_stays_so(tmp_path):
@@ -376,6 +415,7 @@ def test_a_newer_format_is_refused_with_the_way_out(tmp_path, whole):
         {"params": {"observation_model": {"pickle": "gASVBQ=="}}},
         {"params": {"observation_model": {"dict": [[{"list": []}, 1]]}}},
         {"params": {"observation_model": [1]}},
+        {"params": {"observation_model": {"objects": ["a"], "shape": [2]}}},
         {"params": {"observation_model": {"list": [], "tuple": []}}},
         {"params": {"bandwidth": 1.0}},
         {"fitted": {"predict": 1.0}},

@@ -37,7 +37,6 @@ EXPECTED_OF = {
         "check_classifiers_classes": ONE_LABEL,
         "check_classifiers_train": ONE_LABEL,
         "check_classifiers_one_label_sample_weights": ONE_LABEL,
-        "check_classifier_not_supporting_multiclass": ONE_LABEL,
     },
     GLMCV: {
         "check_sample_weight_equivalence_on_dense_data": (

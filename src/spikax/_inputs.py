@@ -96,11 +96,6 @@ class Data(NamedTuple):
     classes: np.ndarray | None = None  # the labels that `y` holds the indices of
 
     @property
-    def matrix(self) -> np.ndarray:
-        """The features as one array."""
-        return np.asarray(self.X.compute()) if isinstance(self.X, BasisDesign) else self.X
-
-    @property
     def weight(self) -> np.ndarray:
         """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
         weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]

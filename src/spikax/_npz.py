@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
+from math import prod
 from os import PathLike, fspath
 from typing import Any
 from zipfile import BadZipFile
@@ -83,8 +84,9 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
 def _encode_array(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     array = np.asarray(value) if hasattr(value, "__array__") else np.array(None)
     kind = "scalar" if isinstance(value, np.generic) else "array"
-    if array.dtype == object and array.ndim and all(isinstance(x, str) for x in array.flat):
-        array, kind = array.astype(str), "text"
+    if array.dtype == object and all(isinstance(x, bool | int | float | str) for x in array.flat):
+        items = [_encode(x, where, arrays) for x in array.flat]
+        return {"objects": items, "shape": array.shape}
     if array.dtype.kind not in "biufcUSmM":
         raise TypeError(
             f"{where} cannot be saved: it is {value!r:.60} of type {type(value).__name__}. Files "
@@ -129,8 +131,10 @@ class Saved:
                 return self.arrays[name]
             case [("scalar", str(name))]:
                 return self.arrays[name][()]
-            case [("text", str(name))]:
-                return self.arrays[name].astype(object)
+            case [("objects", list(nodes)), ("shape", list(shape))] if prod(shape) == len(nodes):
+                array = np.empty(len(nodes), object)
+                array[:] = [self._decode(n, where, find) for n in nodes]
+                return array.reshape(shape)
             case [("link", str(name))]:
                 return links.resolve(name)
             case [("function", str(name))]:

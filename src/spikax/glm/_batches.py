@@ -46,7 +46,7 @@ def joined(memory: Memory, data: Data) -> Data:
     if data.offset is not None or memory.offset.any():
         offset = np.vstack([memory.offset, _offset(memory, data)])
     return data._replace(
-        X=np.vstack([memory.X, data.matrix]),
+        X=np.vstack([memory.X, np.asarray(data.X)]),
         y=np.vstack([memory.y, data.y]),
         valid=np.vstack([share * memory.weight, weight]),
         weights=None,
@@ -66,7 +66,7 @@ def remember(memory: Memory, data: Data, **found: Any) -> Memory:
     place = np.where(order < N_KEPT, order, (chance * (order + 1)).astype(int))
     rows, place = counted[place < N_KEPT], place[place < N_KEPT]
     kept = memory.X.copy(), memory.y.copy(), memory.weight.copy(), memory.offset.copy()
-    new = data.matrix, data.y, weight, _offset(memory, data)
+    new = np.asarray(data.X), data.y, weight, _offset(memory, data)
     for old, array in zip(kept, new, strict=True):
         old[place] = array[rows]
     return memory._replace(

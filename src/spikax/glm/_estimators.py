@@ -569,6 +569,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         _check_batches(parts.model.family)
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        if isinstance(X, BasisDesign):
+            X = X.compute()  # of a batch, which has room
         memory = self.__dict__.get("_memory")
         if memory is not None:
             self._features(X)
@@ -578,7 +580,6 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
             )
-        data = data._replace(X=data.matrix)  # of which samples are kept
         memory, outcome = self._renew(data, parts, solver, memory)
         self._memory = memory
         theta = outcome.theta.astype(float)
@@ -599,7 +600,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
         _, penalty = self._penalty(data, parts)
         ties = penalty.ties(data.layout.n_features)
-        units = measure_batch(data.matrix, rows, self.fit_intercept, ties, known)
+        units = measure_batch(np.asarray(data.X), rows, self.fit_intercept, ties, known)
         with jax.enable_x64(True) if solver.needs_double else nullcontext():
             dtype = jnp.result_type(float)
             if memory is None:
