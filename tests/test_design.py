@@ -182,6 +182,10 @@ MODELS = {
     ),
     "lasso": (PopulationGLM(regularizer="Lasso", regularizer_strength=0.01), {}),
     "newton": (PopulationGLM(solver_name="Newton"), {}),
+    "svrg": (
+        PopulationGLM("Poisson", None, "Ridge", 0.01, "SVRG"),
+        {},
+    ),
     "jaxopt": (
         PopulationGLM("Poisson", None, "Ridge", 0.01, "LBFGS[jaxopt]"),
         {},
@@ -245,6 +249,8 @@ def test_all_that_a_model_can_do_takes_a_design(data, key):
     state = lazy.initialize_optimizer_and_state(parameters, design, y[:, 0])
     (coef, _), _ = lazy.update(parameters, state, design, y[:, 0])
     assert np.isfinite(coef).all()
+    one, other = GLM().partial_fit(design, y[:, 0]), GLM().partial_fit(X, y[:, 0])
+    np.testing.assert_allclose(one.predict(design), other.predict(design), 1e-5, 1e-5)
     assert made.split_by_feature(lazy.coef_, axis=0)["past"].shape == (2, 4)
     copy = pickle.loads(pickle.dumps(lazy))
     np.testing.assert_array_equal(copy.predict(design), lazy.predict(design))
