@@ -247,7 +247,7 @@ BEFORE_FIT = {
         "solver_name 'LBGFS' 'LBFGS' BFGS",
     ),
     "an unknown backend": (
-        population(solver_name="LBFGS[optimistix]"),
+        population(solver_name="LBFGS[jaxop]"),
         ValueError,
         "solver_name 'LBFGS[jaxopt]'",
     ),
