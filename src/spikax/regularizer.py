@@ -344,7 +344,7 @@ class GroupLasso:
     ----------
     mask
         Zeros and ones that tell the groups: (n_groups, n_features) for groups that all neurons
-        have, or (n_groups, *coef.shape), where no group may reach over several neurons; a
+        have, or ``(n_groups, *coef.shape)``, where no group may reach over several neurons; a
         container of these for a container of features. Groups do not overlap, and coefficients in
         none are not penalised. None (default) makes one group of each array of features, neuron
         by neuron.

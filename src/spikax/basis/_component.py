@@ -33,7 +33,7 @@ class Leaf(Basis):
         raise NotImplementedError
 
     def features(self, xs: Inputs) -> jax.Array:
-        """Return features of signals, (time, *sample, n_basis_funcs)."""
+        """Return features of signals, ``(time, *sample, n_basis_funcs)``."""
         raise NotImplementedError
 
     def at(self, xs: Inputs) -> jax.Array:

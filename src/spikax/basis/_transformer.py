@@ -34,7 +34,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         The copy that has learned from the data.
     n_features_in_ : int
         Columns seen in `fit`.
-    feature_names_in_ : array of str, shape (n_features_in_,)
+    feature_names_in_ : array of str, shape (n_features_in,)
         Names of these columns, if they have any.
 
     Raises
