@@ -482,7 +482,7 @@ class TestCustom:
             (basis.CustomBasis([lambda x: x, lambda x, y: x]), ValueError, "same number"),
             (basis.CustomBasis([lambda x: x], ndim_input=2), ValueError, "ndim_input is 2"),
         ],
-        ids=str,
+        ids=named,
     )
     def test_bad_functions_get_an_answer(self, custom, error, message):
         with pytest.raises(error, match=message):
