@@ -12,6 +12,7 @@ from spikax.observation_models import Dispersed, with_scale
 from spikax.problem import (
     Problem,
     centered,
+    level_of,
     linear_predictor,
     null_model,
     pearson,
@@ -81,8 +82,14 @@ def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple
     if isinstance(problem.family, Dispersed) and problem.family.estimate:
         outcome, problem = _fit_with_scale(problem, solver, theta)
     else:
-        outcome = solver.run(problem, theta)
+        outcome = _run(solver, problem, theta)
     return outcome._replace(theta=centered(problem, outcome.theta)), problem
+
+
+def _run(solver: Solver, problem: Problem, theta: jax.Array | None) -> Outcome:
+    level = level_of(problem)
+    outcome = solver.run(replace(problem, level=level), theta)
+    return outcome._replace(value=outcome.value - level)
 
 
 def _fit_with_scale(
@@ -95,7 +102,7 @@ def _fit_with_scale(
     """
     if theta is None:
         theta = without_features(problem, null_model(problem))
-    shapes = jax.eval_shape(solver.run, problem, theta)
+    shapes = jax.eval_shape(partial(_run, solver), problem, theta)
     outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
     scale = jnp.zeros_like(problem.total_weight)
     tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
@@ -103,7 +110,7 @@ def _fit_with_scale(
     def turn(carry):
         n_turns, outcome, scale, settled = carry
         some = _at(problem, scale)
-        found = solver.run(some, outcome.theta)
+        found = _run(solver, some, outcome.theta)
         likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
         outcome = Outcome(
             theta=jnp.where(settled[None], outcome.theta, found.theta),
@@ -160,7 +167,7 @@ def update_on_batch(
     problem: Problem, solver: Solver, theta: jax.Array, state: Any
 ) -> tuple[jax.Array, Any]:
     """Take one step of `solver` on a batch."""
-    return solver.update(problem, theta, state)
+    return solver.update(replace(problem, level=level_of(problem)), theta, state)
 
 
 class Past(NamedTuple):
