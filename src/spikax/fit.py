@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spikax._dispersion import likeliest_scale
-from spikax.observation_models import Dispersed, with_scale
+from spikax.observation_models import with_scale
 from spikax.problem import (
     Problem,
     centered,
@@ -57,12 +57,11 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         Parameters, losses, steps and a status for each neuron.
     """
     outcome, problem = minimise(problem, solver, theta)
-    family: Any = problem.family
-    scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
     rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
     rounding = null.nats * rounding
+    scale = None if problem.family.scale is None else problem.family.scale[:, 0]
     return FitResult(outcome, rounding, _pearson(problem, outcome.theta), scale)
 
 
@@ -79,7 +78,7 @@ def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
 def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
     """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
     theta = None if theta is None else centered(problem, theta)
-    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+    if problem.family.estimate:
         outcome, problem = _fit_with_scale(problem, solver, theta)
     else:
         outcome = _run(solver, problem, theta)
