@@ -1,4 +1,4 @@
-"""The packaged recording, as pynapple objects."""
+"""The packaged recordings: units with head direction, calcium traces, choices of a rat."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -60,10 +60,7 @@ def load_head_direction() -> HeadDirectionRecording:
     >>> counts.shape
     (52935, 15)
     """
-    with (files("spikax") / "data" / "head_direction.npz").open("rb") as file:
-        data = np.load(file)
-        stored = {name: data[name] for name in data.files}
-
+    stored = _read("head_direction")
     epochs = {
         tag: nap.IntervalSet(start, stop)
         for tag, start, stop in zip(
@@ -72,20 +69,120 @@ def load_head_direction() -> HeadDirectionRecording:
     }
     trains = np.split(stored["spike_times"], np.cumsum(stored["spike_counts"])[:-1])
     spikes = nap.TsGroup(
-        {unit: nap.Ts(_integrate(train)) for unit, train in enumerate(trains)},
+        {unit: nap.Ts(_integrate(train, 1e6)) for unit, train in enumerate(trains)},
         time_support=nap.IntervalSet(stored["epoch_start"][0], stored["epoch_stop"][-1]),
         metadata={"location": stored["location"]},
     )
-    time = _integrate(stored["time"])
+    time = _integrate(stored["time"], 1e6)
     return HeadDirectionRecording(
         spikes=spikes,
-        head_direction=nap.Tsd(time, _integrate(stored["head_direction"])),
-        position=nap.TsdFrame(time, _integrate(stored["position"]), columns=["x", "z"]),
+        head_direction=nap.Tsd(time, _integrate(stored["head_direction"], 1e6)),
+        position=nap.TsdFrame(time, _integrate(stored["position"], 1e6), columns=["x", "z"]),
         sleep=epochs["sleep"],
         wake=epochs["wake"],
     )
 
 
-def _integrate(steps: np.ndarray) -> np.ndarray:
-    """Undo the file's encoding: differences in time, in millionths of the unit."""
-    return np.cumsum(steps, axis=0, dtype=np.int64) / 1e6
+def load_calcium() -> nap.TsdFrame:
+    """Load calcium traces of 10 neurons, packaged with the library.
+
+    It is read from the installed package: nothing is downloaded. The source's fluorescence is
+    denoised: between events a trace decays exponentially, at a rate of its own, and all that rises
+    is an event. There is no stimulus and no behaviour. Logarithms of the traces are rounded to
+    1e-5, so values keep a relative precision of 5e-6, and all of them stay positive, the smallest
+    (3e-11) too; times keep 1 microsecond.
+
+    Returns
+    -------
+    pynapple.TsdFrame
+        Fluorescence, shape (35790, 10), positive, in arbitrary units, at 30 Hz over 0 to 1193 s.
+
+    References
+    ----------
+    Viejo G. et al., "Pynapple, a toolbox for data analysis in neuroscience", eLife 85786,
+    doi:10.7554/eLife.85786.3. The data are under the MIT licence, (c) pynapple authors.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> traces = nmo.datasets.load_calcium()
+    >>> traces.shape, bool(traces.d.min() > 0)
+    ((35790, 10), True)
+    """
+    stored = _read("calcium")
+    traces = np.exp(_integrate(stored["log_traces"].T, 1e5))
+    return nap.TsdFrame(_integrate(stored["time"], 1e6), traces)
+
+
+@dataclass(frozen=True)
+class RatChoices:
+    """Choices of one rat that compares two sounds, trial by trial, as it learns.
+
+    Attributes
+    ----------
+    choice : array
+        What the rat chose, shape (20000,): 0 left, 1 right.
+    answer : array
+        What was right, shape (20000,): 1 where the first sound was the louder one, else 0.
+    session : array
+        Number of the session, shape (20000,), 0 to 79, in order of time.
+    inputs : dict of arrays
+        What may have moved the choice, each of shape (20000, 2), so that it can be the `X` of a
+        fit. `"sounds"` holds the first and the second sound's loudness, normalised. The others
+        hold what was one trial and two trials ago: `"previous_sound"` the mean of the two sounds,
+        `"previous_answer"` and `"previous_choice"` -1 for left and 1 for right,
+        `"previous_reward"` -1 and 1 for a wrong and a correct choice. All are 0 where the source
+        knows of no such trial.
+    """
+
+    choice: np.ndarray
+    answer: np.ndarray
+    session: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+
+def load_rat_choice() -> RatChoices:
+    """Load 20,000 two-alternative choices of one rat, packaged with the library.
+
+    It is read from the installed package: nothing is downloaded, and nothing is rounded.
+
+    Returns
+    -------
+    RatChoices
+        `choice`, `answer`, `session` and `inputs`.
+
+    References
+    ----------
+    Roy N. A. et al. (2021), "Extracting the dynamics of behavior in sensory decision-making
+    experiments", Neuron, doi:10.1016/j.neuron.2020.12.004. The data are under the MIT licence,
+    (c) 2019 Nicholas A. Roy.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> rat = nmo.datasets.load_rat_choice()
+    >>> correct = rat.choice == rat.answer
+    >>> print(f"{correct[:2000].mean():.1%}, later {correct[-2000:].mean():.1%}")
+    56.8%, later 69.5%
+    >>> model = nmo.glm.GLM("Bernoulli").fit(rat.inputs, rat.choice)
+    >>> model.coef_["sounds"].round(1)
+    array([ 0.7, -1.1])
+    """
+    stored = _read("rat_choice")
+    lengths = stored.pop("session_lengths")
+    return RatChoices(
+        choice=stored.pop("choice"),
+        answer=stored.pop("answer"),
+        session=np.repeat(np.arange(len(lengths)), lengths),
+        inputs=stored,
+    )
+
+
+def _read(name: str) -> dict[str, np.ndarray]:
+    with (files("spikax") / "data" / f"{name}.npz").open("rb") as file, np.load(file) as data:
+        return dict(data)
+
+
+def _integrate(steps: np.ndarray, per_unit: float) -> np.ndarray:
+    """Undo the files' encoding: differences in time, in fractions of the unit."""
+    return np.cumsum(steps, axis=0, dtype=np.int64) / per_unit
