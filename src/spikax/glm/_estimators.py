@@ -14,6 +14,7 @@ from spikax import _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble, measure_batch
 from spikax._errors import unknown_name
 from spikax._inputs import CoefficientShape, Data, Layout, Outputs
+from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
 from spikax.basis import BasisDesign
 from spikax.fit import (
@@ -195,12 +196,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset, afresh=True)
-        with jax.enable_x64(True) if solver.needs_double else nullcontext():
-            problem, units, result = self._solve(data, parts, solver, init_params)
-        if np.any(result.rounding > 0.01):
-            # Huge counts ask for more digits than single precision has.
-            with jax.enable_x64(True):
+        with one_blas_thread():
+            with jax.enable_x64(True) if solver.needs_double else nullcontext():
                 problem, units, result = self._solve(data, parts, solver, init_params)
+            if np.any(result.rounding > 0.01):
+                # Huge counts ask for more digits than single precision has.
+                with jax.enable_x64(True):
+                    problem, units, result = self._solve(data, parts, solver, init_params)
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
@@ -579,7 +581,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
             )
-        memory, outcome = self._renew(data, parts, solver, memory)
+        with one_blas_thread():
+            memory, outcome = self._renew(data, parts, solver, memory)
         self._memory = memory
         theta = outcome.theta.astype(float)
         family = parts.model.family

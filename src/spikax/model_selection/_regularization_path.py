@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from spikax._inputs import Outputs
+from spikax._threads import one_blas_thread
 from spikax.glm._posed import posed, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
@@ -86,11 +87,12 @@ def regularization_path(
     >>> bool(np.all(path.coef[0] == 0)), bool(np.any(path.coef[-1] != 0))
     (True, True)
     """
-    problem, units, data, outputs, regularizer = posed(model, X, y, sample_weight, offset)
-    check_penalty(regularizer)
-    solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
-    factors = descending(strengths, check_number(n_strengths), problem, outputs.single)
-    fits = fit_path(problem, solver, factors.astype(problem.y.dtype))
+    with one_blas_thread():
+        problem, units, data, outputs, regularizer = posed(model, X, y, sample_weight, offset)
+        check_penalty(regularizer)
+        solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
+        factors = descending(strengths, check_number(n_strengths), problem, outputs.single)
+        fits = jax.device_get(fit_path(problem, solver, factors.astype(problem.y.dtype)))
     coef, intercept = in_users_units(np.asarray(fits.theta, float), units, data, outputs)
     status = np.asarray(fits.status)
     table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))
