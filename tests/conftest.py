@@ -8,6 +8,13 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Let go of a file's programs: those of the whole suite are more than Linux maps (65,530)."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def rng():
     """Return the same NumPy generator in every test."""

@@ -22,6 +22,8 @@ class Counts:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "counts"
     has_scale: ClassVar[bool] = False
+    scale = None
+    estimate = False
     n_outputs: ClassVar[int] = 1
 
     def allows(self, y):

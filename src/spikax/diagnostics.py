@@ -16,9 +16,9 @@ from spikax._assemble import pad
 from spikax._errors import unknown_name
 from spikax._time_series import TimeSeries, check_same_times
 from spikax.design import padded_length
+from spikax.glm._posed import outputs_of
 from spikax.observation_models import (
     Bernoulli,
-    Dispersed,
     Family,
     Gamma,
     Gaussian,
@@ -256,7 +256,7 @@ _DISTRIBUTIONS = {
 
 
 def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
-    if isinstance(family, Dispersed):
+    if family.scale is not None:
         scale = np.asarray(family.scale, float)
     if type(family) not in _DISTRIBUTIONS:
         raise ValueError(
@@ -500,15 +500,16 @@ def cross_validated_scores(
     import pandas as pd
 
     matrix, layout = _inputs.design_matrix(X)
-    single = model._single
-    if model._n_classes is not None:
+    outputs = outputs_of(model, 1)
+    single = outputs.single
+    if outputs.n_classes is not None:
         raise ValueError(
             f"{type(model).__name__} predicts classes, and these scores are of means: use "
             "sklearn.model_selection.cross_validate."
         )
     observed = _inputs.observations(y, single, len(matrix), layout)
     labels = getattr(y, "columns", range(observed.shape[1]))
-    added = _inputs.offsets(offset, len(matrix), model._outputs(observed.shape[1]))
+    added = _inputs.offsets(offset, len(matrix), outputs_of(model, observed.shape[1]))
     extra = {
         "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
         "offset": None if added is None else np.broadcast_to(added, observed.shape),

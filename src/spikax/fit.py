@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from spikax._dispersion import likeliest_scale
-from spikax.observation_models import Dispersed, with_scale
+from spikax.observation_models import with_scale
 from spikax.problem import (
     Problem,
     centered,
+    level_of,
     linear_predictor,
     null_model,
     pearson,
@@ -56,12 +57,11 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         Parameters, losses, steps and a status for each neuron.
     """
     outcome, problem = minimise(problem, solver, theta)
-    family: Any = problem.family
-    scale = family.scale[:, 0] if isinstance(family, Dispersed) else None
     null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
     rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
     rounding = null.nats * rounding
+    scale = None if problem.family.scale is None else problem.family.scale[:, 0]
     return FitResult(outcome, rounding, _pearson(problem, outcome.theta), scale)
 
 
@@ -78,11 +78,17 @@ def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
 def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
     """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
     theta = None if theta is None else centered(problem, theta)
-    if isinstance(problem.family, Dispersed) and problem.family.estimate:
+    if problem.family.estimate:
         outcome, problem = _fit_with_scale(problem, solver, theta)
     else:
-        outcome = solver.run(problem, theta)
+        outcome = _run(solver, problem, theta)
     return outcome._replace(theta=centered(problem, outcome.theta)), problem
+
+
+def _run(solver: Solver, problem: Problem, theta: jax.Array | None) -> Outcome:
+    level = level_of(problem)
+    outcome = solver.run(replace(problem, level=level), theta)
+    return outcome._replace(value=outcome.value - level)
 
 
 def _fit_with_scale(
@@ -95,7 +101,7 @@ def _fit_with_scale(
     """
     if theta is None:
         theta = without_features(problem, null_model(problem))
-    shapes = jax.eval_shape(solver.run, problem, theta)
+    shapes = jax.eval_shape(partial(_run, solver), problem, theta)
     outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
     scale = jnp.zeros_like(problem.total_weight)
     tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
@@ -103,7 +109,7 @@ def _fit_with_scale(
     def turn(carry):
         n_turns, outcome, scale, settled = carry
         some = _at(problem, scale)
-        found = solver.run(some, outcome.theta)
+        found = _run(solver, some, outcome.theta)
         likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
         outcome = Outcome(
             theta=jnp.where(settled[None], outcome.theta, found.theta),
@@ -160,7 +166,7 @@ def update_on_batch(
     problem: Problem, solver: Solver, theta: jax.Array, state: Any
 ) -> tuple[jax.Array, Any]:
     """Take one step of `solver` on a batch."""
-    return solver.update(problem, theta, state)
+    return solver.update(replace(problem, level=level_of(problem)), theta, state)
 
 
 class Past(NamedTuple):

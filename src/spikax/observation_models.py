@@ -52,6 +52,8 @@ class Family(Protocol):
     ...     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     ...     support: ClassVar[str] = "positive numbers"
     ...     has_scale: ClassVar[bool] = False
+    ...     scale = None
+    ...     estimate = False
     ...
     ...     def allows(self, y):
     ...         return y > 0
@@ -89,6 +91,16 @@ class Family(Protocol):
     support: ClassVar[str]  # what `y` may be, in words
     has_scale: ClassVar[bool]  # whether the scale is estimated from the residuals
 
+    @property
+    def scale(self) -> Any:
+        """Scale that the loss depends on, which broadcasts to observations; None without one."""
+        ...
+
+    @property
+    def estimate(self) -> bool:
+        """Whether that scale is found together with the coefficients."""
+        ...
+
     def allows(self, y: np.ndarray) -> Any:
         """Whether each observation is in the support."""
         ...
@@ -118,14 +130,6 @@ class Family(Protocol):
         ...
 
 
-@runtime_checkable
-class Dispersed(Protocol):
-    """A family whose loss depends on its scale."""
-
-    scale: Any  # a scalar, or what broadcasts to the observations
-    estimate: bool  # whether it is found together with the coefficients
-
-
 def with_scale(family: Family, scale: Any) -> Family:
     """Give a family another scale, if its loss depends on one.
 
@@ -150,7 +154,7 @@ def with_scale(family: Family, scale: Any) -> Family:
     Poisson()
     """
     dispersed: Any = family
-    return replace(dispersed, scale=scale) if isinstance(family, Dispersed) else family
+    return family if family.scale is None else replace(dispersed, scale=scale)
 
 
 @jax.tree_util.register_dataclass
@@ -162,6 +166,8 @@ class Poisson:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "non-negative counts"
     has_scale: ClassVar[bool] = False
+    scale = None
+    estimate = False
 
     @property
     def n_outputs(self):
@@ -206,6 +212,8 @@ class Bernoulli:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     support: ClassVar[str] = "0 or 1"
     has_scale: ClassVar[bool] = False
+    scale = None
+    estimate = False
 
     @property
     def n_outputs(self):
@@ -250,6 +258,8 @@ class Gaussian:
     mean_bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     support: ClassVar[str] = "real numbers"
     has_scale: ClassVar[bool] = True
+    scale = None
+    estimate = False
 
     @property
     def n_outputs(self):
@@ -294,6 +304,8 @@ class Gamma:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "positive numbers"
     has_scale: ClassVar[bool] = True
+    scale = None
+    estimate = False
 
     @property
     def n_outputs(self):
@@ -405,6 +417,8 @@ class Categorical:
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     support: ClassVar[str] = "indices of classes"
     has_scale: ClassVar[bool] = False
+    scale = None
+    estimate = False
 
     n_classes: int = field(default=2, metadata={"static": True})
 
@@ -503,8 +517,7 @@ class ObservationModel:
 
     def _at(self, scale) -> Family:
         """Take the scale for that of the loss, where that is to be estimated."""
-        estimates = isinstance(self.family, Dispersed) and self.family.estimate
-        return with_scale(self.family, scale) if estimates else self.family
+        return with_scale(self.family, scale) if self.family.estimate else self.family
 
     def _sample_log_likelihood(self, y, predicted_rate, scale):
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
@@ -693,17 +706,17 @@ class ObservationModel:
             degrees of freedom (McCullagh & Nelder 1989, section 8.3).
         """
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
-        if isinstance(self.family, Dispersed):
-            return self._scale_of_loss(self.family, y, predicted_rate)
+        if self.family.scale is not None:
+            return self._scale_of_loss(y, predicted_rate)
         if not self.family.has_scale:
             return jnp.ones(y.shape[1:])
         pearson = (y - predicted_rate) ** 2 / self.family.variance(predicted_rate)
         return pearson.sum(axis=0) / dof_resid
 
-    def _scale_of_loss(self, family: Dispersed, y, predicted_rate):
+    def _scale_of_loss(self, y, predicted_rate):
         """Give the scale that the loss has, or the likeliest where it is to be estimated."""
-        if not family.estimate:
-            return jnp.broadcast_to(jnp.asarray(family.scale, y.dtype), y.shape[1:])
+        if not self.family.estimate:
+            return jnp.broadcast_to(jnp.asarray(self.family.scale, y.dtype), y.shape[1:])
 
         def log_likelihood(scale):
             return self._sample_log_likelihood(y, predicted_rate, scale[None]).sum(axis=0)

@@ -63,6 +63,8 @@ class Problem:
         The inverse link.
     tilt
         Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
+    level
+        Constant term of each neuron's mean loss, shape (n_neurons,), or None; see `level_of`.
     """
 
     X: Design
@@ -80,6 +82,7 @@ class Problem:
     family: Family
     link: InverseLink = field(metadata={"static": True})
     tilt: jax.Array | None = None
+    level: jax.Array | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -124,6 +127,7 @@ class Problem:
             balanced=None if self.balanced is None else column(self.balanced),
             family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
             tilt=None if self.tilt is None else column(self.tilt),
+            level=None if self.level is None else jnp.take(self.level, index),
         )
 
 
@@ -227,8 +231,28 @@ def mean_loss(problem: Problem, theta: jax.Array) -> jax.Array:
         eta = linear_predictor(theta, X, offset)
         return jnp.sum(weights * sample_loss(problem, eta, y), axis=1)
 
-    loss = walk(problem, block) / problem.total_weight
-    return loss if problem.tilt is None else loss + jnp.sum(problem.tilt * theta, axis=0)
+    return walk(problem, block) / problem.total_weight + _extra(problem, theta)
+
+
+def _extra(problem: Problem, theta: jax.Array) -> jax.Array | float:
+    """Terms of each neuron's mean loss that are of no sample."""
+    linear = 0.0 if problem.tilt is None else jnp.sum(problem.tilt * theta, axis=0)
+    return linear if problem.level is None else linear + problem.level
+
+
+def level_of(problem: Problem) -> jax.Array:
+    """Find the constant term that keeps each neuron's mean loss from zero, without the features.
+
+    Solvers take a loss to be known up to a share of its own size. Where terms of both signs
+    cancel it is known up to a share of their mean size, which is at most the mean of
+    `loss - saturated` plus that of `|saturated|`: with this term the loss is that bound.
+    """
+
+    def block(X, y, weights, offset):
+        least = jnp.where(weights > 0, problem.family.saturated(y), 0)
+        return jnp.sum(weights * jnp.maximum(-2 * least, 0), axis=1)
+
+    return walk(problem, block) / problem.total_weight
 
 
 def penalty(problem: Problem, theta: jax.Array) -> jax.Array:
@@ -272,10 +296,10 @@ def value_and_grad(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.A
     n = problem.total_weight
     cost, pull = jax.vjp(lambda theta: penalty(problem, theta), theta)
     (slope,) = pull(jnp.ones_like(cost))
-    value, gradient = loss / n + cost, gradient / n[None] + slope
+    gradient = gradient / n[None] + slope
     if problem.tilt is not None:
-        value, gradient = value + jnp.sum(problem.tilt * theta, axis=0), gradient + problem.tilt
-    return value, gradient * problem.mask
+        gradient = gradient + problem.tilt
+    return loss / n + cost + _extra(problem, theta), gradient * problem.mask
 
 
 def gram(problem: Problem, sample_weights: Callable) -> jax.Array:

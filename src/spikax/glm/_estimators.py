@@ -14,6 +14,7 @@ from spikax import _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble, measure_batch
 from spikax._errors import unknown_name
 from spikax._inputs import CoefficientShape, Data, Layout, Outputs
+from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
 from spikax.basis import BasisDesign
 from spikax.fit import (
@@ -25,10 +26,11 @@ from spikax.fit import (
     update_on_batch,
 )
 from spikax.glm import _batches
+from spikax.glm._posed import shaped
 from spikax.glm._prediction import by_output, mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
 from spikax.links import LOG_SOFTMAX, InverseLink
-from spikax.observation_models import SCORE_TYPES, Dispersed, ObservationModel, with_scale
+from spikax.observation_models import SCORE_TYPES, Family, ObservationModel, with_scale
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -194,12 +196,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset, afresh=True)
-        with jax.enable_x64(True) if solver.needs_double else nullcontext():
-            problem, units, result = self._solve(data, parts, solver, init_params)
-        if np.any(result.rounding > 0.01):
-            # Huge counts ask for more digits than single precision has.
-            with jax.enable_x64(True):
+        with one_blas_thread():
+            with jax.enable_x64(True) if solver.needs_double else nullcontext():
                 problem, units, result = self._solve(data, parts, solver, init_params)
+            if np.any(result.rounding > 0.01):
+                # Huge counts ask for more digits than single precision has.
+                with jax.enable_x64(True):
+                    problem, units, result = self._solve(data, parts, solver, init_params)
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
@@ -220,12 +223,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.scale_ = scale[0] if self._single else scale
         self._columns = _columns(y)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
-        family = parts.model.family
-        estimated = isinstance(family, Dispersed) and family.estimate
         warn_about_neurons(
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
-            (scale == 0) & estimated,
+            (scale == 0) & parts.model.family.estimate,
             np.arange(n_neurons) if self._columns is None else self._columns[0],
         )
         return self
@@ -434,7 +435,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         parts = self._parts()
         data = self._data(X, y, parts, None, None)
         problem, units = self._problem(data, parts)
-        return self._shaped(null_parameters(problem), units, data)
+        return shaped(null_parameters(problem), units, data, self._outputs(data.y.shape[1]))
 
     def initialize_optimizer_and_state(self, init_params, X, y):
         """Prepare `update` for batches like this one.
@@ -580,7 +581,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
             )
-        memory, outcome = self._renew(data, parts, solver, memory)
+        with one_blas_thread():
+            memory, outcome = self._renew(data, parts, solver, memory)
         self._memory = memory
         theta = outcome.theta.astype(float)
         family = parts.model.family
@@ -615,13 +617,15 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         memory = _batches.remember(memory, data, units=units, past=past, pearson=pearson)
         return memory, outcome
 
-    def _keep(self, X, y, data: Data, units: Units, theta, samples, family: Any, pearson) -> None:
+    def _keep(
+        self, X, y, data: Data, units: Units, theta, samples, family: Family, pearson
+    ) -> None:
         """Set what every way of going over batches finds."""
         self.__dict__.pop("coef_", None)
         self._remember_features(X, data.layout)
         self._set_parameters(theta, units, data)
         dof = samples - self._n_used(theta)
-        scale = np.full(dof.shape, family.scale if isinstance(family, Dispersed) else 1.0)
+        scale = np.full(dof.shape, 1.0 if family.scale is None else family.scale)
         if pearson is not None:
             scale = pearson / np.where(dof > 0, dof, np.nan)
         self.dof_resid_ = dof[0] if self._single else dof
@@ -738,19 +742,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         theta = units.from_user(*self._stacked(params, argument, data))
         return theta.reshape(-1, data.y.shape[1]).astype(jnp.result_type(float))
 
-    def _shaped(self, theta: Any, units: Units, data: Data):
-        """Bring a problem's parameters to the user's units and shapes."""
-        columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
-        coef, intercept = units.to_user(columns)
-        outputs = self._outputs(data.y.shape[1])
-        # As precise as the features: those that are nearly collinear need every digit.
-        dtype = np.result_type(data.X.dtype, jnp.result_type(float))
-        coef = outputs.restored(coef.astype(dtype))
-        intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
-        return data.layout.split(coef), intercept
-
     def _set_parameters(self, theta: Any, units: Units, data: Data) -> None:
-        self.coef_, self.intercept_ = self._shaped(theta, units, data)
+        outputs = self._outputs(data.y.shape[1])
+        self.coef_, self.intercept_ = shaped(theta, units, data, outputs)
 
     def _remember_features(self, X, layout: Layout) -> None:
         self.n_features_in_ = layout.n_features
@@ -858,8 +852,8 @@ def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
     return float(np.average(per_sample, weights=weights))
 
 
-def _check_batches(family: Any) -> None:
-    if isinstance(family, Dispersed) and family.estimate:
+def _check_batches(family: Family) -> None:
+    if family.estimate:
         raise ValueError(
             "The scale of a negative binomial is estimated from all samples: use fit, or give "
             "it a number to go through batches."

@@ -1,17 +1,15 @@
 """A fitted model and its data, as the problem that was solved and the point that was reached."""
 
 import re
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from spikax._assemble import Units
-from spikax._inputs import Data
-from spikax.observation_models import with_scale
+from spikax._inputs import Data, Outputs
+from spikax.glm import _posed
 from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
 
 
@@ -21,6 +19,8 @@ class Fitted(NamedTuple):
     problem: Problem  # in float64
     units: Units
     data: Data
+    outputs: Outputs
+    regularizer: str  # what its class is called
     theta: np.ndarray  # parameters of the standardised features, (n_parameters, n_neurons)
     estimate: np.ndarray  # parameters of the raw features, (n_neurons, n_parameters)
     scale: np.ndarray  # (n_neurons,)
@@ -48,49 +48,34 @@ class Fitted(NamedTuple):
 
 def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitted:
     """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
-    check_is_fitted(model, "coef_")
-    parts = model._parts()
-    if parts.model.family.n_outputs > 1:
+    found = _posed.fitted(model, X, y, sample_weight, offset)
+    problem, units, data, outputs, regularizer = found.posed
+    if outputs.n_classes is not None:
         raise ValueError(
             f"{type(model).__name__} has several linear predictors for a neuron, and inference "
             "knows models with one: of two classes, fit GLM or PopulationGLM('Bernoulli') to the "
             "indicator of one of them."
         )
-    if not parts.regularizer.smooth:
+    if not regularizer.smooth:
         raise ValueError(
-            f"Standard errors and tests are not defined after {type(parts.regularizer).__name__}: "
+            f"Standard errors and tests are not defined after {type(regularizer).__name__}: "
             "it chose the features by looking at y, which they would not account for. Refit the "
             "features that it kept without a penalty, feature_mask=(coef_ != 0), on samples that "
             "were not used to choose them; or use Ridge."
         )
-    model._features(X)
-    data = model._data(X, y, parts, sample_weight, offset)
-    intercept = np.asarray(model.intercept_, float)
-    if data.y.shape[1] != intercept.size:
-        raise ValueError(
-            f"y has {data.y.shape[1]} neurons, the model was fitted to {intercept.size}: pass the "
-            "neurons of the fit, in its order."
-        )
-    coef = np.concatenate(jax.tree.leaves(model.coef_)).astype(float)
-    coef = coef.reshape(data.X.shape[1], -1)
-    scale = np.atleast_1d(np.asarray(model.scale_, float))
-    problem, units = model._problem(data, parts)
-    problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
-    if hasattr(model, "strength_"):
-        # Cross-validation chose by how much the penalty that was asked for is scaled.
-        chosen = np.reshape(model.strength_, (1, -1)).astype(float)
-        problem = replace(problem, penalty=problem.penalty.scaled(chosen))
     names, groups = _names(model, data)
     return Fitted(
         problem,
         units,
         data,
-        units.from_user(coef, intercept),
-        np.vstack([coef, intercept]).T,
-        scale,
+        outputs,
+        type(regularizer).__name__,
+        found.theta,
+        found.parameters.T,
+        found.scale,
         names,
         groups,
-        _labels(model, y, intercept.size),
+        found.neurons,
     )
 
 
@@ -130,13 +115,3 @@ def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
         groups[path] = slice(len(names), len(names) + width)
         names += [f"{path}[{i}]" for i in range(width)]
     return (*names, "intercept"), groups
-
-
-def _labels(model: Any, y: Any, n_neurons: int) -> np.ndarray:
-    """Labels of the neurons: the columns of `y`, or its numbers."""
-    columns = getattr(y, "columns", None)
-    if columns is None and model._columns is not None:
-        columns = model._columns[0]
-    if columns is None or len(columns) != n_neurons:
-        return np.arange(n_neurons)
-    return np.asarray(columns)

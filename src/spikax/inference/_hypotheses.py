@@ -12,7 +12,7 @@ from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import infer_fitted
 from spikax.inference._inference import Inference, checked_rows, warn_about_optimum
-from spikax.observation_models import Dispersed
+from spikax.observation_models import Family
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")
 
@@ -282,7 +282,7 @@ def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None)
         fit = fitted(model, X, y, sample_weight, offset)
     kept = fit.free.T[:-1].astype(float)
     kept[chosen(features, (*fit.names[:-1], ""), fit.groups)] = 0
-    mask = fit.data.layout.split(kept[:, 0] if model._single else kept)
+    mask = fit.data.layout.split(kept[:, 0] if fit.outputs.single else kept)
     restricted: Any = clone(model)
     restricted.set_params(feature_mask=mask)
     return restricted.fit(X, y, sample_weight=sample_weight, offset=offset)
@@ -381,8 +381,7 @@ def _check_nested(full: Fitted, small: Fitted) -> None:
         )
 
 
-def _fixed(family: Any) -> tuple:
+def _fixed(family: Family) -> tuple:
     """Tell what a family is, with its scale unless that is estimated, to be compared."""
-    estimates = isinstance(family, Dispersed) and family.estimate
-    leaves = [] if estimates else jax.tree.leaves(family)
+    leaves = [] if family.estimate else jax.tree.leaves(family)
     return jax.tree.structure(family), [np.asarray(leaf).tolist() for leaf in leaves]

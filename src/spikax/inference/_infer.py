@@ -135,7 +135,7 @@ def infer_fitted(model, fit: Fitted, kind: str) -> tuple[Inference, np.ndarray]:
         layout=fit.data.layout,
         link=fit.problem.link,
         reference=_mean_features(fit.data.X, counted),
-        single=model._single,
+        single=fit.outputs.single,
     )
     return inference, np.concatenate(gain)
 

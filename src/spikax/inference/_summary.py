@@ -137,7 +137,7 @@ def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset
     warn_about_optimum(inference, gain)
     title = (
         f"{type(model).__name__}: {type(fit.problem.family).__name__} observations, inverse link "
-        f"{fit.problem.link.name}, {type(model._parts().regularizer).__name__}"
+        f"{fit.problem.link.name}, {fit.regularizer}"
     )
     notes = {
         kind: True,

@@ -143,7 +143,7 @@ class PopulationGLMCV(PopulationGLM):
         chosen = _choose(scores, self.selection)
 
         path = np.asarray(fits.theta)[..., -n:]
-        self.coef_path_, self.intercept_path_ = in_users_units(self, path, units, data)
+        self.coef_path_, self.intercept_path_ = in_users_units(path, units, data, self._outputs(n))
         best = np.take_along_axis(factors, chosen[None], axis=0)
         start = np.take_along_axis(path, chosen[None, None], axis=0)[0]
         self.silent_ = _without_contrast(problem, data, folds)

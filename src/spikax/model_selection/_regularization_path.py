@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from spikax.glm import GLM
+from spikax._inputs import Outputs
+from spikax._threads import one_blas_thread
+from spikax.glm._posed import posed, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
 from spikax.solvers import Status, make_solver
@@ -84,17 +87,16 @@ def regularization_path(
     >>> bool(np.all(path.coef[0] == 0)), bool(np.any(path.coef[-1] != 0))
     (True, True)
     """
-    parts = model._parts()
-    check_penalty(parts.regularizer)
-    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
-    data = model._data(X, y, parts, sample_weight, offset)
-    problem, units = model._problem(data, parts)
-    factors = descending(strengths, check_number(n_strengths), problem, isinstance(model, GLM))
-    fits = fit_path(problem, solver, factors.astype(problem.y.dtype))
-    coef, intercept = in_users_units(model, np.asarray(fits.theta, float), units, data)
+    with one_blas_thread():
+        problem, units, data, outputs, regularizer = posed(model, X, y, sample_weight, offset)
+        check_penalty(regularizer)
+        solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
+        factors = descending(strengths, check_number(n_strengths), problem, outputs.single)
+        fits = jax.device_get(fit_path(problem, solver, factors.astype(problem.y.dtype)))
+    coef, intercept = in_users_units(np.asarray(fits.theta, float), units, data, outputs)
     status = np.asarray(fits.status)
     table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))
-    if isinstance(model, GLM):
+    if outputs.single:
         table = tuple(array[:, 0] for array in table)
     return RegularizationPath(table[0], coef, intercept, table[1], table[2])
 
@@ -108,10 +110,8 @@ def check_penalty(regularizer: Any) -> None:
         )
 
 
-def in_users_units(model, thetas: np.ndarray, units, data) -> tuple[Any, np.ndarray]:
+def in_users_units(thetas: np.ndarray, units, data, outputs: Outputs) -> tuple[Any, np.ndarray]:
     """Stack the coefficients and intercepts of many fits in the user's units and containers."""
-    import jax
-
-    shaped = [model._shaped(theta, units, data) for theta in thetas]
-    coef = jax.tree.map(lambda *leaves: np.stack(leaves), *[coef for coef, _ in shaped])
-    return coef, np.stack([intercept for _, intercept in shaped])
+    fits = [shaped(theta, units, data, outputs) for theta in thetas]
+    coef = jax.tree.map(lambda *leaves: np.stack(leaves), *[coef for coef, _ in fits])
+    return coef, np.stack([intercept for _, intercept in fits])
