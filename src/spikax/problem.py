@@ -63,6 +63,9 @@ class Problem:
         The inverse link.
     tilt
         Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
+    curvature
+        Hessians of the neurons' losses, (K (n_features + 1), K (n_features + 1), n_neurons), as an
+        earlier solution left them; None if there is none, or none is wanted back.
     level
         Constant term of each neuron's mean loss, shape (n_neurons,), or None; see `level_of`.
     """
@@ -82,6 +85,7 @@ class Problem:
     family: Family
     link: InverseLink = field(metadata={"static": True})
     tilt: jax.Array | None = None
+    curvature: jax.Array | None = None
     level: jax.Array | None = None
 
     @property
@@ -127,6 +131,7 @@ class Problem:
             balanced=None if self.balanced is None else column(self.balanced),
             family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
             tilt=None if self.tilt is None else column(self.tilt),
+            curvature=None if self.curvature is None else jnp.take(self.curvature, index, axis=2),
             level=None if self.level is None else jnp.take(self.level, index),
         )
 

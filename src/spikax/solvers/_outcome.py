@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     n_steps: jax.Array  # accepted steps, (n_neurons,)
     status: jax.Array  # a `Status`, (n_neurons,)
     n_passes: jax.Array  # passes over the data of the population, ()
+    curvature: jax.Array | None = None  # Hessians as in `Problem`, if it came with some
 
 
 def runs_away(

@@ -73,8 +73,13 @@ class ProximalQuasiNewton:
         if theta is None:
             theta = without_features(problem, null)
         shared = shared_curvature(problem, null)
+
+        def first(some, index):
+            known = some.curvature
+            return shared.neurons(some, index) if known is None else jnp.moveaxis(known, 2, 0)
+
         begin = partial(_coordinates, self)
-        return search(problem, null, theta, self, shared.neurons, own_curvature, begin)
+        return search(problem, null, theta, self, first, own_curvature, begin)
 
     def init(self, problem: Problem, theta: jax.Array):
         """Prepare for batches like this one: the curvature they share."""
@@ -132,7 +137,10 @@ def _coordinates(solver, problem: Problem, null: Null, curvature: jax.Array) -> 
     def turn(point):
         return _turn(problem, null, point, solver)
 
-    return Coordinates(start, turn, lambda point: point.direction)
+    def learned(point):
+        return jnp.moveaxis(point.curvature, 0, 2)
+
+    return Coordinates(start, turn, lambda point: point.direction, learned)
 
 
 def _turn(problem, null: Null, point: _Point, solver) -> _Point:

@@ -70,6 +70,7 @@ class WhitenedLBFGS:
         if theta is None:
             theta = without_features(problem, null)
         shared = shared_whitening(problem, null.intercept, null.curvature)
+        problem = replace(problem, curvature=None)  # which it would not improve
         begin = partial(_coordinates, self)
         return search(problem, null, theta, self, shared.neurons, own_whitening, begin)
 
