@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import LogisticRegression
@@ -34,6 +35,10 @@ def lasso_of_a_neuron(coef, strength):
 
 def soft_threshold(coef, strength, step):
     return jnp.sign(coef) * jnp.maximum(jnp.abs(coef) - step * strength, 0)
+
+
+def roughness_of_a_neuron(coef, strength):
+    return jnp.sum(strength * (jnp.roll(coef, 1) - 2 * coef + jnp.roll(coef, -1)) ** 2) / 2
 
 
 def ridge_of_a_neuron(coef, strength):
@@ -372,6 +377,34 @@ def test_a_smooth_penalty_of_the_users_equals_the_librarys(solver):
     ours = fit(X, y, "Ridge", 0.1)
     theirs = fit(X, y, own, 0.1, solver=solver)
     np.testing.assert_allclose(theirs.coef_, ours.coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", [None, "Newton"])
+@pytest.mark.parametrize("strength", [1e-4, 1.0])
+def test_a_smooth_penalty_that_is_strong_where_the_data_are_weak_reaches_its_optimum(
+    solver, strength
+):
+    rng = np.random.default_rng(0)
+    angle = np.mod(rng.normal(3, 1, size=1000), 2 * np.pi)  # most of one side, little of the other
+    X = np.asarray(CyclicBSplineEval(16, bounds=(0, 2 * np.pi)).compute_features(angle), float)
+    y = rng.poisson(np.exp(np.cos(angle[:, None] - [2.0, 4.0])))
+    model = fit(X, y, CustomRegularizer(roughness_of_a_neuron), strength, solver=solver)
+    bend = np.roll(np.eye(16), 1, 0) - 2 * np.eye(16) + np.roll(np.eye(16), -1, 0)
+    S = strength * bend.T @ bend
+
+    def loss(w, counts):
+        eta = X @ w[:-1] + w[-1]
+        return np.mean(np.exp(eta) - counts * eta) + w[:-1] @ S @ w[:-1] / 2
+
+    def slope(w, counts):
+        residual = (np.exp(X @ w[:-1] + w[-1]) - counts) / len(X)
+        return np.append(X.T @ residual + S @ w[:-1], residual.sum())
+
+    for j, counts in enumerate(y.T):
+        start = np.append(np.zeros(16), np.log(counts.mean()))
+        best = minimize(loss, start, (counts,), "BFGS", jac=slope, options={"gtol": 1e-8}).fun
+        reached = loss(np.append(model.coef_[:, j], model.intercept_[j]), counts)
+        assert len(X) * (reached - best) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["Lasso", "ElasticNet", "GroupLasso"])

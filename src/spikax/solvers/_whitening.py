@@ -24,6 +24,7 @@ from spikax.problem import (
     gram,
     linear_predictor,
     moments,
+    penalty,
     penalty_curvature,
     sample_curvature,
     sample_hessian,
@@ -204,6 +205,8 @@ def own_whitening(
         # A free parameter without curvature is as flat as the smallest that precision can tell.
         level = jnp.trace(moments) / jnp.maximum(mask.sum(), 1)
         moments = moments + jnp.diag((1 - mask) * level + mask * ridge[:, neuron])
+        if problem.penalty.curvature is None and jax.tree.leaves(problem.penalty):
+            moments = moments + _bend_of_penalty(problem, theta, neuron) * jnp.outer(mask, mask)
         if problem.balanced is not None:
             # No gradient leads where all classes change alike: any curvature will do but none.
             even = jnp.full((problem.n_outputs,) * 2, level / problem.n_outputs)
@@ -294,6 +297,17 @@ def _ridge(problem: Problem) -> jax.Array:
         return jnp.zeros(shape, problem.mask.dtype)
     curvature = jnp.broadcast_to(curvature, (shape[0] - n_outputs, shape[1]))
     return jnp.pad(curvature, ((0, n_outputs), (0, 0)))
+
+
+def _bend_of_penalty(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.Array:
+    """Second derivatives of a neuron's penalty that are not constant, without negative ones."""
+    one = problem.neurons(neuron[None])
+
+    def cost(column):
+        return penalty(one, column[:, None])[0]
+
+    bends, directions = jnp.linalg.eigh(jax.hessian(cost)(theta[:, neuron]))
+    return (directions * jnp.maximum(bends, 0)[None]) @ directions.T
 
 
 def _inverse_factor(matrix: jax.Array) -> jax.Array:
