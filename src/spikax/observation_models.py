@@ -15,6 +15,17 @@ from spikax._dispersion import likeliest_scale, log1p_share, log_rising
 from spikax._errors import unknown_name
 from spikax.links import InverseLink
 
+__all__ = [
+    "BernoulliObservations",
+    "CategoricalObservations",
+    "Family",
+    "GammaObservations",
+    "GaussianObservations",
+    "NegativeBinomialObservations",
+    "ObservationModel",
+    "PoissonObservations",
+]
+
 Aggregate = Callable[[jax.Array], jax.Array]
 SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 
@@ -102,31 +113,119 @@ class Family(Protocol):
         ...
 
     def allows(self, y: np.ndarray) -> Any:
-        """Whether each observation is in the support."""
+        """Tell whether each observation is in the support.
+
+        Parameters
+        ----------
+        y
+            Observations, (n_samples, n_neurons), a NumPy array that may hold NaN.
+
+        Returns
+        -------
+        array of bool
+            Shaped like `y`, or one for all.
+        """
         ...
 
     def loss(self, eta: jax.Array, y: jax.Array, link: InverseLink) -> jax.Array:
-        """Negative log-likelihood of each sample, up to terms without `eta`."""
+        """Compute the negative log-likelihood of each sample, up to terms without `eta`.
+
+        Parameters
+        ----------
+        eta
+            Linear predictors, of any shape; of a family with several outputs with their axis
+            first.
+        y
+            Observations, shaped like `eta` but for that axis.
+        link
+            The inverse link: its `mean`, `log_mean` and `log_complement` of `eta` stay finite.
+
+        Returns
+        -------
+        jax.Array
+            Losses shaped like `y`, finite and twice differentiable for any finite `eta`.
+        """
         ...
 
     def saturated(self, y: jax.Array) -> jax.Array:
-        """Loss of the model that predicts each observation exactly."""
+        """Compute the loss of the model that predicts each observation exactly.
+
+        Parameters
+        ----------
+        y
+            Observations, of any shape.
+
+        Returns
+        -------
+        jax.Array
+            Losses shaped like `y`.
+        """
         ...
 
     def log_normalizer(self, y: jax.Array, scale: Any) -> Any:
-        """Part of the negative log-likelihood without `eta`."""
+        """Compute the part of the negative log-likelihood without `eta`.
+
+        Parameters
+        ----------
+        y
+            Observations, of any shape.
+        scale
+            Scale of the distribution, which broadcasts to `y`.
+
+        Returns
+        -------
+        jax.Array
+            Shaped like `y`.
+        """
         ...
 
     def precision(self, scale: Any) -> Any:
-        """Weight of the loss in the negative log-likelihood."""
+        """Compute the weight of the loss in the negative log-likelihood.
+
+        Parameters
+        ----------
+        scale
+            Scale of the distribution, of any shape.
+
+        Returns
+        -------
+        array or float
+            Shaped like `scale`, or one for all.
+        """
         ...
 
     def variance(self, mean: jax.Array) -> jax.Array:
-        """Variance of an observation of unit scale, as a function of its mean."""
+        """Compute the variance of observations of unit scale from their means.
+
+        Parameters
+        ----------
+        mean
+            Means, of any shape.
+
+        Returns
+        -------
+        jax.Array
+            Variances shaped like `mean`.
+        """
         ...
 
     def sample(self, key: jax.Array, mean: jax.Array, scale: Any) -> jax.Array:
-        """Draw one observation for each mean."""
+        """Draw one observation for each mean.
+
+        Parameters
+        ----------
+        key
+            Random key, from `jax.random.key`.
+        mean
+            Means, of any shape.
+        scale
+            Scale of the distribution, which broadcasts to `mean`.
+
+        Returns
+        -------
+        jax.Array
+            Observations shaped like `mean`.
+        """
         ...
 
 

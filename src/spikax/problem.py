@@ -158,13 +158,16 @@ def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -
     return eta if offset is None else eta + offset
 
 
-def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) -> Any:
-    """Sum `reduce_block(X, y, weights, offset)` over blocks of samples.
+def walk(
+    problem: Problem, reduce_block: Callable, combine: Callable = jnp.add, more: tuple = ()
+) -> Any:
+    """Sum `reduce_block(X, y, weights, offset, *more)` over blocks of samples.
 
     Every reduction over samples goes through here: temporaries are of the size of a block, and
-    solvers do not know where the samples are.
+    solvers do not know where the samples are. `more` are arrays in blocks like the samples.
     """
-    blocks, reduce_piece = _pieces(problem), _of_piece(problem, reduce_block)
+    blocks = (*_pieces(problem), *more)
+    reduce_piece = _of_piece(problem, reduce_block)
     first = jax.tree.map(lambda a: a.reshape(a.shape[1:]) if len(a) == 1 else a[0], blocks)
     if len(problem.y) == 1:
         return reduce_piece(first)

@@ -12,6 +12,16 @@ from scipy.sparse.csgraph import connected_components
 
 from spikax._errors import unknown_name
 
+__all__ = [
+    "CustomRegularizer",
+    "ElasticNet",
+    "GroupLasso",
+    "Lasso",
+    "Regularizer",
+    "Ridge",
+    "UnRegularized",
+]
+
 
 class Penalty(Protocol):
     """A penalty with its strengths: a pytree of arrays whose last axis, of two, is neurons.
@@ -79,7 +89,18 @@ class Coefficients(Protocol):
 
 @runtime_checkable
 class Regularizer(Protocol):
-    """What a model asks of a regularizer; the strength belongs to the model."""
+    """What a model asks of a regularizer; the strength belongs to the model.
+
+    For a penalty of your own write no class: `CustomRegularizer` takes a function.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> isinstance(nmo.regularizer.Lasso(), nmo.regularizer.Regularizer)
+    True
+    >>> nmo.regularizer.Lasso().smooth, nmo.regularizer.Ridge().smooth
+    (False, True)
+    """
 
     @property
     def smooth(self) -> bool:
@@ -87,7 +108,20 @@ class Regularizer(Protocol):
         ...
 
     def penalty(self, strength: Any, coefficients: Coefficients) -> Penalty:
-        """Build the penalty of a strength as the user gave it, refusing what cannot be one."""
+        """Build the penalty of a strength, refusing what cannot be one.
+
+        Parameters
+        ----------
+        strength
+            `regularizer_strength` as the user gave it.
+        coefficients
+            What knows the shape of the coefficients, and spreads strengths over them.
+
+        Returns
+        -------
+        Penalty
+            A pytree of arrays with the cost of coefficients, its proximal step and its curvature.
+        """
         ...
 
 

@@ -185,7 +185,7 @@ def own_curvature(problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.A
     def one(item):
         neuron, wanted = item
         none = jnp.zeros((len(theta), len(theta)), theta.dtype)
-        found = jax.lax.cond(wanted, lambda j: _arranged(hessian(j)), lambda _: none, neuron)
+        found = jax.lax.cond(wanted, lambda j: arranged(hessian(j)), lambda _: none, neuron)
         return _masked(found / problem.total_weight[neuron], problem.mask[:, neuron])
 
     return jax.lax.map(one, (jnp.arange(problem.n_neurons), wanted))
@@ -201,7 +201,7 @@ def own_whitening(
 
     def factor(neuron):
         mask = problem.mask[:, neuron]
-        moments = _arranged(hessian(neuron)) / problem.total_weight[neuron] * jnp.outer(mask, mask)
+        moments = arranged(hessian(neuron)) / problem.total_weight[neuron] * jnp.outer(mask, mask)
         # A free parameter without curvature is as flat as the smallest that precision can tell.
         level = jnp.trace(moments) / jnp.maximum(mask.sum(), 1)
         moments = moments + jnp.diag((1 - mask) * level + mask * ridge[:, neuron])
@@ -222,7 +222,7 @@ def own_whitening(
     return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
 
 
-def _arranged(blocks: jax.Array) -> jax.Array:
+def arranged(blocks: jax.Array) -> jax.Array:
     """Make one matrix of the blocks of pairs of outputs, (K^2, p + 1, p + 1), as `theta` lies."""
     if blocks.ndim == 2:
         return blocks
