@@ -111,7 +111,8 @@ def shared_whitening(
         mask = free[:, neuron]
         profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
-        inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask))
+        level = jnp.trace(masked) / len(masked)
+        inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask), level)
         if problem.penalty.curvature is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
@@ -211,7 +212,7 @@ def own_whitening(
             # No gradient leads where all classes change alike: any curvature will do but none.
             even = jnp.full((problem.n_outputs,) * 2, level / problem.n_outputs)
             moments = moments + jnp.kron(jnp.diag(problem.balanced[:, neuron]), even)
-        return _inverse_factor(moments)
+        return _inverse_factor(moments, level)
 
     def factor_if_wanted(item):
         neuron, wanted = item
@@ -310,10 +311,14 @@ def _bend_of_penalty(problem: Problem, theta: jax.Array, neuron: jax.Array) -> j
     return (directions * jnp.maximum(bends, 0)[None]) @ directions.T
 
 
-def _inverse_factor(matrix: jax.Array) -> jax.Array:
-    """Inverse transposed Cholesky factor of a matrix that may be singular, by least jitter."""
+def _inverse_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
+    """Inverse transposed Cholesky factor of a matrix that may be singular, by least jitter.
+
+    Jitter is relative to the `level` of the data's curvature: a penalty that is huge for one
+    parameter does not blur the others.
+    """
+    level = jnp.where(level > 0, level, jnp.trace(matrix) / matrix.shape[0])
     eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    level = jnp.trace(matrix) / matrix.shape[0]
     start = 1e-6 if matrix.dtype == jnp.float32 else 1e-12
 
     def factor(carry):
