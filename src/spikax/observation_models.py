@@ -1040,8 +1040,14 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
         if jax.tree_util.all_leaves([observation_model]):
             jax.tree_util.register_static(type(observation_model))
         return ObservationModel(observation_model)
+    members = [name for name in {**Family.__annotations__, **vars(Family)} if name[0] != "_"]
+    missing = [name for name in members if not hasattr(observation_model, name)]
+    remedy = ""
+    if callable(observation_model):
+        remedy = " Call it, to pass what it makes."
+    elif len(missing) < len(members):
+        remedy = f" A Family needs {', '.join(missing)} besides what this has."
     raise TypeError(
         f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "
-        f"or a Family, got {observation_model!r}."
-        + (" Call it, to pass what it makes." if callable(observation_model) else "")
+        f"or a Family, got {observation_model!r}.{remedy}"
     )
