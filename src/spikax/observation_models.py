@@ -13,6 +13,7 @@ from jax.scipy.special import gammaln, xlogy
 from spikax import links
 from spikax._dispersion import likeliest_scale, log1p_share, log_rising
 from spikax._errors import unknown_name
+from spikax._pytrees import register
 from spikax.links import InverseLink
 
 __all__ = [
@@ -256,7 +257,7 @@ def with_scale(family: Family, scale: Any) -> Family:
     return family if family.scale is None else replace(dispersed, scale=scale)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Poisson:
     """Counts whose variance equals their mean; fractional counts are allowed."""
@@ -302,7 +303,7 @@ class Poisson:
         return _draw_counts(key, mean)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Bernoulli:
     """Outcomes of 0 or 1."""
@@ -348,7 +349,7 @@ class Bernoulli:
         return jax.random.bernoulli(key, mean).astype(jnp.int32)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Gaussian:
     """Real values with a constant variance, the scale."""
@@ -394,7 +395,7 @@ class Gaussian:
         return mean + jnp.sqrt(scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Gamma:
     """Positive values whose standard deviation is proportional to their mean."""
@@ -443,7 +444,7 @@ class Gamma:
         return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class NegativeBinomial:
     """Counts whose variance exceeds their mean: `mu + scale mu^2`; Poisson at a scale of zero."""
@@ -507,7 +508,7 @@ class NegativeBinomial:
         return jax.random.poisson(count_key, mean * jnp.where(scale > 1e-6, scatter, 1))
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Categorical:
     """One of several classes, whose probabilities sum to one."""

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.design import Design
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.regularizer import Penalty
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Problem:
     """Everything a fit of a population needs.

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from spikax._errors import unknown_name
+from spikax._pytrees import register
 
 __all__ = [
     "CustomRegularizer",
@@ -125,7 +126,7 @@ class Regularizer(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Elementwise:
     """Penalty `sum(absolute |w| + squared w^2 / 2)`; None is no such part.
@@ -174,7 +175,7 @@ class Elementwise:
         return None
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Grouped:
     """Penalty `sum(cost_g |w_g|)` over groups of coefficients that do not overlap.
@@ -230,7 +231,7 @@ class Grouped:
         return connected_components(coo_array(edges, (n_nodes, n_nodes)))[1][:n_features]
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class FromFunctions:
     """A penalty of the user's, given by functions of one neuron's coefficients."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikax._pytrees import register
 from spikax.fit import minimise
 from spikax.model_selection._criteria import CRITERIA, mean_score
 from spikax.problem import (
@@ -22,7 +23,7 @@ from spikax.solvers import Solver
 from spikax.solvers._whitening import shared_curvature, shared_moments
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Fits:
     """What the fits of a path found, the strongest first."""

@@ -55,6 +55,9 @@ class Outcome(NamedTuple):
         A `Status` of each neuron, (n_neurons,).
     n_passes
         Passes over the data of the population, a scalar.
+    curvature
+        Hessians of the losses, shaped as `Problem` says, if the problem came with some (default
+        None); what the next fit to the same data may start with.
 
     Examples
     --------

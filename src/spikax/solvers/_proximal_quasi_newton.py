@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.problem import (
     Null,
     Problem,
@@ -34,7 +35,7 @@ _PROXIMAL_STEPS = 12
 _LEFT = 0.05
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class ProximalQuasiNewton:
     """Proximal quasi-Newton, each neuron with its own curvature and its own convergence.
