@@ -5,10 +5,6 @@ from importlib.metadata import version as version_of
 from importlib.util import find_spec
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Pages are executed in processes of their own; they need not compile the same program twice.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", os.path.join(os.path.dirname(__file__), "_build", "programs")
-)
 
 project = "spikax"
 author = "spikax developers"

@@ -148,3 +148,12 @@ def test_what_a_family_does_not_allow_is_refused(data):
     X, _ = data
     with pytest.raises(ValueError, match=r"y holds 0 in .* but Waits .* must be positive times"):
         GLM(Waits()).fit(X, np.zeros(len(X)))
+
+
+def test_what_a_family_lacks_is_named(data):
+    @dataclass(frozen=True)
+    class Unfinished:
+        default_link: ClassVar[str] = "exp"
+
+    with pytest.raises(TypeError, match=r"needs .*mean_bounds.*variance.* besides"):
+        PopulationGLM(Unfinished()).fit(*data)

@@ -7,6 +7,7 @@ import pynapple as nap
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from sklearn.base import clone
 from sklearn.metrics import d2_tweedie_score
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
@@ -207,6 +208,64 @@ def test_bits_per_spike_are_the_gain_in_log_likelihood(family, rng):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_scores_of_dispersed_counts_are_at_the_dispersion_of_the_model(rng, key):
+    X = rng.normal(size=(1000, 2))
+    mean = np.exp(0.5 * X + [0.5, 1.0])
+    y = rng.poisson(mean * rng.gamma([4.0, 1.0], [0.25, 1.0], size=(1000, 2))).astype(float)
+    model = PopulationGLM(NegativeBinomialObservations("estimate")).fit(X, y)
+    kwargs = {"observation_model": model.observation_model, "scale": model.scale_}
+    mean = np.asarray(model.predict(X), float)
+
+    def log_likelihood(mean):
+        size = 1 / np.asarray(model.scale_, float)
+        return stats.nbinom.logpmf(y, size, size / (size + mean))
+
+    assert model.scale_[1] > 2 * model.scale_[0]
+    best, null = log_likelihood(mean), log_likelihood(y.mean(axis=0))
+    bits = (best - null).sum(axis=0) / np.log(2) / y.sum(axis=0)
+    np.testing.assert_allclose(diagnostics.bits_per_spike(y, mean, **kwargs), bits, rtol=1e-5)
+    deviance, null_deviance = (2 * (log_likelihood(y) - other) for other in (best, null))
+    explained = 1 - deviance.sum(axis=0) / null_deviance.sum(axis=0)
+    found = diagnostics.deviance_explained(y, mean, **kwargs)
+    np.testing.assert_allclose(found, explained, rtol=1e-5)
+    found = diagnostics.residuals(y, mean, **kwargs)
+    np.testing.assert_allclose(found**2, deviance, rtol=1e-4, atol=1e-8)
+    variance = mean + model.scale_ * mean**2
+    found = diagnostics.residuals(y, mean, "pearson", **kwargs)
+    np.testing.assert_allclose(found, (y - mean) / np.sqrt(variance), rtol=1e-5)
+    normal = diagnostics.residuals(y, mean, "quantile", random_key=key, **kwargs)
+    assert all(stats.kstest(column, "norm").pvalue > 0.01 for column in normal.T)
+
+
+def test_cross_validated_bits_are_at_the_dispersion_of_the_training_samples(rng):
+    X, y = recording(rng, 600)
+    y = rng.negative_binomial(1.5, 1.5 / (1.5 + np.exp(0.5 * X))).astype(float)
+    model = PopulationGLM(NegativeBinomialObservations("estimate"))
+    train, test = np.arange(len(X) // 2), np.arange(len(X) // 2, len(X))
+    table = diagnostics.cross_validated_scores(model, X, y, cv=[(train, test)])
+    fitted = clone(model).fit(X[train], y[train])
+    size = 1 / np.maximum(np.asarray(fitted.scale_, float), 1e-9)
+    best, null = (
+        stats.nbinom.logpmf(y[test], size, size / (size + mean)).sum(axis=0)
+        for mean in (np.asarray(fitted.predict(X[test]), float), y[train].mean(axis=0))
+    )
+    expected = (best - null) / np.log(2) / y[test].sum(axis=0)
+    np.testing.assert_allclose(table.bits_per_spike, expected, rtol=1e-3)
+
+
+def test_classes_are_diagnosed_by_their_indicators(rng, key):
+    X = rng.normal(size=(2000, 2))
+    y = np.argmax(X @ rng.normal(size=(2, 3)) + rng.gumbel(size=(2000, 3)), axis=1)
+    model = ClassifierGLM(3, regularizer="UnRegularized").fit(X, y)
+    chosen, probability = y[:, None] == model.classes_, model.predict_proba(X, "proba")
+    found = diagnostics.calibration(chosen, probability, n_bins=5)
+    assert found.observed.shape == (5, 3)
+    assert np.all(np.abs(found.observed - found.predicted) < 4 * found.standard_error + 0.01)
+    kwargs = {"observation_model": "Bernoulli", "random_key": key}
+    normal = diagnostics.residuals(chosen, probability, "quantile", **kwargs)
+    assert all(stats.kstest(column, "norm").pvalue > 0.01 for column in normal.T)
+
+
 def test_missing_samples_do_not_count_in_scores(rng):
     mean = rates(rng, 300, 2)
     y = rng.poisson(mean).astype(float)
@@ -335,7 +394,7 @@ def test_traces_have_no_bits_per_spike(rng):
 
 def test_bad_input_is_refused_with_a_remedy(key):
     y, mean = np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.0, 1.5])
-    d = diagnostics
+    d, dispersed = diagnostics, NegativeBinomialObservations("estimate")
     wrong = [
         (lambda: d.time_rescaling(y, mean[:2], key), r"same shape.*\(3,\) and \(2,\)"),
         (lambda: d.time_rescaling(y, mean, key, "Gaussian"), "are none: look at residuals"),
@@ -354,6 +413,10 @@ def test_bad_input_is_refused_with_a_remedy(key):
         (lambda: d.calibration(y, mean, 0), "n_bins must be a positive"),
         (lambda: d.bits_per_spike(y, mean, null_rate=[1.0, 2.0]), "null_rate must be a scalar"),
         (lambda: d.deviance_explained(y, mean, observation_model="Bernoulli"), "y holds 2"),
+        (lambda: d.bits_per_spike(y, mean, observation_model=dispersed), "scale=model.scale_"),
+        (lambda: d.residuals(y, mean, observation_model=dispersed), "scale=model.scale_"),
+        (lambda: d.bits_per_spike(y, mean, scale=[1.0, 2.0]), r"scale must.*\(1,\), got \(2,\)"),
+        (lambda: d.residuals(y, mean, scale=-1.0), "scale must be finite.*got -1"),
         (lambda: d.cross_validated_scores(GLM(), mean[:, None], y, cv=4), "number of samples"),
         (lambda: d.cross_validated_scores(GLM(), mean[:, None], y[:2]), "inconsistent numbers"),
     ]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import PoissonRegressor
 
 from reference import counting, loss, lowest_loss
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
@@ -351,6 +352,19 @@ def test_many_samples_do_not_hide_a_separation(seed):
     y[X[:, 4] == 1, 0] = 0
     with pytest.warns(RuntimeWarning, match=r"^1 of 4 neurons .* neurons 0 have their optimum"):
         PopulationGLM().fit(X, y)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])
+def test_a_ridge_that_forbids_one_feature_leaves_the_others_their_optimum(scale, rng):
+    X = rng.normal(size=(3000, P))
+    y = rng.poisson(np.exp(X @ rng.normal(scale=0.4, size=(P, N)) - 0.5)).astype(float)
+    X[:, -1] *= scale
+    model = PopulationGLM(regularizer="Ridge", regularizer_strength=1e-4).fit(X, y)
+    for j in range(N):
+        reference = PoissonRegressor(alpha=1e-4, solver="newton-cholesky", tol=1e-8)
+        reference.fit(X, y[:, j])
+        moved = np.append(np.ones(P - 1), scale) * (model.coef_[:, j] - reference.coef_)
+        np.testing.assert_allclose(moved, 0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if FAMILY[name] == "Bernoulli"])

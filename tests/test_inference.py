@@ -12,6 +12,7 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.linalg import block_diag
 from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 from statsmodels.genmod.generalized_linear_model import DomainWarning
@@ -19,7 +20,7 @@ from statsmodels.stats.multitest import multipletests
 
 from compilations import counted
 from spikax.basis import BSplineEval
-from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.inference import (
     adjust_p_values,
     infer,
@@ -98,7 +99,8 @@ def fit(X, y, family="Poisson", kind=PopulationGLM, fit_kwargs=None, **kwargs):
 
 def reference(X, y, family, **kwargs):
     """Fit one neuron with statsmodels; its constant comes last."""
-    fit_kwargs = {k: kwargs.pop(k) for k in ("cov_type", "use_t") if k in kwargs}
+    of_fit = ("cov_type", "cov_kwds", "use_t")
+    fit_kwargs = {k: kwargs.pop(k) for k in of_fit if k in kwargs}
     with warnings.catch_warnings(action="ignore", category=DomainWarning):
         model = sm.GLM(y, np.column_stack([X, np.ones(len(X))]), family, **kwargs)
     return model.fit(tol=1e-14, maxiter=200, **fit_kwargs)
@@ -283,6 +285,228 @@ def test_names_come_from_the_users_frames(float64):
     assert frame.loc[("c", "intercept"), "lower"] < frame.loc[("c", "intercept"), "upper"]
     series = nap.TsdFrame(t=np.arange(T), d=y, columns=["u", "v", "w"])
     assert list(infer(fit(X, series), X, series).neurons) == ["u", "v", "w"]
+
+
+# --- Samples that are alike within groups.
+
+TRIAL = np.arange(T) // 10
+
+
+def in_groups(model, X, y, groups, **kwargs):
+    return infer(model, X, y, kind="sandwich", groups=groups, **kwargs)
+
+
+@every_case
+def test_errors_within_groups_are_those_of_statsmodels(case, float64):
+    family, link, theirs = case
+    X, y = recording(family, link)
+    result = in_groups(fit(X, y, family, inverse_link_function=link), X, y, TRIAL)
+    for j in range(N):
+        kwargs = {"cov_type": "cluster", "cov_kwds": {"groups": TRIAL}, "use_t": True}
+        expected = reference(X, y[:, j], theirs, **kwargs)
+        np.testing.assert_allclose(result.standard_error[j], expected.bse, rtol=1e-6)
+        np.testing.assert_allclose(result.p_value[j], expected.pvalues, rtol=1e-4)
+        size = np.outer(expected.bse, expected.bse)
+        difference = (result.covariance[j] - expected.cov_params()) / size
+        np.testing.assert_allclose(difference, 0, atol=1e-6)
+
+
+def test_groups_may_have_any_labels_any_order_and_samples_that_do_not_count(float64, rng):
+    X, y = recording()
+    y[rng.uniform(size=T) < 0.2, 1] = np.nan
+    weights = rng.integers(0, 3, size=T).astype(float)
+    names = np.array([f"trial {k}" for k in TRIAL])
+    names[weights == 0] = "none of these"
+    model = fit(X, y, fit_kwargs={"sample_weight": weights})
+    result = in_groups(model, X, y, names, sample_weight=weights)
+    design, mean = np.column_stack([X, np.ones(T)]), model.predict(X)
+    for j in range(N):
+        rows = np.isfinite(y[:, j]) & (weights > 0)
+        scores = ((y - mean)[:, j] * weights * design.T).T[rows]
+        totals = pd.DataFrame(scores).groupby(TRIAL[rows]).sum().to_numpy()
+        n, n_groups = np.sum(rows), len(totals)
+        inverse = np.linalg.inv((design.T * weights * mean[:, j])[:, rows] @ design[rows])
+        correction = n_groups / (n_groups - 1) * (n - 1) / (n - P - 1)
+        expected = correction * inverse @ totals.T @ totals @ inverse
+        size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+        np.testing.assert_allclose((result.covariance[j] - expected) / size, 0, atol=1e-6)
+        assert result.dof[j] == n_groups - 1
+    order = rng.permutation(T)
+    mixed = in_groups(model, X[order], y[order], names[order], sample_weight=weights[order])
+    np.testing.assert_allclose(mixed.covariance, result.covariance, rtol=1e-6)
+
+
+def test_a_group_for_each_sample_is_the_sandwich_but_for_the_correction(float64):
+    X, y = recording()
+    model = fit(X, y)
+    plain = infer(model, X, y, kind="sandwich").covariance
+    result = in_groups(model, X, y, np.arange(T)).covariance
+    np.testing.assert_allclose(result * (T - P - 1) / T, plain, rtol=1e-8)
+    told = summary(model, X, y, kind="sandwich", groups=np.arange(T)).inference.covariance
+    np.testing.assert_array_equal(told, result)
+
+
+def test_intervals_cover_the_truth_where_trials_differ():
+    rng = np.random.default_rng(9)
+    n_trials, n_fits = 300, 1000
+    trial = np.repeat(np.arange(n_trials), 4)
+    X = np.repeat(rng.normal(size=(n_trials, 1)), 4, axis=0)
+    liveliness = np.repeat(rng.gamma(2, 1 / 2, size=(n_trials, n_fits)), 4, axis=0)
+    y = rng.poisson(liveliness * np.exp(0.3 * X + 0.5))
+    model = PopulationGLM().fit(X, y)
+    covered = {}
+    for groups in (None, trial):
+        lower, upper = in_groups(model, X, y, groups).interval()
+        covered[groups is None] = np.mean((lower[:, 0] < 0.3) & (upper[:, 0] > 0.3))
+    assert 0.93 < covered[False] < 0.97, covered
+    assert covered[True] < 0.85, covered
+
+
+# --- Classifiers.
+
+
+def choices(n_classes, n_neurons=None, seed=3):
+    """Make features, and which class each neuron chose."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(T, P))
+    size = (n_neurons or 1, n_classes)
+    eta = np.tensordot(X, rng.normal(0, 0.7, size=(P, *size)), 1) + rng.normal(0, 0.3, size=size)
+    chosen = np.argmax(eta + rng.gumbel(size=eta.shape), axis=2)
+    return X, chosen if n_neurons else chosen[:, 0]
+
+
+def fit_classes(X, y, n_classes, penalty="UnRegularized", **kwargs):
+    kind = ClassifierGLM if np.ndim(y) == 1 else ClassifierPopulationGLM
+    return kind(n_classes, regularizer=penalty, solver_kwargs={"tol": 1e-13}, **kwargs).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["model", "sandwich", "groups"])
+def test_errors_relative_to_a_class_are_those_of_a_multinomial_logit(kind, float64):
+    X, y = choices(4, n_neurons=2)
+    groups = TRIAL if kind == "groups" else None
+    result = infer(
+        fit_classes(X, y, 4), X, y, kind="model" if kind == "model" else "sandwich", groups=groups
+    ).relative_to(0)
+    kwargs = {
+        "model": {},
+        "sandwich": {"cov_type": "HC0"},
+        "groups": {"cov_type": "cluster", "cov_kwds": {"groups": TRIAL}, "use_t": True},
+    }[kind]
+    for j in range(2):
+        model = sm.MNLogit(y[:, j], np.column_stack([X, np.ones(T)]))
+        expected = model.fit(method="newton", tol=1e-14, maxiter=100, disp=False, **kwargs)
+        shape = (P + 1, 3)
+        np.testing.assert_allclose(result.estimate[j].reshape(shape), expected.params, rtol=1e-6)
+        error = result.standard_error[j].reshape(shape)
+        np.testing.assert_allclose(error, expected.bse, rtol=1e-6)
+        np.testing.assert_allclose(
+            result.p_value[j].reshape(shape), expected.pvalues, rtol=1e-4, atol=1e-300
+        )
+    assert result.names[:3] == ("x0 (1)", "x0 (2)", "x0 (3)")
+    coef, intercept = result.shaped(result.estimate)
+    assert coef.shape == (P, 2, 3)
+    assert intercept.shape == (2, 3)
+
+
+def test_two_classes_are_a_logit(float64):
+    X, y = choices(2)
+    labels = np.array(["left", "right"])[y]
+    result = infer(fit_classes(X, labels, 2), X, labels)
+    expected = sm.Logit(y, np.column_stack([X, np.ones(T)])).fit(tol=1e-14, disp=False)
+    difference = result.relative_to("left")
+    np.testing.assert_allclose(difference.estimate[0], expected.params, rtol=1e-6)
+    np.testing.assert_allclose(difference.standard_error[0], expected.bse, rtol=1e-6)
+    # Relative to the mean of two classes everything is half as large.
+    half = result.standard_error.reshape(P + 1, 2)
+    np.testing.assert_allclose(half, np.tile(expected.bse[:, None] / 2, 2), rtol=1e-6)
+    np.testing.assert_allclose(result.p_value[0, 1::2], expected.pvalues, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_errors_of_penalised_classes_are_those_of_the_curvature(masked, float64):
+    X, y = choices(3)
+    X -= X.mean(axis=0)
+    mask = np.ones((P, 3))
+    mask[1, 0] = 1 - masked
+    model = fit_classes(
+        X, y, 3, "Ridge", regularizer_strength=0.05, feature_mask=mask if masked else None
+    )
+    result = infer(model, X, y)
+
+    def cost(theta):
+        coef, intercept = theta[:-3].reshape(P, 3), theta[-3:]
+        eta = X @ coef + intercept
+        loss = np.log(np.exp(eta).sum(axis=1)) - eta[np.arange(T), y]
+        return loss.sum() + T * 0.05 / 2 * np.sum(coef**2)
+
+    at, step = result.estimate[0], 1e-4 * np.eye(3 * P + 3)
+    hessian = np.array(
+        [
+            [
+                cost(at + a + b) - cost(at + a - b) - cost(at - a + b) + cost(at - a - b)
+                for a in step
+            ]
+            for b in step
+        ]
+    ) / (4 * 1e-8)
+    # Features that all classes have are known up to what is common to all: it is set to zero.
+    contrast = np.linalg.svd(np.ones((1, 3)))[2][1:].T
+    free = [contrast] * (P + 1)
+    if masked:
+        free[1] = np.eye(3)[:, 1:]
+    free = block_diag(*free)
+    covariance = free @ np.linalg.inv(free.T @ hessian @ free) @ free.T
+    np.testing.assert_allclose(result.covariance[0], covariance, rtol=1e-3, atol=1e-6)
+
+
+def test_a_feature_of_a_classifier_is_tested_for_all_classes_at_once(float64):
+    X, y = choices(3)
+    tree = {"light": X[:, :2], "sound": X[:, 2:]}
+    model = fit_classes(tree, y, 3)
+    result = infer(model, tree, y)
+    logit = sm.MNLogit(y, np.column_stack([X, np.ones(T)]))
+    expected = logit.fit(method="newton", tol=1e-14, disp=False)
+    restriction = np.zeros((4, 2 * (P + 1)))
+    restriction[[0, 1, 2, 3], [0, 1, P + 1, P + 2]] = 1  # statsmodels' classes follow one another
+    theirs = expected.wald_test(restriction, scalar=True)
+    test = wald_test(result, "light")
+    assert test.df.tolist() == [4]
+    assert test.statistic[0] == pytest.approx(float(theirs.statistic), rel=1e-5)
+    same = wald_test(result.relative_to(1), "light")
+    np.testing.assert_allclose(same.statistic, test.statistic, rtol=1e-6)
+    one = wald_test(result, ["light[0]", "light[1]"])
+    np.testing.assert_allclose(one.statistic, test.statistic, rtol=1e-6)
+    np.testing.assert_allclose(wald_test(result, [0, 1]).statistic, test.statistic, rtol=1e-6)
+
+    smaller = without(model, tree, y, "light")
+    assert np.all(smaller.coef_["light"] == 0)
+    ratio = likelihood_ratio_test(model, smaller, tree, y)
+    small = sm.MNLogit(y, np.column_stack([X[:, 2:], np.ones(T)]))
+    small = small.fit(method="newton", tol=1e-14, disp=False)
+    assert ratio.df.tolist() == [4]
+    assert ratio.statistic[0] == pytest.approx(2 * (expected.llf - small.llf), rel=1e-5)
+
+
+def test_the_summary_of_a_classifier_tells_what_statsmodels_tells(float64):
+    X, y = choices(3)
+    told = summary(fit_classes(X, y, 3), X, y)
+    expected = sm.MNLogit(y, np.column_stack([X, np.ones(T)])).fit(tol=1e-14, disp=False)
+    row = told.neurons.loc[0]
+    assert row.log_likelihood == pytest.approx(expected.llf, rel=1e-8)
+    assert row.deviance_explained == pytest.approx(expected.prsquared, rel=1e-8)
+    assert row.dof_resid == expected.df_resid
+    assert "x2 (1)" in str(told)
+
+
+def test_a_class_that_a_feature_separates_is_told():
+    X, y = choices(3)
+    X[:, 1] = (y == 2) & (np.arange(T) < 50)
+    with pytest.warns(RuntimeWarning, match="optimum at infinity"):
+        model = ClassifierGLM(3, regularizer="UnRegularized").fit(X, y)
+    with pytest.warns(RuntimeWarning, match=r"neuron 0: all of x1"):
+        result = infer(model, X, y)
+    assert np.isinf(result.standard_error[0, 3:6]).all()
+    assert np.isfinite(result.standard_error[0, [0, 1, 2, 6, 7, 8]]).all()
 
 
 # --- What the data do not identify.
@@ -590,7 +814,18 @@ def test_bad_input_is_refused_with_a_remedy():
     basis = BSplineEval(5, bounds=(0, 1), label="place")
     wrong = [
         (lambda: infer(lasso, X, y), "not defined after Lasso.*Refit"),
-        (lambda: infer(classes, X, y > 1), "several linear predictors.*Bernoulli"),
+        (lambda: mean_band(infer(classes, X, y > 1), X), "one mean for a neuron"),
+        (lambda: tuning_curve(infer(classes, X, y > 1), basis), "one mean for a neuron"),
+        (
+            lambda: infer(classes, X, y > 1).relative_to("left"),
+            r"classes, \[False, True\], got 'left'",
+        ),
+        (lambda: result.relative_to(0), r"classes, \[\], got 0"),
+        (lambda: infer(model, X, y, groups=TRIAL), "kind is 'model': pass kind='sandwich'"),
+        (lambda: in_groups(model, X, y, TRIAL[1:]), r"groups must have shape \(400,\).*\(399,\)"),
+        (lambda: in_groups(model, X, y, TRIAL[:, None]), r"groups must have shape \(400,\)"),
+        (lambda: in_groups(model, X, y, np.zeros(T)), "at least two groups.*neuron 0 are of 1"),
+        (lambda: in_groups(model, X, y, np.where(TRIAL == 2, np.nan, TRIAL)), "NaN in row 20"),
         (lambda: infer(model, X, y, kind="robust"), "Unknown kind: 'robust'"),
         (lambda: infer(model, X[:, :2], y), "X has 2 features.*expecting 3"),
         (lambda: infer(model, X, y[:, :2]), "y has 2 neurons, the model was fitted to 3"),

@@ -25,7 +25,7 @@ LAYERS = (
     {"identifiability_constraints"},
     {"basis"},
     {"convolve", "design"},
-    {"_errors", "_threads", "_time_series"},
+    {"_errors", "_pytrees", "_threads", "_time_series"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

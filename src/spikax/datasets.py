@@ -6,6 +6,8 @@ from importlib.resources import files
 import numpy as np
 import pynapple as nap
 
+__all__ = ["HeadDirectionRecording", "load_head_direction"]
+
 
 @dataclass(frozen=True)
 class HeadDirectionRecording:
@@ -23,6 +25,13 @@ class HeadDirectionRecording:
         unit empty; it is taken to be metres).
     sleep, wake : pynapple.IntervalSet
         The two epochs, 0 to 600 s and 600 to 1200 s. Tracking covers 670.64 to 1199.99 s of wake.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> recording = nmo.datasets.load_head_direction()
+    >>> recording.head_direction.restrict(recording.wake).shape
+    (63527,)
     """
 
     spikes: nap.TsGroup

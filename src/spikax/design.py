@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikax._pytrees import register
+
 _BLOCK = 8192
 _EVALUATED_BLOCK = 2048  # so that the features of a block need little room, and stay in a cache
 _ROWS = 256
@@ -37,7 +39,7 @@ class Design(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Dense:
     """A design that lies in memory, (n_blocks, n_features, block)."""
@@ -74,7 +76,7 @@ class Term(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Evaluated:
     """A design whose features are evaluated when a walk comes to their block.

@@ -27,6 +27,17 @@ from spikax.observation_models import (
     Poisson,
 )
 
+__all__ = [
+    "Calibration",
+    "TimeRescaling",
+    "bits_per_spike",
+    "calibration",
+    "cross_validated_scores",
+    "deviance_explained",
+    "residuals",
+    "time_rescaling",
+]
+
 _SPIKES = (Poisson, Bernoulli, NegativeBinomial)
 RESIDUALS = ("deviance", "pearson", "quantile")
 
@@ -46,6 +57,18 @@ class TimeRescaling:
         Its p-value, (n_neurons,); NaN without spikes.
     n_spikes
         Number of intervals, (n_neurons,).
+
+    Examples
+    --------
+    >>> import jax
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rate = np.full(3000, 0.2)
+    >>> spikes = np.random.default_rng(0).poisson(rate)
+    >>> test = nmo.diagnostics.time_rescaling(spikes, rate, jax.random.key(0))
+    >>> expected, observed, band = test.curve()
+    >>> bool(np.abs(observed - expected).max() < band)
+    True
     """
 
     intervals: tuple[np.ndarray, ...]
@@ -173,7 +196,7 @@ def residuals(
     kind: str = "deviance",
     *,
     observation_model: Any = "Poisson",
-    scale: Any = 1.0,
+    scale: Any = None,
     random_key: jax.Array | None = None,
 ) -> np.ndarray:
     r"""Compute residuals.
@@ -181,7 +204,9 @@ def residuals(
     Deviance residuals are :math:`\mathrm{sign}(y - \mu) \sqrt{d(y, \mu)}`, Pearson's
     :math:`(y - \mu) / \sqrt{\phi V(\mu)}`. Quantile residuals :math:`\Phi^{-1}(u)`, with u drawn
     between the probabilities of less than y and of at most y, are exactly normal for a true
-    model, for counts and small rates too (Dunn & Smyth 1996).
+    model, for counts and small rates too (Dunn & Smyth 1996). Residuals of a classifier are those
+    of the indicator of each class, which is Bernoulli: pass `y[:, None] == model.classes_`, the
+    probabilities, and observation_model="Bernoulli".
 
     Parameters
     ----------
@@ -194,7 +219,8 @@ def residuals(
     observation_model
         Name of the observation model, or one (default "Poisson").
     scale
-        Scale of the distribution, `scale_` of a model; a scalar or (n_neurons,), default 1.
+        Scale of the distribution, `scale_` of a model; a scalar or (n_neurons,). None (default) is
+        1; a dispersion that is estimated has no default.
     random_key
         Random key, from `jax.random.key`, for quantile residuals.
 
@@ -206,7 +232,8 @@ def residuals(
     Raises
     ------
     ValueError
-        If a name is unknown, shapes differ, values are impossible, or the key is missing.
+        If a name is unknown, shapes differ, values are impossible, or the scale or the key is
+        missing.
 
     References
     ----------
@@ -224,7 +251,7 @@ def residuals(
         raise unknown_name("kind", kind, RESIDUALS)
     model = observation_models.resolve(observation_model)
     observed, rate = _aligned(y, predicted_rate, model.family)
-    scale = np.broadcast_to(np.asarray(scale, float), observed.shape[1])[None]
+    scale = _scale(scale, model.family, observed.shape[1])
     if kind == "deviance":
         _, deviance = _terms(model, observed, rate, scale)
         values = np.sign(observed - rate) * np.sqrt(np.maximum(deviance, 0))
@@ -288,6 +315,18 @@ class Calibration:
         Standard error of `observed`, (n_bins, n_neurons).
     n_samples
         Number of samples in each bin, (n_bins, n_neurons).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rate = np.linspace(0.1, 2.0, 1000)
+    >>> spikes = np.random.default_rng(0).poisson(rate)
+    >>> found = nmo.diagnostics.calibration(spikes, rate, n_bins=4)
+    >>> found.n_samples[:, 0]
+    array([250, 250, 250, 250])
+    >>> bool(np.all(np.abs(found.observed - found.predicted) < 3 * found.standard_error))
+    True
     """
 
     predicted: np.ndarray
@@ -326,6 +365,16 @@ def calibration(y, predicted_rate, n_bins: int = 10) -> Calibration:
     >>> spikes = np.random.default_rng(0).poisson(rate)
     >>> nmo.diagnostics.calibration(spikes, rate, n_bins=4).observed.shape
     (4, 1)
+
+    Of a classifier, compare the indicators of its classes with their probabilities:
+
+    >>> X = np.random.default_rng(1).normal(size=(1000, 2))
+    >>> choice = np.where(X[:, 0] > 0, "right", "left")
+    >>> model = nmo.glm.ClassifierGLM(regularizer_strength=0.1).fit(X, choice)
+    >>> chosen = choice[:, None] == model.classes_
+    >>> probability = model.predict_proba(X, "proba")
+    >>> nmo.diagnostics.calibration(chosen, probability, n_bins=4).observed.shape
+    (4, 2)
     """
     y, rate = _aligned(y, predicted_rate)
     if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
@@ -350,7 +399,12 @@ def calibration(y, predicted_rate, n_bins: int = 10) -> Calibration:
 
 
 def deviance_explained(
-    y, predicted_rate, *, observation_model: Any = "Poisson", null_rate: Any = None
+    y,
+    predicted_rate,
+    *,
+    observation_model: Any = "Poisson",
+    scale: Any = None,
+    null_rate: Any = None,
 ) -> np.ndarray:
     r"""Share of the deviance that predictions explain, :math:`1 - D(y, \mu) / D(y, \mu_0)`.
 
@@ -362,6 +416,9 @@ def deviance_explained(
         Their predicted means, of the same shape. Samples with NaN in either are left out.
     observation_model
         Name of the observation model, or one (default "Poisson").
+    scale
+        Dispersion of a negative binomial that estimates it, `scale_` of the model; a scalar or
+        (n_neurons,). The scale of others does not matter.
     null_rate
         What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
         training data; by default the mean of `y`.
@@ -390,20 +447,26 @@ def deviance_explained(
     """
     model = observation_models.resolve(observation_model)
     y, rate = _aligned(y, predicted_rate, model.family)
+    scale = _scale(scale, model.family, y.shape[1])
     deviance, null_deviance = (
-        np.nansum(_terms(model, y, r)[1], axis=0) for r in (rate, _null(y, rate, null_rate))
+        np.nansum(_terms(model, y, r, scale)[1], axis=0) for r in (rate, _null(y, rate, null_rate))
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(null_deviance > 0, 1 - deviance / null_deviance, np.nan)
 
 
 def bits_per_spike(
-    y, predicted_rate, *, observation_model: Any = "Poisson", null_rate: Any = None
+    y,
+    predicted_rate,
+    *,
+    observation_model: Any = "Poisson",
+    scale: Any = None,
+    null_rate: Any = None,
 ) -> np.ndarray:
     r"""Gain in log-likelihood over a constant rate, in bits for each spike.
 
     :math:`(\ell(\mu) - \ell(\mu_0)) / (n_\mathrm{spikes} \log 2)`: what the predictions tell
-    of a spike.
+    of a spike. Both likelihoods have the same dispersion, where the observation model has one.
 
     Parameters
     ----------
@@ -412,7 +475,10 @@ def bits_per_spike(
     predicted_rate
         Their predicted means, of the same shape. Samples with NaN in either are left out.
     observation_model
-        "Poisson" (default) or "Bernoulli".
+        "Poisson" (default), "Bernoulli", or a negative binomial.
+    scale
+        Dispersion of a negative binomial that estimates it, `scale_` of the model; a scalar or
+        (n_neurons,).
     null_rate
         What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
         training data; by default the mean of `y`.
@@ -440,8 +506,9 @@ def bits_per_spike(
     """
     model = observation_models.resolve(observation_model)
     y, rate = _aligned(y, predicted_rate, model.family)
-    gain = np.nansum(_terms(model, y, rate)[0], axis=0)
-    gain -= np.nansum(_terms(model, y, _null(y, rate, null_rate))[0], axis=0)
+    scale = _scale(scale, model.family, y.shape[1])
+    gain = np.nansum(_terms(model, y, rate, scale)[0], axis=0)
+    gain -= np.nansum(_terms(model, y, _null(y, rate, null_rate), scale)[0], axis=0)
     n_spikes = np.nansum(np.where(np.isnan(rate), np.nan, y), axis=0)
     return gain / np.log(2) / np.where(n_spikes > 0, n_spikes, np.nan)
 
@@ -565,6 +632,26 @@ def _held_out(fitted, y_train, y, rate, train_weight, weight) -> dict[str, Any]:
     return {**scores, "note": np.select(conditions, texts, "")}
 
 
+def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
+    """Check a scale, (1, n_neurons)."""
+    if scale is None:
+        if family.estimate:
+            raise ValueError(
+                f"The dispersion of {type(family).__name__} observations is to be estimated: pass "
+                "that of the model, scale=model.scale_."
+            )
+        scale = 1.0
+    array = _inputs.as_float_array(scale, "scale")
+    if array.shape not in ((), (n_neurons,)):
+        raise ValueError(
+            f"scale must be a scalar or have shape ({n_neurons},), got {array.shape}."
+        )
+    wrong = (array < 0) | np.isinf(array)
+    if wrong.any():
+        raise ValueError(f"scale must be finite and at least zero, got {array[wrong].flat[0]:g}.")
+    return np.broadcast_to(array.astype(float), n_neurons)[None]
+
+
 def _mean(y: np.ndarray) -> np.ndarray:
     known = ~np.isnan(y)
     return np.sum(y, axis=0, where=known) / np.maximum(known.sum(axis=0), 1)
@@ -618,11 +705,10 @@ def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
     return observed, rate
 
 
-def _terms(model, y: np.ndarray, rate: np.ndarray, scale: Any = 1.0) -> np.ndarray:
+def _terms(model, y: np.ndarray, rate: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Log-likelihood and deviance of each sample, (2, n_samples, n_neurons); NaN if unknown."""
     known = ~(np.isnan(y) | np.isnan(rate))
     length = padded_length(len(y))
-    scale = np.broadcast_to(np.asarray(scale, float), (1, y.shape[1]))
     with jax.enable_x64(True):
         padded = (pad(np.where(known, a, 1), length, float) for a in (y, rate))
         terms = np.array(_padded_terms(model.family, *padded, scale))[:, : len(y)]

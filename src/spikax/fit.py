@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spikax._dispersion import likeliest_scale
+from spikax._pytrees import register
 from spikax.observation_models import with_scale
 from spikax.problem import (
     Problem,
@@ -27,7 +28,7 @@ from spikax.solvers import Outcome, Solver, Status
 _MOST_TURNS = 30
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class FitResult:
     """What a fit found, neuron by neuron."""

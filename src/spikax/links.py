@@ -10,6 +10,8 @@ from jax.scipy.special import log_ndtr, logit, ndtr, ndtri
 
 from spikax._errors import unknown_name
 
+__all__ = ["InverseLink"]
+
 Function = Callable[[jax.Array], jax.Array]
 
 

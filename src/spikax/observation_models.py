@@ -13,7 +13,19 @@ from jax.scipy.special import gammaln, xlogy
 from spikax import links
 from spikax._dispersion import likeliest_scale, log1p_share, log_rising
 from spikax._errors import unknown_name
+from spikax._pytrees import register
 from spikax.links import InverseLink
+
+__all__ = [
+    "BernoulliObservations",
+    "CategoricalObservations",
+    "Family",
+    "GammaObservations",
+    "GaussianObservations",
+    "NegativeBinomialObservations",
+    "ObservationModel",
+    "PoissonObservations",
+]
 
 Aggregate = Callable[[jax.Array], jax.Array]
 SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
@@ -102,31 +114,119 @@ class Family(Protocol):
         ...
 
     def allows(self, y: np.ndarray) -> Any:
-        """Whether each observation is in the support."""
+        """Tell whether each observation is in the support.
+
+        Parameters
+        ----------
+        y
+            Observations, (n_samples, n_neurons), a NumPy array that may hold NaN.
+
+        Returns
+        -------
+        array of bool
+            Shaped like `y`, or one for all.
+        """
         ...
 
     def loss(self, eta: jax.Array, y: jax.Array, link: InverseLink) -> jax.Array:
-        """Negative log-likelihood of each sample, up to terms without `eta`."""
+        """Compute the negative log-likelihood of each sample, up to terms without `eta`.
+
+        Parameters
+        ----------
+        eta
+            Linear predictors, of any shape; of a family with several outputs with their axis
+            first.
+        y
+            Observations, shaped like `eta` but for that axis.
+        link
+            The inverse link: its `mean`, `log_mean` and `log_complement` of `eta` stay finite.
+
+        Returns
+        -------
+        jax.Array
+            Losses shaped like `y`, finite and twice differentiable for any finite `eta`.
+        """
         ...
 
     def saturated(self, y: jax.Array) -> jax.Array:
-        """Loss of the model that predicts each observation exactly."""
+        """Compute the loss of the model that predicts each observation exactly.
+
+        Parameters
+        ----------
+        y
+            Observations, of any shape.
+
+        Returns
+        -------
+        jax.Array
+            Losses shaped like `y`.
+        """
         ...
 
     def log_normalizer(self, y: jax.Array, scale: Any) -> Any:
-        """Part of the negative log-likelihood without `eta`."""
+        """Compute the part of the negative log-likelihood without `eta`.
+
+        Parameters
+        ----------
+        y
+            Observations, of any shape.
+        scale
+            Scale of the distribution, which broadcasts to `y`.
+
+        Returns
+        -------
+        jax.Array
+            Shaped like `y`.
+        """
         ...
 
     def precision(self, scale: Any) -> Any:
-        """Weight of the loss in the negative log-likelihood."""
+        """Compute the weight of the loss in the negative log-likelihood.
+
+        Parameters
+        ----------
+        scale
+            Scale of the distribution, of any shape.
+
+        Returns
+        -------
+        array or float
+            Shaped like `scale`, or one for all.
+        """
         ...
 
     def variance(self, mean: jax.Array) -> jax.Array:
-        """Variance of an observation of unit scale, as a function of its mean."""
+        """Compute the variance of observations of unit scale from their means.
+
+        Parameters
+        ----------
+        mean
+            Means, of any shape.
+
+        Returns
+        -------
+        jax.Array
+            Variances shaped like `mean`.
+        """
         ...
 
     def sample(self, key: jax.Array, mean: jax.Array, scale: Any) -> jax.Array:
-        """Draw one observation for each mean."""
+        """Draw one observation for each mean.
+
+        Parameters
+        ----------
+        key
+            Random key, from `jax.random.key`.
+        mean
+            Means, of any shape.
+        scale
+            Scale of the distribution, which broadcasts to `mean`.
+
+        Returns
+        -------
+        jax.Array
+            Observations shaped like `mean`.
+        """
         ...
 
 
@@ -157,7 +257,7 @@ def with_scale(family: Family, scale: Any) -> Family:
     return family if family.scale is None else replace(dispersed, scale=scale)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Poisson:
     """Counts whose variance equals their mean; fractional counts are allowed."""
@@ -203,7 +303,7 @@ class Poisson:
         return _draw_counts(key, mean)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Bernoulli:
     """Outcomes of 0 or 1."""
@@ -249,7 +349,7 @@ class Bernoulli:
         return jax.random.bernoulli(key, mean).astype(jnp.int32)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Gaussian:
     """Real values with a constant variance, the scale."""
@@ -295,7 +395,7 @@ class Gaussian:
         return mean + jnp.sqrt(scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Gamma:
     """Positive values whose standard deviation is proportional to their mean."""
@@ -344,7 +444,7 @@ class Gamma:
         return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class NegativeBinomial:
     """Counts whose variance exceeds their mean: `mu + scale mu^2`; Poisson at a scale of zero."""
@@ -408,7 +508,7 @@ class NegativeBinomial:
         return jax.random.poisson(count_key, mean * jnp.where(scale > 1e-6, scatter, 1))
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Categorical:
     """One of several classes, whose probabilities sum to one."""
@@ -941,8 +1041,14 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
         if jax.tree_util.all_leaves([observation_model]):
             jax.tree_util.register_static(type(observation_model))
         return ObservationModel(observation_model)
+    members = [name for name in {**Family.__annotations__, **vars(Family)} if name[0] != "_"]
+    missing = [name for name in members if not hasattr(observation_model, name)]
+    remedy = ""
+    if callable(observation_model):
+        remedy = " Call it, to pass what it makes."
+    elif len(missing) < len(members):
+        remedy = f" A Family needs {', '.join(missing)} besides what this has."
     raise TypeError(
         f"observation_model must be a name ({', '.join(OBSERVATION_MODELS)}), an ObservationModel "
-        f"or a Family, got {observation_model!r}."
-        + (" Call it, to pass what it makes." if callable(observation_model) else "")
+        f"or a Family, got {observation_model!r}.{remedy}"
     )

@@ -10,6 +10,16 @@ from numpy.typing import ArrayLike
 from spikax.diagnostics import Calibration, TimeRescaling
 from spikax.solvers import Status
 
+__all__ = [
+    "calibration",
+    "convergence",
+    "coupling_filters",
+    "coupling_matrix",
+    "ks",
+    "path",
+    "tuning",
+]
+
 _DATA, _MODEL, _BAND = "0.8", "#1f4e8c", 0.25
 _COLORS = ("#1f4e8c", "#c8553d", "#4a8c5f", "#8a5a9e", "#c29a2e", "#4d9db4", "#7f7f7f", "#b0507f")
 

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.design import Design
 from spikax.links import InverseLink
 from spikax.observation_models import Family
 from spikax.regularizer import Penalty
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Problem:
     """Everything a fit of a population needs.
@@ -63,6 +64,9 @@ class Problem:
         The inverse link.
     tilt
         Gradient of a linear term of each neuron's mean loss, shaped like `theta`, or None.
+    curvature
+        Hessians of the neurons' losses, (K (n_features + 1), K (n_features + 1), n_neurons), as an
+        earlier solution left them; None if there is none, or none is wanted back.
     level
         Constant term of each neuron's mean loss, shape (n_neurons,), or None; see `level_of`.
     """
@@ -82,6 +86,7 @@ class Problem:
     family: Family
     link: InverseLink = field(metadata={"static": True})
     tilt: jax.Array | None = None
+    curvature: jax.Array | None = None
     level: jax.Array | None = None
 
     @property
@@ -127,6 +132,7 @@ class Problem:
             balanced=None if self.balanced is None else column(self.balanced),
             family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
             tilt=None if self.tilt is None else column(self.tilt),
+            curvature=None if self.curvature is None else jnp.take(self.curvature, index, axis=2),
             level=None if self.level is None else jnp.take(self.level, index),
         )
 
@@ -153,13 +159,16 @@ def linear_predictor(theta: jax.Array, X: jax.Array, offset: jax.Array | None) -
     return eta if offset is None else eta + offset
 
 
-def walk(problem: Problem, reduce_block: Callable, combine: Callable = jnp.add) -> Any:
-    """Sum `reduce_block(X, y, weights, offset)` over blocks of samples.
+def walk(
+    problem: Problem, reduce_block: Callable, combine: Callable = jnp.add, more: tuple = ()
+) -> Any:
+    """Sum `reduce_block(X, y, weights, offset, *more)` over blocks of samples.
 
     Every reduction over samples goes through here: temporaries are of the size of a block, and
-    solvers do not know where the samples are.
+    solvers do not know where the samples are. `more` are arrays in blocks like the samples.
     """
-    blocks, reduce_piece = _pieces(problem), _of_piece(problem, reduce_block)
+    blocks = (*_pieces(problem), *more)
+    reduce_piece = _of_piece(problem, reduce_block)
     first = jax.tree.map(lambda a: a.reshape(a.shape[1:]) if len(a) == 1 else a[0], blocks)
     if len(problem.y) == 1:
         return reduce_piece(first)

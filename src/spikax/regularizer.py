@@ -11,6 +11,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from spikax._errors import unknown_name
+from spikax._pytrees import register
+
+__all__ = [
+    "CustomRegularizer",
+    "ElasticNet",
+    "GroupLasso",
+    "Lasso",
+    "Regularizer",
+    "Ridge",
+    "UnRegularized",
+]
 
 
 class Penalty(Protocol):
@@ -79,7 +90,18 @@ class Coefficients(Protocol):
 
 @runtime_checkable
 class Regularizer(Protocol):
-    """What a model asks of a regularizer; the strength belongs to the model."""
+    """What a model asks of a regularizer; the strength belongs to the model.
+
+    For a penalty of your own write no class: `CustomRegularizer` takes a function.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> isinstance(nmo.regularizer.Lasso(), nmo.regularizer.Regularizer)
+    True
+    >>> nmo.regularizer.Lasso().smooth, nmo.regularizer.Ridge().smooth
+    (False, True)
+    """
 
     @property
     def smooth(self) -> bool:
@@ -87,11 +109,24 @@ class Regularizer(Protocol):
         ...
 
     def penalty(self, strength: Any, coefficients: Coefficients) -> Penalty:
-        """Build the penalty of a strength as the user gave it, refusing what cannot be one."""
+        """Build the penalty of a strength, refusing what cannot be one.
+
+        Parameters
+        ----------
+        strength
+            `regularizer_strength` as the user gave it.
+        coefficients
+            What knows the shape of the coefficients, and spreads strengths over them.
+
+        Returns
+        -------
+        Penalty
+            A pytree of arrays with the cost of coefficients, its proximal step and its curvature.
+        """
         ...
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Elementwise:
     """Penalty `sum(absolute |w| + squared w^2 / 2)`; None is no such part.
@@ -140,7 +175,7 @@ class Elementwise:
         return None
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Grouped:
     """Penalty `sum(cost_g |w_g|)` over groups of coefficients that do not overlap.
@@ -196,7 +231,7 @@ class Grouped:
         return connected_components(coo_array(edges, (n_nodes, n_nodes)))[1][:n_features]
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class FromFunctions:
     """A penalty of the user's, given by functions of one neuron's coefficients."""

@@ -29,7 +29,25 @@ Shape = tuple[int, ...]
 
 
 class Basis(BaseEstimator):
-    """Functions and a way to apply them; or several such, composed with `+` and `*`."""
+    """Functions and a way to apply them; or several such, composed with `+` and `*`.
+
+    It is what all bases of this module are: use one of these. Bases with one input are added for
+    features side by side, and multiplied for features of several inputs together.
+
+    Attributes
+    ----------
+    n_basis_funcs : int
+        Number of functions.
+    children : tuple of Basis
+        What it is composed of; empty for a basis of one function type.
+
+    Examples
+    --------
+    >>> from spikax.basis import Basis, BSplineEval, RaisedCosineLogConv
+    >>> basis = BSplineEval(5, label="place") + RaisedCosineLogConv(3, window_size=20)
+    >>> isinstance(basis, Basis), basis.n_basis_funcs, len(basis.children)
+    (True, 8, 2)
+    """
 
     n_basis_funcs: int
     children: tuple[Basis, ...] = ()
@@ -39,7 +57,7 @@ class Basis(BaseEstimator):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def default_label(self, children: list[str]) -> str:
+    def _default_label(self, children: list[str]) -> str:
         """Return what the basis is called, from what its parts are called."""
         raise NotImplementedError
 
@@ -546,7 +564,7 @@ class AdditiveBasis(_Composed):
     {'place': (100, 5), 'past': (100, 2, 3)}
     """
 
-    def default_label(self, children: list[str]) -> str:
+    def _default_label(self, children: list[str]) -> str:
         return f"({' + '.join(children)})"
 
     @property
@@ -598,7 +616,7 @@ class MultiplicativeBasis(_Composed):
     6
     """
 
-    def default_label(self, children: list[str]) -> str:
+    def _default_label(self, children: list[str]) -> str:
         return f"({' * '.join(children)})"
 
     @property

@@ -67,7 +67,7 @@ class Leaf(Basis):
         """Return the shape of a sample of each input, where it is known."""
         return list(self._shapes or (None,) * self.n_inputs)
 
-    def default_label(self, children: list[str]) -> str:
+    def _default_label(self, children: list[str]) -> str:
         return type(self).__name__
 
     def _leaves(self) -> tuple[Leaf, ...]:

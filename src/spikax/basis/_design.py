@@ -109,18 +109,54 @@ class BasisDesign:
         return products(self.evaluated(), coef, missing)[: len(self)]
 
     def spread(self, rows: np.ndarray | None) -> Any:
-        """Measure the columns of each block over the rows that count, (n_samples,)."""
+        """Measure the columns of each block.
+
+        Parameters
+        ----------
+        rows : array of bool, shape (n_samples,)
+            Which samples count; None is all that have features.
+
+        Returns
+        -------
+        tuple of arrays
+            Of each block the number of samples that count, (n_blocks,), and of each of its columns
+            the mean, the sum of squares about it, the least and the largest value, each
+            (n_blocks, n_features).
+        """
         return spread(self.evaluated(rows))
 
     def mean(self, weights: np.ndarray) -> np.ndarray:
-        """Return the mean of each column, with weights (n_samples,)."""
+        """Compute the mean of each column.
+
+        Parameters
+        ----------
+        weights : array, shape (n_samples,)
+            What each sample counts.
+
+        Returns
+        -------
+        array, shape (n_features,)
+        """
         total = weighted_sum(self.evaluated(), self._in_blocks(weights, jnp.result_type(float)))
         return np.asarray(total) / weights.sum()
 
     def evaluated(
         self, rows: np.ndarray | None = None, center: Any = 0.0, scale: Any = 1.0
     ) -> Evaluated:
-        """Make the design of a problem, standardised; rows that do not count are zero."""
+        """Make what a solver asks for blocks of standardised features.
+
+        Parameters
+        ----------
+        rows : array of bool, shape (n_samples,), default None
+            Which samples count, the others' features being zero; None is all that have features.
+        center, scale : array, shape (n_features,), or float
+            What is subtracted from the features, and what then divides them.
+
+        Returns
+        -------
+        Evaluated
+            The design of a problem.
+        """
         dtype = jnp.result_type(float)
         counted = np.ones(len(self), bool) if self.known is None else self.known
         counted = counted if rows is None else counted & rows

@@ -30,7 +30,7 @@ def by_label(root: Basis) -> dict[str, Basis]:
     for part in parts:
         name = part.user_label
         if name is None:
-            name = default = part.default_label([names[id(child)] for child in part.children])
+            name = default = part._default_label([names[id(child)] for child in part.children])
             repeats = 0
             while name in taken:
                 repeats += 1

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikax._pytrees import register
 from spikax.basis._functions import Function
 from spikax.convolve import filter_windows
 from spikax.design import Term, aligned_zeros, blocks, lend
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Pointwise:
     """A function of inputs at the sample itself.
@@ -43,7 +44,7 @@ class Pointwise:
         return jnp.where(outside[:, None], self.fill_value, values)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Filtered:
     """A signal run through filters.
@@ -66,7 +67,7 @@ class Filtered:
         return filter_windows(self.kernel, jnp.where(jnp.isnan(signal), 0, signal))
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Held:
     """Features that lie in memory, (n_channels, n_functions, n_samples)."""
@@ -78,7 +79,7 @@ class Held:
         return jax.lax.dynamic_slice_in_dim(self.values, start, length, axis=2)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Joined:
     """The functions of several terms of the same channels, side by side."""
@@ -90,7 +91,7 @@ class Joined:
         return jnp.concatenate([part.features(start, length) for part in self.parts], axis=1)
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Product:
     """All products of a function of one term with one of the other, which varies fastest."""

@@ -15,7 +15,8 @@ ADVICE = {
     "or enable float64 in JAX",
     Status.UNBOUNDED: "have their optimum at infinity (a silent neuron, one that is always on, or "
     "features that separate its observations): their predictions are finite and right, their "
-    "coefficients would grow without end; a Ridge penalty gives them an optimum",
+    "coefficients would grow without end; a Ridge penalty gives them an optimum, though not the "
+    "intercept of a silent neuron",
     Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable "
     "float64 in JAX",
 }

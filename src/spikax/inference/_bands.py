@@ -30,6 +30,18 @@ class Band:
         Probability that an interval covers the true value.
     scale
         "rate" or "link".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X = np.linspace(-1, 1, 400)[:, None]
+    >>> spikes = np.random.default_rng(0).poisson(np.exp(X))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> result = nmo.inference.infer(model, X, spikes)
+    >>> band = nmo.inference.mean_band(result, X, scale="link")
+    >>> bool(np.allclose(band.upper - band.mean, 1.96 * band.standard_error, rtol=1e-4))
+    True
     """
 
     mean: np.ndarray
@@ -46,8 +58,23 @@ class TuningCurve(Band):
 
     Attributes
     ----------
+    mean, lower, upper, standard_error, level, scale
+        As those of `Band`, at the points of the grid.
     grid
         Where the curve is known, (n_points,), in units of the basis's input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> basis = nmo.basis.RaisedCosineLinearEval(5, bounds=(0, 1))
+    >>> position = np.random.default_rng(1).uniform(size=500)
+    >>> X = np.asarray(basis.compute_features(position))
+    >>> spikes = np.random.default_rng(2).poisson(np.exp(position))
+    >>> model = nmo.glm.GLM(regularizer="Ridge", regularizer_strength=1e-3).fit(X, spikes)
+    >>> curve = nmo.inference.tuning_curve(nmo.inference.infer(model, X, spikes), basis)
+    >>> print(curve.grid[[0, -1]], bool(curve.mean[-1, 0] > curve.mean[0, 0]))
+    [0. 1.] True
     """
 
     grid: np.ndarray
@@ -98,6 +125,7 @@ def mean_band(inference: Inference, X, level: float = 0.95, scale: str = "rate")
     >>> bool(np.all((band.lower < band.mean) & (band.mean < band.upper)))
     True
     """
+    _check_one_mean(inference)
     matrix, layout = _inputs.design_matrix(X)
     _inputs.check_features(layout, inference.layout.split(inference.estimate.T[:-1]), "the model")
     rows = np.column_stack([matrix, np.ones(len(matrix))])
@@ -164,6 +192,7 @@ def tuning_curve(
     >>> curve.grid.shape, curve.mean.shape
     ((100,), (100, 1))
     """
+    _check_one_mean(inference)
     grid, functions = basis.evaluate_on_grid(n_points)
     functions = np.asarray(functions, float)
     columns = _columns(inference, basis, features)
@@ -175,6 +204,14 @@ def tuning_curve(
     rows = np.tile(np.append(inference.reference, 1.0), (n_points, 1))
     rows[:, columns] = functions
     return TuningCurve(**_band(inference, rows, level, scale), grid=np.asarray(grid))
+
+
+def _check_one_mean(inference: Inference) -> None:
+    if inference.classes is not None:
+        raise ValueError(
+            "Bands are of models with one mean for a neuron, and a classifier has a probability "
+            "for each class: inference.combine(rows) has standard errors of its linear predictors."
+        )
 
 
 def _columns(inference: Inference, basis: Basis, features: Any) -> slice:

@@ -10,11 +10,22 @@ import numpy as np
 from spikax._assemble import Units
 from spikax._inputs import Data, Outputs
 from spikax.glm import _posed
-from spikax.problem import Problem, linear_predictor, null_model, sample_loss, walk
+from spikax.problem import (
+    Problem,
+    linear_predictor,
+    null_model,
+    sample_loss,
+    walk,
+    without_features,
+)
 
 
 class Fitted(NamedTuple):
-    """What inference reads of a fitted model. Parameters are the coefficients, then intercept."""
+    """What inference reads of a fitted model.
+
+    Parameters are the coefficients, then the intercept; those of all classes for a feature lie
+    together.
+    """
 
     problem: Problem  # in float64
     units: Units
@@ -25,7 +36,7 @@ class Fitted(NamedTuple):
     estimate: np.ndarray  # parameters of the raw features, (n_neurons, n_parameters)
     scale: np.ndarray  # (n_neurons,)
     names: tuple[str, ...]  # of the parameters
-    groups: dict[str, slice]  # parameters of each entry of a container of features
+    groups: dict[str, slice]  # parameters of each entry of a container, of each feature's classes
     neurons: np.ndarray  # labels, (n_neurons,)
 
     @property
@@ -50,12 +61,6 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
     """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
     found = _posed.fitted(model, X, y, sample_weight, offset)
     problem, units, data, outputs, regularizer = found.posed
-    if outputs.n_classes is not None:
-        raise ValueError(
-            f"{type(model).__name__} has several linear predictors for a neuron, and inference "
-            "knows models with one: of two classes, fit GLM or PopulationGLM('Bernoulli') to the "
-            "indicator of one of them."
-        )
     if not regularizer.smooth:
         raise ValueError(
             f"Standard errors and tests are not defined after {type(regularizer).__name__}: "
@@ -71,7 +76,7 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
         outputs,
         type(regularizer).__name__,
         found.theta,
-        found.parameters.T,
+        found.parameters.reshape(found.theta.shape).T,
         found.scale,
         names,
         groups,
@@ -83,7 +88,7 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
 def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
     """Log-likelihood, deviance, and deviance of the model without features, each (n_neurons,)."""
     family = problem.family
-    null = jnp.zeros_like(theta).at[-1].set(null_model(problem).intercept)
+    null = without_features(problem, null_model(problem))
 
     def block(X, y, weights, offset):
         loss, null_loss = (
@@ -100,7 +105,22 @@ def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
 
 
 def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
-    """Name the parameters as the user would: columns of a frame, entries of a container."""
+    """Name the parameters, and what holds several of them."""
+    features, entries = _feature_names(model, data)
+    if data.classes is None:
+        return features, entries
+    n_classes = len(data.classes)
+    groups = {
+        entry: slice(n_classes * columns.start, n_classes * columns.stop)
+        for entry, columns in entries.items()
+    }
+    for i, feature in enumerate(features):
+        groups[feature] = slice(n_classes * i, n_classes * (i + 1))
+    return tuple(f"{name} ({label})" for name in features for label in data.classes), groups
+
+
+def _feature_names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
+    """Name the features as the user would: columns of a frame, entries of a container."""
     layout = data.layout
     if layout.names == ("X",):
         columns = getattr(model, "feature_names_in_", None)

@@ -11,7 +11,12 @@ from sklearn.base import clone
 from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import infer_fitted
-from spikax.inference._inference import Inference, checked_rows, warn_about_optimum
+from spikax.inference._inference import (
+    Inference,
+    by_feature,
+    checked_rows,
+    warn_about_optimum,
+)
 from spikax.observation_models import Family
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")
@@ -33,6 +38,16 @@ class HypothesisTest:
         F distribution; else infinite, (n_neurons,).
     neurons
         Labels of the neurons, (n_neurons,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.inference import HypothesisTest
+    >>> test = HypothesisTest(np.array([3.84, 0.1]), np.ones(2), np.full(2, np.inf), np.arange(2))
+    >>> test.p_value.round(2)
+    array([0.05, 0.75])
+    >>> test.frame("bonferroni").p_adjusted.round(2).tolist()
+    [0.1, 1.0]
     """
 
     statistic: np.ndarray
@@ -146,10 +161,11 @@ def wald_test(
     features
         Which coefficients are zero: a label of the container `X` ("head_direction"), a name of a
         parameter ("head_direction[3]", or the column of a frame), a column, a slice of columns,
-        or a list of these. Default: all coefficients but the intercept.
+        or a list of these. Default: all coefficients but the intercept. Of a classifier, a
+        feature stands for its coefficients of all classes, which are equal if it says nothing.
     hypothesis
-        Instead of `features`, the matrix R, (n_combinations, n_parameters); the last column is
-        the intercept's.
+        Instead of `features`, the matrix R, (n_combinations, n_parameters), with a column for
+        each of `inference.names`.
     value
         The right-hand side r, a scalar or (n_combinations,), default zero.
 
@@ -181,7 +197,8 @@ def wald_test(
     """
     n_parameters = len(inference.names)
     if hypothesis is None:
-        rows = np.eye(n_parameters)[chosen(features, inference.names, inference.groups)]
+        n_each = inference.outputs.n_classes or 1
+        rows = np.eye(n_parameters)[chosen(features, inference.names, inference.groups, n_each)]
     elif features is None:
         rows = checked_rows(hypothesis, "hypothesis", n_parameters)
     else:
@@ -222,29 +239,31 @@ def _wald(
     return float(score @ score), int(known.sum())
 
 
-def chosen(features: Any, names: tuple[str, ...], groups: dict[str, slice]) -> np.ndarray:
-    """Find the columns of the coefficients that were named."""
-    columns = np.arange(len(names) - 1)
+def chosen(
+    features: Any, names: tuple[str, ...], groups: dict[str, slice], n_each: int
+) -> np.ndarray:
+    """Find the coefficients that were named, of which each feature has so many."""
+    columns = np.arange(len(names) - n_each).reshape(-1, n_each)
     if features is None:
-        return columns
+        return columns.ravel()
     if isinstance(features, str):
         if features in groups:
-            return columns[groups[features]]
+            return np.arange(len(names))[groups[features]]
         if features in names:
             return np.array([names.index(features)])
         raise unknown_name("features", features, [*groups, *names])
     if isinstance(features, slice):
-        return columns[features]
+        return columns[features].ravel()
     if isinstance(features, int | np.integer):
         if not -len(columns) <= features < len(columns):
             raise ValueError(f"features names column {features} of {len(columns)}.")
-        return columns[[int(features)]]
+        return columns[int(features)]
     if not isinstance(features, list | tuple | range | np.ndarray) or len(features) == 0:
         raise TypeError(
             "features must be a label, a name, a column, a slice, or a list of these, got "
             f"{features!r}."
         )
-    return np.unique(np.concatenate([chosen(each, names, groups) for each in features]))
+    return np.unique(np.concatenate([chosen(each, names, groups, n_each) for each in features]))
 
 
 def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None):
@@ -280,11 +299,15 @@ def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None)
     """
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-    kept = fit.free.T[:-1].astype(float)
-    kept[chosen(features, (*fit.names[:-1], ""), fit.groups)] = 0
-    mask = fit.data.layout.split(kept[:, 0] if fit.outputs.single else kept)
+    n_each = fit.outputs.n_classes or 1
+    names = (*fit.names[:-n_each], *[""] * n_each)
+    groups = {name: some for name, some in fit.groups.items() if name != "intercept"}
+    kept = fit.free.astype(float)
+    kept[:, chosen(features, names, groups, n_each)] = 0
     restricted: Any = clone(model)
-    restricted.set_params(feature_mask=mask)
+    restricted.set_params(feature_mask=fit.data.layout.split(by_feature(kept, fit.outputs)[:-1]))
+    if fit.data.classes is not None:
+        restricted.set_classes(fit.data.classes)
     return restricted.fit(X, y, sample_weight=sample_weight, offset=offset)
 
 

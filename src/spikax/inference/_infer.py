@@ -1,25 +1,16 @@
 """From the information that the data have about each neuron to the covariance of estimates."""
 
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import helmert
 
 from spikax._errors import unknown_name
 from spikax.basis import BasisDesign
 from spikax.inference._fitted import Fitted, fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
-from spikax.problem import (
-    Problem,
-    gram,
-    linear_predictor,
-    penalty,
-    sample_loss,
-    value_and_grad,
-    walk,
-)
+from spikax.inference._sums import BUCKET, Clusters, Sums, clusters, sums
 from spikax.solvers import Status
 
 KINDS = ("model", "sandwich")
@@ -28,17 +19,24 @@ _RESOLUTION = 1e-12
 # Nats that a neuron without a finite optimum loses by moving its linear predictor by one, in
 # directions that count as flat.
 _FLAT = 1 / 16
-_BUCKET = 64
 
 
-def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Inference:
+def infer(model, X, y, *, kind="model", groups=None, sample_weight=None, offset=None) -> Inference:
     r"""Find how sure a fitted model is of its parameters.
 
     Of the model itself (`kind="model"`), the covariance is the inverse of the expected
     information :math:`\sum_t w_t f'(\eta_t)^2 / (\phi V(\mu_t)) \, x_t x_t^\top`. The sandwich
     :math:`H^{-1} \left(\sum_t w_t^2 s_t^2 x_t x_t^\top\right) H^{-1}`, with the scores s of the
     samples and the observed information H, holds when the family's variance is wrong, too, as
-    long as samples are independent given the features.
+    long as samples are independent given the features. Neighbouring bins seldom are. With `groups`
+    only the groups need to be: scores are summed within each group g, and the sandwich is
+
+    .. math::
+        \frac{G}{G - 1} \frac{n - 1}{n - k} \,
+        H^{-1} \Big(\sum_g u_g u_g^\top\Big) H^{-1}, \qquad u_g = \sum_{t \in g} w_t s_t x_t,
+
+    with n samples, G groups and k parameters. It takes G to be large; intervals and p-values are
+    of a t distribution with G - 1 degrees of freedom, since it seldom is very large.
 
     A ridge penalty is a Gaussian prior on the coefficients, and its curvature is added to the
     information. With `kind="model"` intervals are then those of the posterior: they cover the
@@ -48,11 +46,15 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     Parameters
     ----------
     model
-        A fitted `GLM` or `PopulationGLM`, without a penalty or with a smooth one.
+        A fitted `GLM`, `PopulationGLM`, `ClassifierGLM` or `ClassifierPopulationGLM`, without a
+        penalty or with a smooth one.
     X, y
         The features and observations it was fitted to.
     kind
         "model" (default) or "sandwich".
+    groups
+        For the sandwich, the group of each sample, (n_samples,), such as the number of its trial
+        or of its minute: labels of any kind. None (default) takes samples to be independent.
     sample_weight, offset
         As in `fit`. A weight counts repetitions of a sample for the model's covariance; for the
         sandwich, a sample of any weight is one observation.
@@ -67,7 +69,9 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     NotFittedError
         Before `fit`.
     ValueError
-        If `kind` is unknown, the penalty is not smooth, or `X` and `y` are not those of a fit.
+        If `kind` is unknown, the penalty is not smooth, or `X` and `y` are not those of a fit; if
+        `groups` has the wrong length, holds NaN, leaves a neuron a single group, or comes without
+        the sandwich.
 
     Warns
     -----
@@ -79,7 +83,8 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     ----------
     McCullagh & Nelder (1989), Generalized Linear Models, section 4.4. White (1982), Maximum
     likelihood estimation of misspecified models, Econometrica 50. Nychka (1988), Bayesian
-    confidence intervals for smoothing splines, JASA 83.
+    confidence intervals for smoothing splines, JASA 83. Groups: Liang & Zeger (1986), Biometrika
+    73; Cameron & Miller (2015), Journal of Human Resources 50, sections II and VI.
 
     Examples
     --------
@@ -95,23 +100,43 @@ def infer(model, X, y, *, kind="model", sample_weight=None, offset=None) -> Infe
     ((2, 2), (2,))
     >>> result.p_value[0, 0] < 0.001
     np.True_
+
+    Bins of 50 trials, which may each be livelier or quieter than the features tell:
+
+    >>> trial = np.repeat(np.arange(50), 10)
+    >>> result = nmo.inference.infer(model, X, spikes, kind="sandwich", groups=trial)
+    >>> print(result.dof)
+    [49. 49.]
     """
-    if kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS)
+    check_kind(kind, groups)
     with jax.enable_x64(True):
-        inference, gain = infer_fitted(model, fitted(model, X, y, sample_weight, offset), kind)
+        fit = fitted(model, X, y, sample_weight, offset)
+        inference, gain = infer_fitted(model, fit, kind, groups)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     return inference
 
 
-def infer_fitted(model, fit: Fitted, kind: str) -> tuple[Inference, np.ndarray]:
+def check_kind(kind: Any, groups: Any) -> None:
+    """Refuse a kind of covariance that is unknown, or has no use for groups."""
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    if groups is not None and kind != "sandwich":
+        raise ValueError(
+            f"groups are for the sandwich, and kind is {kind!r}: pass kind='sandwich' too."
+        )
+
+
+def infer_fitted(
+    model, fit: Fitted, kind: str, groups: Any = None
+) -> tuple[Inference, np.ndarray]:
     """Do what `infer` says, in 64 bits; also say what nats each neuron could still gain."""
+    within = None if groups is None else clusters(groups, fit)
     unbounded = _unbounded(model, fit.neurons.size)
     buckets = [
-        _invert(fit, neurons, _moments_of(fit, neurons, kind), unbounded[neurons])
+        _invert(fit, neurons, sums(fit, neurons, kind, within), unbounded[neurons])
         for neurons in np.split(
-            np.arange(fit.neurons.size), np.arange(_BUCKET, fit.neurons.size, _BUCKET)
+            np.arange(fit.neurons.size), np.arange(BUCKET, fit.neurons.size, BUCKET)
         )
     ]
     covariance, unidentified, rank, gain = zip(*buckets, strict=True)
@@ -121,23 +146,35 @@ def infer_fitted(model, fit: Fitted, kind: str) -> tuple[Inference, np.ndarray]:
     )
     # Where none is left, nothing is known of the scale, and all standard errors are infinite.
     dof = np.maximum(np.atleast_1d(np.asarray(model.dof_resid_, float)), 1)
+    dof = dof if fit.problem.family.has_scale else np.full(dof.shape, np.inf)
+    covariance, rank = np.concatenate(covariance), np.concatenate(rank)
+    if within is not None:
+        dof = within.n_of - 1.0
+        covariance *= _correction(fit, within, rank)[:, None, None]
     counted = fit.data.weight.mean(axis=1)
     inference = Inference(
         estimate=fit.estimate,
-        covariance=np.concatenate(covariance),
+        covariance=covariance,
         unidentified=directions,
-        n_identified=np.concatenate(rank),
-        dof=dof if fit.problem.family.has_scale else np.full(dof.shape, np.inf),
+        n_identified=rank,
+        dof=dof,
         kind=kind,
         names=fit.names,
         neurons=fit.neurons,
+        classes=fit.data.classes,
         groups=fit.groups,
         layout=fit.data.layout,
         link=fit.problem.link,
         reference=_mean_features(fit.data.X, counted),
-        single=fit.outputs.single,
+        outputs=fit.outputs,
     )
     return inference, np.concatenate(gain)
+
+
+def _correction(fit: Fitted, within: Clusters, rank: np.ndarray) -> np.ndarray:
+    """Tell by what few groups and samples make the sandwich too small, (n_neurons,)."""
+    n = np.count_nonzero(np.broadcast_to(fit.data.weight, fit.data.y.shape), axis=0)
+    return within.n_of / (within.n_of - 1) * (n - 1) / np.maximum(n - rank, 1)
 
 
 def _mean_features(X: np.ndarray | BasisDesign, weights: np.ndarray) -> np.ndarray:
@@ -145,77 +182,6 @@ def _mean_features(X: np.ndarray | BasisDesign, weights: np.ndarray) -> np.ndarr
         return X.mean(weights)
     counted = weights > 0
     return weights[counted] @ X[counted] / weights.sum()
-
-
-class _Moments(NamedTuple):
-    """Sums over the samples of a bucket's neurons."""
-
-    information: np.ndarray  # with the penalty's, (n_neurons, n_parameters, n_parameters)
-    scores: np.ndarray | None  # second moments of the scores, of the same shape
-    gradient: np.ndarray  # of the penalised loss, in nats, (n_neurons, n_parameters)
-    reach: np.ndarray  # largest size of each standardised feature, (n_parameters,)
-
-
-def _moments_of(fit: Fitted, neurons: np.ndarray, kind: str) -> _Moments:
-    # All buckets are of one size, to share one program.
-    n_neurons = fit.neurons.size
-    index = np.arange(neurons[0], neurons[0] + min(_BUCKET, n_neurons)) % n_neurons
-    sums = _sums(fit.problem, fit.theta, index, kind == "sandwich")
-    information, scores, gradient, penalty = jax.tree.map(
-        lambda a: np.asarray(a)[: neurons.size], sums[:-1]
-    )
-    precision = fit.precision[neurons]
-    nats = precision * np.asarray(fit.problem.total_weight)[neurons]
-    information = precision[:, None, None] * information
-    information += nats[:, None, None] * penalty
-    if scores is not None:
-        scores = precision[:, None, None] ** 2 * scores
-    return _Moments(information, scores, nats[:, None] * gradient, np.asarray(sums[-1]))
-
-
-@partial(jax.jit, static_argnames="sandwich")
-def _sums(problem: Problem, theta: jax.Array, index: jax.Array, sandwich: bool):
-    problem, theta = problem.neurons(index), theta[:, index]
-
-    def of_neuron(neuron):
-        one, at = problem.neurons(neuron[None]), theta[:, neuron][:, None]
-
-        def curvature(X, y, weights, offset):
-            eta = linear_predictor(at, X, offset)
-            # Losses are linear in y: at the mean, the curvature is the expected one.
-            return weights * _derivatives(one, eta, y if sandwich else one.link.mean(eta))[1]
-
-        def squared_score(X, y, weights, offset):
-            eta = linear_predictor(at, X, offset)
-            return (weights * _derivatives(one, eta, y)[0]) ** 2
-
-        def cost(theta):
-            return penalty(one, theta[:, None])[0]
-
-        scores = gram(one, squared_score) if sandwich else None
-        return gram(one, curvature), scores, jax.hessian(cost)(at[:, 0])
-
-    information, scores, costs = jax.lax.map(of_neuron, jnp.arange(index.size))
-
-    def largest(X, y, weights, offset):
-        return jnp.max(jnp.abs(X) * jnp.any(weights > 0, axis=0)[None], axis=1)
-
-    return (
-        information,
-        scores,
-        value_and_grad(problem, theta)[1].T,
-        costs,
-        jnp.append(walk(problem, largest, jnp.maximum), 1.0),
-    )
-
-
-def _derivatives(problem: Problem, eta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First and second derivative of each sample's loss."""
-
-    def slope(eta):
-        return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
-
-    return jax.jvp(slope, (eta,), (jnp.ones_like(eta),))
 
 
 def _to_user(fit: Fitted) -> np.ndarray:
@@ -226,7 +192,27 @@ def _to_user(fit: Fitted) -> np.ndarray:
     matrix = np.eye(p + 1)
     matrix[:p, :p] = (np.eye(p) if units.basis is None else units.basis) / scale[:, None]
     matrix[p, :p] = -units.center @ matrix[:p, :p]
-    return matrix
+    return np.kron(matrix, np.eye(fit.problem.n_outputs))
+
+
+def _contrasts(fit: Fitted, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the parameters of balanced features to their mean over the classes, and the rest.
+
+    Returns the rotations, (n_neurons, n_parameters, n_parameters), and which of the turned
+    parameters are such means: they are zero, for the data do not know them.
+    """
+    n_outputs, n_rows = fit.problem.n_outputs, fit.problem.n_features + 1
+    shape = (neurons.size, n_rows, n_outputs)
+    if fit.problem.balanced is None:
+        return np.eye(n_rows), np.zeros(shape, bool).reshape(neurons.size, -1)
+    balanced = np.asarray(fit.problem.balanced)[:, neurons].T > 0
+    turned = np.zeros((*shape, *shape[1:]))
+    each = np.where(balanced[:, :, None, None], helmert(n_outputs, full=True).T, np.eye(n_outputs))
+    row = np.arange(n_rows)
+    turned[:, row, :, row] = np.swapaxes(each, 0, 1)
+    is_mean = balanced[:, :, None] & (np.arange(n_outputs) == 0)
+    n_parameters = n_rows * n_outputs
+    return turned.reshape(-1, n_parameters, n_parameters), is_mean.reshape(-1, n_parameters)
 
 
 def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
@@ -236,40 +222,41 @@ def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
 
 
 def _invert(
-    fit: Fitted, neurons: np.ndarray, moments: _Moments, unbounded: np.ndarray
+    fit: Fitted, neurons: np.ndarray, found: Sums, unbounded: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Invert the information of some neurons.
 
     Returns the covariance, the directions without information, the rank of the information, and
     the nats that each neuron could still gain.
     """
-    free = fit.free[neurons]
+    turned, is_mean = _contrasts(fit, neurons)
+    free = fit.free[neurons] & ~is_mean
     # A neuron whose scale could not be estimated knows nothing.
-    information = np.nan_to_num(moments.information)
+    information = np.swapaxes(turned, -1, -2) @ np.nan_to_num(found.information) @ turned
     diagonal = np.diagonal(information, axis1=1, axis2=2)
-    unit = np.where(unbounded[:, None], moments.reach, np.sqrt(diagonal.clip(0)))
+    unit = np.where(unbounded[:, None], found.reach, np.sqrt(diagonal.clip(0)))
     unit = np.where(free & (unit > 0), unit, 1)
     both = free[:, :, None] & free[:, None, :]
     scaled = information / unit[:, :, None] / unit[:, None, :]
     share, axes = np.linalg.eigh(np.where(both, scaled, np.eye(free.shape[1])))
     seen = share > _RESOLUTION * share.max(axis=1, keepdims=True)
     known = seen & ((share > _FLAT) | ~unbounded[:, None])
-    axes = free[:, :, None] * axes / unit[:, :, None]
+    axes = turned @ (free[:, :, None] * axes / unit[:, :, None])
     half = axes * np.where(known, 1 / np.sqrt(np.where(known, share, 1)), 0)[:, None, :]
-    gain = np.sum((np.swapaxes(half, 1, 2) @ moments.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
+    gain = np.sum((np.swapaxes(half, 1, 2) @ found.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
 
     to_user = _to_user(fit)
     covariance = half @ np.swapaxes(half, 1, 2)
-    if moments.scores is not None:
-        covariance = covariance @ moments.scores @ covariance
+    if found.scores is not None:
+        covariance = covariance @ found.scores @ covariance
     covariance = to_user @ covariance @ to_user.T
 
     n_flat = np.max(np.sum(~known, axis=1))
     flat = (to_user @ (axes * ~known[:, None, :]))[:, :, :n_flat]
     # On the way to infinity, what else a direction involves is only nearly nothing.
-    size = np.abs(flat) * (moments.reach / np.diag(to_user))[:, None]
+    size = np.abs(flat) * (found.reach / np.diag(to_user))[:, None]
     flat[(size < 0.05 * size.max(axis=1, keepdims=True)) & seen[:, None, :n_flat]] = 0
     # What rounding leaves of a parameter that a direction does not involve is none of it.
-    whole = np.sum((to_user / unit[:, None, :]) ** 2, axis=2)
+    whole = np.sum((to_user @ turned / unit[:, None, :]) ** 2, axis=2)
     flat[np.sum(flat**2, axis=2) < 1e-10 * whole] = 0
     return covariance, flat, seen.sum(axis=1) - np.sum(~free, axis=1), gain

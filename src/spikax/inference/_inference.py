@@ -1,13 +1,13 @@
 """What `infer` finds: standard errors, intervals, p-values, and what the data leave open."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from spikax._inputs import Layout
+from spikax._inputs import Layout, Outputs
 from spikax.links import InverseLink
 
 
@@ -16,7 +16,10 @@ class Inference:
     """How sure a fit is of its parameters.
 
     The parameters of a neuron are its coefficients, in the order of the features, and then its
-    intercept.
+    intercept. Of a classifier each of them is one for every class, in the order of the classes.
+    Only their differences matter: where neither a mask nor the penalty tells the classes apart,
+    parameters are relative to the mean over the classes, and so are their standard errors;
+    `relative_to` compares with one of the classes instead.
 
     Attributes
     ----------
@@ -39,6 +42,33 @@ class Inference:
         Names of the parameters, (n_parameters,).
     neurons
         Labels of the neurons, (n_neurons,).
+    classes
+        Labels of a classifier's classes, (n_classes,); None for other models.
+    groups
+        The parameters, as slices, of each entry of a container of features, and of each feature of
+        a classifier.
+    layout, outputs
+        How coefficients lie in the user's arrays.
+    link
+        The inverse link.
+    reference
+        Mean of each feature over the samples of the fit, (n_features,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> trace = X @ [1.0, 0.0] + rng.normal(size=400)
+    >>> model = nmo.glm.GLM("Gaussian").fit(X, trace)
+    >>> result = nmo.inference.infer(model, X, trace)
+    >>> lower, upper = result.interval(0.99)
+    >>> print((lower > 0) | (upper < 0))
+    [[ True False False]]
+    >>> difference, error = result.combine([[1.0, -1.0, 0.0]])
+    >>> print(difference.shape, result.frame().shape)
+    (1, 1) (3, 6)
     """
 
     estimate: np.ndarray = field(repr=False)
@@ -49,11 +79,13 @@ class Inference:
     kind: str
     names: tuple[str, ...] = field(repr=False)
     neurons: np.ndarray = field(repr=False)
-    groups: dict[str, slice] = field(repr=False)  # parameters of each entry of a container X
+    classes: np.ndarray | None = field(repr=False)
+    # Parameters of each entry of a container X, and of each feature that has several.
+    groups: dict[str, slice] = field(repr=False)
     layout: Layout = field(repr=False)
     link: InverseLink = field(repr=False)
     reference: np.ndarray = field(repr=False)  # mean of each feature, (n_features,)
-    single: bool = field(repr=False)
+    outputs: Outputs = field(repr=False)
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -108,8 +140,63 @@ class Inference:
         intercept : array
             What belongs to the intercepts, shaped as `intercept_`.
         """
-        coef = values[0, :-1] if self.single else values[:, :-1].T
-        return self.layout.split(coef), values[:, -1]
+        rows = by_feature(values, self.outputs)
+        return self.layout.split(rows[:-1]), rows[-1].reshape(self.outputs.intercept)
+
+    def relative_to(self, label: Any) -> "Inference":
+        """Take the parameters of a classifier relative to those of one class.
+
+        Parameters
+        ----------
+        label
+            One of `classes`, the reference.
+
+        Returns
+        -------
+        Inference
+            That of the differences between each other class and the reference, the parameters of
+            a multinomial logit (Agresti 2013, Categorical Data Analysis, section 8.1).
+
+        Raises
+        ------
+        ValueError
+            If there is no such class.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(500, 2))
+        >>> choice = np.where(X[:, 0] + rng.logistic(size=500) > 0, "right", "left")
+        >>> model = nmo.glm.ClassifierGLM(2, regularizer="UnRegularized").fit(X, choice)
+        >>> result = nmo.inference.infer(model, X, choice).relative_to("left")
+        >>> result.names
+        ('x0 (right)', 'x1 (right)', 'intercept (right)')
+        """
+        classes = [] if self.classes is None else self.classes.tolist()
+        if label not in classes:
+            raise ValueError(f"label must be one of the classes, {classes}, got {label!r}.")
+        n_classes, reference = len(classes), classes.index(label)
+        others = np.delete(np.arange(n_classes), reference)
+        each = np.eye(n_classes)[others] - np.eye(n_classes)[reference]
+        n_features = len(self.names) // n_classes
+        difference = np.kron(np.eye(n_features), each)
+        return replace(
+            self,
+            estimate=self.estimate @ difference.T,
+            covariance=difference @ self.covariance @ difference.T,
+            unidentified=_without_rounding(difference, self.unidentified),
+            names=tuple(
+                np.reshape(self.names, (n_features, n_classes))[:, others].ravel().tolist()
+            ),
+            classes=np.asarray(self.classes)[others],
+            groups={
+                name: slice(*(at // n_classes * len(others) for at in (some.start, some.stop)))
+                for name, some in self.groups.items()
+            },
+            outputs=self.outputs._replace(n_classes=len(others)),
+        )
 
     def frame(self, level: float = 0.95):
         """Tell all of it in a table.
@@ -179,6 +266,18 @@ class Inference:
         return rows @ self.estimate.T, error.T
 
 
+def by_feature(values: np.ndarray, outputs: Outputs) -> np.ndarray:
+    """Give values of parameters, (n_neurons, n_parameters), shape (n_features + 1, *trailing)."""
+    rows = values.reshape(len(values), -1, outputs.n_classes or 1)
+    return np.moveaxis(rows, 0, 1).reshape(rows.shape[1], *outputs.trailing)
+
+
+def _without_rounding(rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Move along directions, (n_neurons, n_parameters, n), where they do not cancel."""
+    moved = rows @ directions
+    return np.where(moved**2 > 1e-10 * (rows**2 @ directions**2), moved, 0)
+
+
 def quantile(level: float, dof: np.ndarray) -> np.ndarray:
     """Half the width of an interval, in standard errors."""
     if not 0 < level < 1:
@@ -192,7 +291,7 @@ def checked_rows(rows: Any, argument: str, n_parameters: int) -> np.ndarray:
     if array.ndim != 2 or array.shape[1] != n_parameters:
         raise ValueError(
             f"{argument} must have shape (n_combinations, {n_parameters}), one column for each "
-            f"coefficient and the last for the intercept, got {np.shape(rows)}."
+            f"coefficient and then for the intercept, got {np.shape(rows)}."
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{argument} must hold finite numbers.")

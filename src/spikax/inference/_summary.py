@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax._errors import unknown_name
 from spikax.inference._fitted import Fitted, fitted, likelihood
-from spikax.inference._infer import KINDS, infer_fitted
+from spikax.inference._infer import check_kind, infer_fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
 from spikax.solvers import Status
 
@@ -35,6 +34,19 @@ class Summary:
         What its numbers mean.
     level : float
         Probability that an interval covers the true value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X = np.random.default_rng(0).normal(size=(300, 2))
+    >>> spikes = np.random.default_rng(1).poisson(np.exp(X))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> summary = nmo.inference.summary(model, X, spikes)
+    >>> summary.neurons.status.tolist()
+    ['converged', 'converged']
+    >>> summary.parameters.loc[(0, "x0"), "p_value"] < 0.001
+    np.True_
     """
 
     neurons: Any
@@ -79,17 +91,20 @@ _NOTES = {
 }
 
 
-def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset=None) -> Summary:
+def summary(
+    model, X, y, *, kind="model", groups=None, level=0.95, sample_weight=None, offset=None
+) -> Summary:
     """Summarise a fit: how well each neuron is predicted, and how sure its parameters are.
 
     Parameters
     ----------
     model
-        A fitted `GLM` or `PopulationGLM`, without a penalty or with a smooth one.
+        A fitted model, as in `infer`.
     X, y, sample_weight, offset
         As they were fitted.
-    kind
-        Kind of standard errors, "model" (default) or "sandwich", as in `infer`.
+    kind, groups
+        Kind of standard errors, "model" (default) or "sandwich", and the groups of the samples
+        that the latter allows for, as in `infer`.
     level
         Probability that an interval covers the true value (default 0.95).
 
@@ -127,11 +142,10 @@ def summary(model, X, y, *, kind="model", level=0.95, sample_weight=None, offset
     ======================================================================================
     Standard errors are right if the family's variance is (kind='model').
     """
-    if kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS)
+    check_kind(kind, groups)
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-        inference, gain = infer_fitted(model, fit, kind)
+        inference, gain = infer_fitted(model, fit, kind, groups)
         told = [np.asarray(a) for a in likelihood(fit.problem, fit.theta, fit.scale)]
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from sklearn.model_selection import KFold
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from spikax._assemble import lay_out
 from spikax._errors import unknown_name

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikax._pytrees import register
 from spikax.fit import minimise
 from spikax.model_selection._criteria import CRITERIA, mean_score
 from spikax.problem import (
@@ -19,10 +20,10 @@ from spikax.problem import (
 )
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers import Solver
-from spikax.solvers._whitening import shared_moments
+from spikax.solvers._whitening import shared_curvature, shared_moments
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Fits:
     """What the fits of a path found, the strongest first."""
@@ -63,18 +64,27 @@ def fit_path(
     moments = shared_moments(problem, null.intercept, null.curvature)
     theta = without_features(problem, null) if theta is None else theta
 
-    def fit(theta, factor):
+    some = replace(problem, moments=moments)
+    curvature = None
+    if len(theta) * problem.n_neurons <= problem.n_samples:  # no more than the features take
+        every = jnp.arange(problem.n_neurons)
+        curvature = jnp.moveaxis(shared_curvature(some, null).neurons(some, every), 0, 2)
+
+    def fit(carry, factor):
+        theta, curvature = carry
         penalty = problem.penalty.scaled(factor[None])
         outcome, found = minimise(
-            replace(problem, penalty=penalty, moments=moments), solver, theta
+            replace(some, penalty=penalty, curvature=curvature), solver, theta
         )
         if criterion is None:
             score = mean_score(found, outcome.theta, scored)
         else:
             score = CRITERIA[criterion](found, outcome.theta)
-        return outcome.theta, Fits(outcome.theta, score, outcome.status, outcome.n_passes)
+        curvature = curvature if outcome.curvature is None else outcome.curvature
+        fits = Fits(outcome.theta, score, outcome.status, outcome.n_passes)
+        return (outcome.theta, curvature), fits
 
-    return jax.lax.scan(fit, theta, factors)[1]
+    return jax.lax.scan(fit, (theta, curvature), factors)[1]
 
 
 def repeat(problem: Problem, n_times: int, weights: Any) -> Problem:

@@ -31,6 +31,16 @@ class RegularizationPath:
         minus half the mean deviance, (n_strengths, n_neurons).
     converged
         Whether the fit met its criterion, (n_strengths, n_neurons).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> model = nmo.glm.GLM("Gaussian", regularizer="Lasso")
+    >>> path = nmo.model_selection.regularization_path(model, X, X[:, 0], n_strengths=5)
+    >>> bool(np.all(np.diff(path.strengths) < 0)), bool(np.all(np.diff(path.score) > 0))
+    (True, True)
     """
 
     strengths: np.ndarray

@@ -2,6 +2,7 @@
 
 from spikax.solvers._newton import Newton
 from spikax.solvers._outcome import Outcome, Status
+from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._registry import (
     SolverSpec,
     get_solver,
@@ -22,6 +23,7 @@ __all__ = [
     "Newton",
     "Outcome",
     "ProxSVRG",
+    "ProximalQuasiNewton",
     "Solver",
     "SolverSpec",
     "Status",

@@ -40,6 +40,7 @@ class Coordinates(NamedTuple):
     start: Callable[[jax.Array], Any]  # from theta to a point before its first turn
     turn: Callable[[Any], Any]  # from a point to the next
     towards: Callable[[Any], jax.Array]  # the step not taken, in parameters, (p + 1, n)
+    learned: Callable[[Any], jax.Array] | None = None  # Hessians, as in `Problem`
 
 
 class _Found(NamedTuple):
@@ -49,6 +50,7 @@ class _Found(NamedTuple):
     value: jax.Array
     towards: jax.Array  # the step not taken, in parameters, (p + 1, n)
     gain: jax.Array  # nats it is expected to gain, (n,)
+    curvature: jax.Array | None  # (p + 1, p + 1, n)
     n_steps: jax.Array
     n_visits: jax.Array  # buckets the neuron has been in, (n,)
     done: jax.Array
@@ -92,6 +94,7 @@ def search(
         value=jnp.full_like(theta[0], jnp.inf),
         towards=jnp.zeros_like(theta),
         gain=jnp.full_like(theta[0], jnp.inf),
+        curvature=problem.curvature,
         n_steps=none,
         n_visits=none,
         done=none > 0,
@@ -128,7 +131,7 @@ def search(
     )
     n_passes = 1 - (-n_turns * size // n_neurons)
     status = _status(problem, null, found, solver)
-    return Outcome(found.theta, found.value, found.n_steps, status, n_passes)
+    return Outcome(found.theta, found.value, found.n_steps, status, n_passes, found.curvature)
 
 
 def _phase(
@@ -151,6 +154,7 @@ def _phase(
         point.value,
         coordinates.towards(point),
         point.gains[-1],
+        None if found.curvature is None else coordinates.learned(point),  # pyright: ignore
         point.n_steps,
         found.n_visits + 1,
         point.done,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.problem import (
     Problem,
     null_model,
@@ -53,7 +54,7 @@ class Algorithm(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class EachNeuron:
     """A library's algorithm, run for each neuron by itself.

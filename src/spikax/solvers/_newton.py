@@ -6,13 +6,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import own_whitening
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class Newton:
     """Newton's method with exact Hessians and halved steps.

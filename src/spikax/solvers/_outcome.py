@@ -10,7 +10,28 @@ from spikax.problem import Null, Problem, centered, linear_predictor, penalized_
 
 
 class Status(IntEnum):
-    """Why the fit of a neuron ended."""
+    """Why the fit of a neuron ended.
+
+    Attributes
+    ----------
+    CONVERGED
+        The solver's criterion was met.
+    OUT_OF_STEPS
+        `maxiter` steps were taken before it was met.
+    NOT_FINITE
+        The loss is not a number, or infinite.
+    UNBOUNDED
+        The criterion was met on the way to an optimum at infinity, as of a silent neuron.
+    STALLED
+        No step made the loss smaller before the criterion was met.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> model = nmo.glm.GLM().fit([[0.0], [1.0], [2.0]], [1, 2, 2])
+    >>> nmo.solvers.Status(model.solver_state_.stats.status).name
+    'CONVERGED'
+    """
 
     CONVERGED = 0
     OUT_OF_STEPS = 1
@@ -20,13 +41,40 @@ class Status(IntEnum):
 
 
 class Outcome(NamedTuple):
-    """What a solver found, neuron by neuron."""
+    """What a solver found, neuron by neuron.
+
+    Attributes
+    ----------
+    theta
+        Parameters of the standardised features, the intercept last, (n_features + 1, n_neurons).
+    value
+        Mean loss over samples, penalty included, (n_neurons,).
+    n_steps
+        Steps accepted, (n_neurons,).
+    status
+        A `Status` of each neuron, (n_neurons,).
+    n_passes
+        Passes over the data of the population, a scalar.
+    curvature
+        Hessians of the losses, shaped as `Problem` says, if the problem came with some (default
+        None); what the next fit to the same data may start with.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spikax.solvers import Outcome, Status
+    >>> none = jnp.zeros(2, int)
+    >>> found = Outcome(jnp.zeros((3, 2)), jnp.ones(2), none, none + Status.CONVERGED, 1)
+    >>> found.theta.shape
+    (3, 2)
+    """
 
     theta: jax.Array  # parameters, shaped as `Problem` says
     value: jax.Array  # penalised mean loss, (n_neurons,)
     n_steps: jax.Array  # accepted steps, (n_neurons,)
     status: jax.Array  # a `Status`, (n_neurons,)
     n_passes: jax.Array  # passes over the data of the population, ()
+    curvature: jax.Array | None = None  # Hessians as in `Problem`, if it came with some
 
 
 def runs_away(

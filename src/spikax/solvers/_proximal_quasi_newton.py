@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.problem import (
     Null,
     Problem,
@@ -34,7 +35,7 @@ _PROXIMAL_STEPS = 12
 _LEFT = 0.05
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class ProximalQuasiNewton:
     """Proximal quasi-Newton, each neuron with its own curvature and its own convergence.
@@ -73,8 +74,13 @@ class ProximalQuasiNewton:
         if theta is None:
             theta = without_features(problem, null)
         shared = shared_curvature(problem, null)
+
+        def first(some, index):
+            known = some.curvature
+            return shared.neurons(some, index) if known is None else jnp.moveaxis(known, 2, 0)
+
         begin = partial(_coordinates, self)
-        return search(problem, null, theta, self, shared.neurons, own_curvature, begin)
+        return search(problem, null, theta, self, first, own_curvature, begin)
 
     def init(self, problem: Problem, theta: jax.Array):
         """Prepare for batches like this one: the curvature they share."""
@@ -132,7 +138,10 @@ def _coordinates(solver, problem: Problem, null: Null, curvature: jax.Array) -> 
     def turn(point):
         return _turn(problem, null, point, solver)
 
-    return Coordinates(start, turn, lambda point: point.direction)
+    def learned(point):
+        return jnp.moveaxis(point.curvature, 0, 2)
+
+    return Coordinates(start, turn, lambda point: point.direction, learned)
 
 
 def _turn(problem, null: Null, point: _Point, solver) -> _Point:

@@ -39,6 +39,15 @@ class SolverSpec:
         Function from those arguments to the solver.
     documented
         Function that finds whose documentation `get_solver_documentation` shows.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> spec = nmo.solvers.get_solver("SVRG")
+    >>> spec.name, spec.needs_smooth
+    ('SVRG[spikax]', True)
+    >>> spec.options
+    ('tol', 'maxiter', 'stepsize', 'seed', 'batch_size')
     """
 
     algorithm: str
@@ -385,6 +394,12 @@ def make_solver(
     ------
     ValueError
         If the solver or an argument is unknown, or the solver cannot handle the regularizer.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> nmo.solvers.make_solver("Newton", {"tol": 1e-6}, nmo.regularizer.Ridge())
+    Newton(tol=1e-06, maxiter=100)
     """
     if name is None:
         name = "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"

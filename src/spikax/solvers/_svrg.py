@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.design import Dense
 from spikax.problem import (
     Null,
@@ -23,7 +24,7 @@ from spikax.solvers._outcome import Outcome, Status, runs_away
 from spikax.solvers._whitening import SharedWhitening, shared_whitening
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class SVRG:
     """Stochastic variance-reduced gradients in whitened coordinates.
@@ -90,7 +91,7 @@ class SVRG:
         return theta + share[None] * (ahead - theta), state
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class ProxSVRG:
     """Stochastic variance-reduced gradients with proximal steps, for penalties with corners.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikax._pytrees import register
 from spikax.problem import (
     Null,
     Problem,
@@ -29,7 +30,7 @@ from spikax.solvers._whitening import (
 )
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class WhitenedLBFGS:
     """Limited-memory BFGS in whitened coordinates, each neuron with its own convergence.
@@ -70,6 +71,7 @@ class WhitenedLBFGS:
         if theta is None:
             theta = without_features(problem, null)
         shared = shared_whitening(problem, null.intercept, null.curvature)
+        problem = replace(problem, curvature=None)  # which it would not improve
         begin = partial(_coordinates, self)
         return search(problem, null, theta, self, shared.neurons, own_whitening, begin)
 

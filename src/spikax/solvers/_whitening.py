@@ -111,7 +111,8 @@ def shared_whitening(
         mask = free[:, neuron]
         profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
-        inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask))
+        level = jnp.trace(masked) / len(masked)
+        inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask), level)
         if problem.penalty.curvature is None:
             return inverse, jnp.ones_like(mask)
         share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
@@ -185,7 +186,7 @@ def own_curvature(problem: Problem, theta: jax.Array, n_rows: int, wanted: jax.A
     def one(item):
         neuron, wanted = item
         none = jnp.zeros((len(theta), len(theta)), theta.dtype)
-        found = jax.lax.cond(wanted, lambda j: _arranged(hessian(j)), lambda _: none, neuron)
+        found = jax.lax.cond(wanted, lambda j: arranged(hessian(j)), lambda _: none, neuron)
         return _masked(found / problem.total_weight[neuron], problem.mask[:, neuron])
 
     return jax.lax.map(one, (jnp.arange(problem.n_neurons), wanted))
@@ -201,7 +202,7 @@ def own_whitening(
 
     def factor(neuron):
         mask = problem.mask[:, neuron]
-        moments = _arranged(hessian(neuron)) / problem.total_weight[neuron] * jnp.outer(mask, mask)
+        moments = arranged(hessian(neuron)) / problem.total_weight[neuron] * jnp.outer(mask, mask)
         # A free parameter without curvature is as flat as the smallest that precision can tell.
         level = jnp.trace(moments) / jnp.maximum(mask.sum(), 1)
         moments = moments + jnp.diag((1 - mask) * level + mask * ridge[:, neuron])
@@ -211,7 +212,7 @@ def own_whitening(
             # No gradient leads where all classes change alike: any curvature will do but none.
             even = jnp.full((problem.n_outputs,) * 2, level / problem.n_outputs)
             moments = moments + jnp.kron(jnp.diag(problem.balanced[:, neuron]), even)
-        return _inverse_factor(moments)
+        return _inverse_factor(moments, level)
 
     def factor_if_wanted(item):
         neuron, wanted = item
@@ -222,7 +223,7 @@ def own_whitening(
     return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
 
 
-def _arranged(blocks: jax.Array) -> jax.Array:
+def arranged(blocks: jax.Array) -> jax.Array:
     """Make one matrix of the blocks of pairs of outputs, (K^2, p + 1, p + 1), as `theta` lies."""
     if blocks.ndim == 2:
         return blocks
@@ -310,10 +311,14 @@ def _bend_of_penalty(problem: Problem, theta: jax.Array, neuron: jax.Array) -> j
     return (directions * jnp.maximum(bends, 0)[None]) @ directions.T
 
 
-def _inverse_factor(matrix: jax.Array) -> jax.Array:
-    """Inverse transposed Cholesky factor of a matrix that may be singular, by least jitter."""
+def _inverse_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
+    """Inverse transposed Cholesky factor of a matrix that may be singular, by least jitter.
+
+    Jitter is relative to the `level` of the data's curvature: a penalty that is huge for one
+    parameter does not blur the others.
+    """
+    level = jnp.where(level > 0, level, jnp.trace(matrix) / matrix.shape[0])
     eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    level = jnp.trace(matrix) / matrix.shape[0]
     start = 1e-6 if matrix.dtype == jnp.float32 else 1e-12
 
     def factor(carry):

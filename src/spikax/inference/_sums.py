@@ -1,0 +1,177 @@
+"""The sums over samples that inference needs: information, scores, and the slope of the loss."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.inference._fitted import Fitted
+from spikax.problem import (
+    Problem,
+    gram,
+    linear_predictor,
+    penalty,
+    sample_hessian,
+    sample_loss,
+    value_and_grad,
+    walk,
+)
+from spikax.solvers._whitening import arranged
+
+BUCKET = 64
+
+
+class Clusters(NamedTuple):
+    """Which samples belong together."""
+
+    of_sample: np.ndarray  # index of each sample's cluster, laid out as the problem's samples are
+    n_clusters: int
+    n_of: np.ndarray  # clusters with samples that count, (n_neurons,)
+
+
+class Sums(NamedTuple):
+    """Sums over the samples of a bucket's neurons, in nats."""
+
+    information: np.ndarray  # with the penalty's, (n_neurons, n_parameters, n_parameters)
+    scores: np.ndarray | None  # second moments of the scores, of the same shape
+    gradient: np.ndarray  # of the penalised loss, (n_neurons, n_parameters)
+    reach: np.ndarray  # largest size of each standardised feature, (n_parameters,)
+
+
+def clusters(groups: Any, fit: Fitted) -> Clusters:
+    """Check the groups of samples, and lay them out."""
+    labels = np.asarray(groups)
+    n_samples = len(fit.data.y)
+    if labels.shape != (n_samples,):
+        raise ValueError(
+            f"groups must have shape ({n_samples},), one label for each sample, got "
+            f"{labels.shape}."
+        )
+    missing = labels != labels
+    if missing.any():
+        raise ValueError(
+            f"groups is NaN in row {int(np.argmax(missing))}: give each sample the label of its "
+            "group. Samples are left out by sample_weight=0."
+        )
+    names, index = np.unique(labels, return_inverse=True)
+    weight = np.broadcast_to(fit.data.weight, fit.data.y.shape)
+    counted = np.zeros((len(names), weight.shape[1]))
+    np.add.at(counted, index, weight > 0)
+    n_of = np.count_nonzero(counted, axis=0)
+    if n_of.min() < 2:
+        neuron = fit.neurons[np.argmin(n_of)]
+        raise ValueError(
+            f"groups must tell at least two groups of samples apart, and the samples of neuron "
+            f"{neuron} are of {n_of.min()}: what a single group varies by cannot be known. Use "
+            "shorter blocks of time, or kind='sandwich' without groups."
+        )
+    n_blocks, _, block = fit.problem.y.shape
+    laid = np.zeros(n_blocks * block, np.int32)
+    laid[:n_samples] = index
+    return Clusters(laid.reshape(n_blocks, block), len(names), n_of)
+
+
+def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -> Sums:
+    """Sum over the samples of some neurons, a bucket of them or less."""
+    # All buckets are of one size, to share one program.
+    n_neurons, n_outputs = fit.neurons.size, fit.problem.n_outputs
+    bucket = np.arange(neurons[0], neurons[0] + min(BUCKET, n_neurons)) % n_neurons
+    index, n_clusters = (None, 0) if groups is None else groups[:2]
+    *found, reach = _sums(fit.problem, fit.theta, bucket, index, kind == "sandwich", n_clusters)
+    information, scores, gradient, cost = jax.tree.map(
+        lambda a: np.asarray(a)[: neurons.size], found
+    )
+    precision = fit.precision[neurons]
+    nats = precision * np.asarray(fit.problem.total_weight)[neurons]
+    information = precision[:, None, None] * information + nats[:, None, None] * cost
+    if scores is not None:
+        scores = precision[:, None, None] ** 2 * scores
+    return Sums(
+        information, scores, nats[:, None] * gradient, np.repeat(np.asarray(reach), n_outputs)
+    )
+
+
+@partial(jax.jit, static_argnames=("sandwich", "n_clusters"))
+def _sums(
+    problem: Problem,
+    theta: jax.Array,
+    bucket: jax.Array,
+    cluster: jax.Array | None,
+    sandwich: bool,
+    n_clusters: int,
+):
+    problem, theta = problem.neurons(bucket), theta[:, bucket]
+
+    def of_neuron(neuron):
+        one, at = problem.neurons(neuron[None]), theta[:, neuron][:, None]
+
+        def cost(theta):
+            return penalty(one, theta[:, None])[0]
+
+        scores = None
+        if sandwich and cluster is None:
+            scores = _squares(one, at)
+        elif cluster is not None:
+            totals = _totals(one, at, cluster, n_clusters)
+            scores = totals.T @ totals
+        return _information(one, at, observed=sandwich), scores, jax.hessian(cost)(at[:, 0])
+
+    information, scores, costs = jax.lax.map(of_neuron, jnp.arange(bucket.size))
+
+    def largest(X, y, weights, offset):
+        return jnp.max(jnp.abs(X) * jnp.any(weights > 0, axis=0)[None], axis=1)
+
+    gradient = value_and_grad(problem, theta)[1].T
+    return information, scores, gradient, costs, jnp.append(walk(problem, largest, jnp.maximum), 1)
+
+
+def _information(one: Problem, theta: jax.Array, observed: bool) -> jax.Array:
+    """Sum the second derivatives of one neuron's loss, or what is expected of them."""
+
+    def curvature(X, y, weights, offset):
+        eta = linear_predictor(theta, X, offset)
+        if one.n_outputs > 1:
+            # That of classes does not depend on the class observed.
+            return weights[None] * _pairs(sample_hessian(one, eta, y))
+        # Losses are linear in y: at the mean, the curvature is the expected one.
+        y = y if observed else one.link.mean(eta)
+        slope = partial(_slope, one, y)
+        return weights * jax.jvp(slope, (eta,), (jnp.ones_like(eta),))[1]
+
+    return arranged(gram(one, curvature))
+
+
+def _squares(one: Problem, theta: jax.Array) -> jax.Array:
+    """Sum the squares of the samples' scores."""
+
+    def squares(X, y, weights, offset):
+        slope = _slope(one, y, linear_predictor(theta, X, offset))
+        if slope.ndim == 2:
+            return (weights * slope) ** 2
+        return weights[None] ** 2 * _pairs(slope[:, None] * slope[None])
+
+    return arranged(gram(one, squares))
+
+
+def _totals(one: Problem, theta: jax.Array, cluster: jax.Array, n_clusters: int) -> jax.Array:
+    """Sum the scores within each cluster, (n_clusters, n_parameters)."""
+
+    def block(X, y, weights, offset, cluster):
+        slope = _slope(one, y, linear_predictor(theta, X, offset))
+        rows = weights * jnp.concatenate([X, jnp.ones_like(X[:1])])
+        scores = rows[:, None] * slope.reshape(1, -1, X.shape[1])
+        return jax.ops.segment_sum(scores.reshape(len(theta), -1).T, cluster, n_clusters)
+
+    return walk(one, block, more=(cluster,))
+
+
+def _slope(problem: Problem, y: jax.Array, eta: jax.Array) -> jax.Array:
+    """First derivative of each sample's loss, shaped like `eta`."""
+    return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
+
+
+def _pairs(blocks: jax.Array) -> jax.Array:
+    """Put pairs of outputs on one axis, (K^2, 1, n_samples)."""
+    return blocks.reshape(-1, *blocks.shape[-2:])

@@ -1,0 +1,125 @@
+"""The docstrings of everything that users name: the reference is made of them."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+import types
+
+import pytest
+
+import spikax
+
+MODULES = [
+    importlib.import_module(f"spikax.{name}")
+    for name in spikax.__all__
+    if isinstance(getattr(spikax, name), types.ModuleType)
+]
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in MODULES
+    for name in module.__all__
+}
+CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
+FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
+# What each protocol asks for.
+PROTOCOLS = {
+    kind: [name for name in (*vars(kind), *kind.__annotations__) if not name.startswith("_")]
+    for kind in CLASSES.values()
+    if getattr(kind, "_is_protocol", False)
+}
+
+
+def members(kind):
+    """Find what a class has for users, less what other libraries give it.
+
+    What a private base of ours asks for, and a public class only fills in, is none of theirs.
+    """
+    for name, member in inspect.getmembers(kind):
+        owners = [base for base in kind.__mro__ if name in vars(base)]
+        ours = [base for base in owners if base.__module__.startswith("spikax")]
+        routing = name.startswith("set_") and name.endswith("_request")
+        if ours and ours[-1] in CLASSES.values() and not name.startswith("_") and not routing:
+            yield name, member
+
+
+def explained_by_protocol(kind, name):
+    """Whether a method is what a public protocol asks of the class: there it is explained."""
+    return any(
+        protocol is not kind and name in asked and all(hasattr(kind, member) for member in asked)
+        for protocol, asked in PROTOCOLS.items()
+    )
+
+
+# What several classes inherit counts once.
+MEMBERS = {
+    member: f"{name}.{attribute}"
+    for name, kind in CLASSES.items()
+    for attribute, member in members(kind)
+    if isinstance(member, property | types.FunctionType)
+    and not explained_by_protocol(kind, attribute)
+}
+METHODS = {name: member for member, name in MEMBERS.items() if inspect.isfunction(member)}
+PROPERTIES = {name: member for member, name in MEMBERS.items() if isinstance(member, property)}
+EVERYTHING = {**CLASSES, **FUNCTIONS, **METHODS, **PROPERTIES}
+
+
+def sections(thing):
+    """Split a docstring by its numpydoc titles; what comes before the first is the summary."""
+    parts = re.split(r"^(\w[\w ]+)\n-{3,}\n", inspect.getdoc(thing) or "", flags=re.MULTILINE)
+    return {"Summary": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def described(text):
+    """Read the names that a section describes, "a, b : type" being two."""
+    heads = re.findall(r"^(\S.*)$", text, flags=re.MULTILINE)
+    return {name.strip(" *") for head in heads for name in head.split(" : ")[0].split(",")}
+
+
+def parameters(thing):
+    """Name the parameters of a function, or of a class's constructor."""
+    return set(inspect.signature(thing).parameters) - {"self"}
+
+
+def test_every_module_names_what_users_need_and_nothing_else():
+    assert len(MODULES) > 10
+    for module in MODULES:
+        assert module.__doc__
+        assert list(module.__all__) == sorted(module.__all__, key=isort_order)
+    assert len(CLASSES) + len(FUNCTIONS) == len(PUBLIC)
+
+
+def isort_order(name):
+    """Sort constants, classes and functions as ruff sorts `__all__`."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_everything_public_is_summarised_in_a_sentence(name):
+    summary = sections(EVERYTHING[name])["Summary"]
+    assert summary.strip()
+    assert summary.split("\n\n")[0].rstrip().endswith((".", ":"))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_everything_that_users_name_is_shown_in_an_example(name):
+    assert ">>>" in sections(PUBLIC[name]).get("Examples", "")
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
+def test_every_parameter_is_described(name):
+    thing = EVERYTHING[name]
+    assert not parameters(thing) - described(sections(thing).get("Parameters", ""))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_argument_and_field_of_a_class_is_described(name):
+    kind, found = CLASSES[name], sections(CLASSES[name])
+    if dataclasses.is_dataclass(kind):
+        wanted = {field.name for field in dataclasses.fields(kind)}
+    elif hasattr(kind, "_fields") or hasattr(kind, "__members__"):  # a named tuple, an enumeration
+        wanted = set(getattr(kind, "_fields", None) or kind.__members__)
+    else:
+        wanted = set() if kind in PROTOCOLS else parameters(kind) - {"args", "kwargs"}
+    both = found.get("Parameters", ""), found.get("Attributes", "")
+    assert not wanted - described("\n".join(both))
