@@ -11,7 +11,11 @@ from jax.scipy.special import gammaln
 
 from compilations import counted
 from spikax.glm import GLM, PopulationGLM
-from spikax.observation_models import Family, NegativeBinomialObservations
+from spikax.observation_models import (
+    Family,
+    NegativeBinomialObservations,
+    ObservationModel,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,6 @@ class Waits(Counts):
         return mean * jax.random.exponential(key, mean.shape)
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Clumps(Counts):
     """Negative binomial counts of a size that is data."""
@@ -157,3 +160,16 @@ def test_what_a_family_lacks_is_named(data):
 
     with pytest.raises(TypeError, match=r"needs .*mean_bounds.*variance.* besides"):
         PopulationGLM(Unfinished()).fit(*data)
+
+
+def test_a_family_that_jax_would_confuse_with_another_is_refused(data):
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True)
+    class Confusable(Clumps):
+        pass
+
+    for own in (Confusable(), ObservationModel(Confusable())):
+        with pytest.raises(
+            TypeError, match=r"Confusable is registered .*Leave that decorator out"
+        ):
+            PopulationGLM(own).fit(*data)

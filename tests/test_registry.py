@@ -23,7 +23,6 @@ def restored(monkeypatch):
     monkeypatch.setattr(_registry, "_SPECS", copy)
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Descent:
     """Gradient descent of a user's: so many steps of one length."""
@@ -146,18 +145,22 @@ class NoRun:
     init = update = Descent.init
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class UnknownToJax(Descent):
+class Confusable(Descent):
     pass
 
 
-@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class NotNumbers(Descent):
+    way: str = "down"
+
+
 @dataclass(frozen=True)
 class NoDefault(Descent):
     memory: int = field(kw_only=True)
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NotHashable(Descent):
     names: list = field(default_factory=list, metadata={"static": True})
@@ -169,7 +172,8 @@ class NotHashable(Descent):
         (Descent(), "must be a frozen dataclass, got Descent"),
         (dict, "must be a frozen dataclass, got"),
         (NoRun, r"NoRun lacks run: a solver has the members of spikax\.solvers\.Solver"),
-        (UnknownToJax, "UnknownToJax is not known to JAX.*register_dataclass"),
+        (Confusable, "Confusable is registered with .*Leave that decorator out"),
+        (NotNumbers, "NotNumbers.way must be a number or an array of numbers, got 'down'.*static"),
         (NoDefault, r"NoDefault\(\) must make a .*'memory'"),
         (NotHashable, r"NotHashable\(\) must make a hashable solver.*unhashable"),
     ],

@@ -1,11 +1,16 @@
 """Dataclasses as pytrees."""
 
-from dataclasses import fields
-from typing import TypeVar
+from dataclasses import fields, is_dataclass, make_dataclass
+from numbers import Number
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 T = TypeVar("T", bound=type)
+
+# Classes whose structures JAX tells from those of others.
+_told_apart: set[type] = set()
 
 
 def register(kind: T) -> T:
@@ -31,4 +36,50 @@ def register(kind: T) -> T:
         )
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
+    _told_apart.add(kind)
     return kind
+
+
+def adopt(value: Any) -> None:
+    """Make the class of what a user wrote known to JAX, or refuse what JAX would confuse."""
+    kind = type(value)
+    if kind in _told_apart:
+        return
+    if not jax.tree_util.all_leaves([value]):
+        if _taken_for_another(value):
+            raise TypeError(
+                f"{kind.__name__} is registered with jax.tree_util.register_dataclass, and JAX "
+                f"{jax.__version__} may run its programs for another class that is. Leave that "
+                "decorator out: spikax registers the class."
+            )
+        _told_apart.add(kind)
+        return
+    if not is_dataclass(value):
+        jax.tree_util.register_static(kind)
+        _told_apart.add(kind)
+        return
+    for field in fields(value):
+        held = getattr(value, field.name)
+        if not field.metadata.get("static", False) and not all(
+            isinstance(leaf, Number | np.ndarray | np.generic | jax.Array)
+            for leaf in jax.tree.leaves(held)
+        ):
+            raise TypeError(
+                f"{kind.__name__}.{field.name} must be a number or an array of numbers, got "
+                f"{held!r}. Mark a field that changes the program with "
+                'field(metadata={"static": True}).'
+            )
+    register(kind)
+
+
+def _taken_for_another(value: Any) -> bool:
+    structure = jax.tree.structure(value)
+    _, static = structure.node_data() or (None, None)
+    if not isinstance(static, tuple):
+        return False
+    children = jax.tree.leaves(value, is_leaf=lambda part: part is not value)
+    data = [f"child_{i}" for i in range(len(children))]
+    meta = [f"static_{i}" for i in range(len(static))]
+    twin = make_dataclass("Twin", [*data, *meta])
+    jax.tree_util.register_dataclass(twin, data, meta)
+    return jax.tree.structure(twin(*children, *static)) == structure

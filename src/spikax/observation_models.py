@@ -13,7 +13,7 @@ from jax.scipy.special import gammaln, xlogy
 from spikax import links
 from spikax._dispersion import likeliest_scale, log1p_share, log_rising
 from spikax._errors import unknown_name
-from spikax._pytrees import register
+from spikax._pytrees import adopt, register
 from spikax.links import InverseLink
 
 __all__ = [
@@ -35,8 +35,9 @@ SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 class Family(Protocol):
     """The mathematics of one observation model; everything here is elementwise.
 
-    Families are frozen dataclasses. What a user may tune is a leaf of a dataclass registered with
-    JAX, a scalar or one number per neuron; a class that nobody registered has no leaves.
+    Families are frozen dataclasses, and what a user may tune is a field: a scalar or one number
+    per neuron, of which other values compile nothing again. A field that changes the program is
+    marked with `field(metadata={"static": True})`.
 
     The loss is the part of the negative log-likelihood that depends on the linear predictor, as
     the textbooks write it. Log-likelihood and deviance follow from it:
@@ -1023,7 +1024,7 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
     ValueError
         If the name is unknown.
     TypeError
-        If it is neither a name nor a model.
+        If it is neither a name nor a model, or JAX would confuse its class with others.
 
     Examples
     --------
@@ -1036,10 +1037,10 @@ def resolve(observation_model: str | ObservationModel | Family) -> ObservationMo
             raise unknown_name("observation_model", observation_model, OBSERVATION_MODELS)
         return OBSERVATION_MODELS[observation_model]()
     if isinstance(observation_model, ObservationModel):
+        adopt(observation_model.family)
         return observation_model
     if isinstance(observation_model, Family) and not isinstance(observation_model, type):
-        if jax.tree_util.all_leaves([observation_model]):
-            jax.tree_util.register_static(type(observation_model))
+        adopt(observation_model)
         return ObservationModel(observation_model)
     members = [name for name in {**Family.__annotations__, **vars(Family)} if name[0] != "_"]
     missing = [name for name in members if not hasattr(observation_model, name)]

@@ -8,9 +8,8 @@ from inspect import getdoc
 from numbers import Integral, Real
 from typing import Any
 
-import jax
-
 from spikax._errors import unknown_name
+from spikax._pytrees import adopt
 from spikax.regularizer import Regularizer
 from spikax.solvers import _jaxopt, _optax, _optimistix
 from spikax.solvers._each import EachNeuron
@@ -129,10 +128,10 @@ def register(
     algo_name
         Name of the algorithm.
     implementation
-        A frozen dataclass with the members of `spikax.solvers.Solver`, registered with JAX
-        (`jax.tree_util.register_dataclass`), whose fields have defaults: they are what
-        `solver_kwargs` may hold. A field that changes the program is marked with
-        `field(metadata={"static": True})`.
+        A frozen dataclass with the members of `spikax.solvers.Solver`, whose fields have defaults:
+        they are what `solver_kwargs` may hold. A field that changes the program is marked with
+        `field(metadata={"static": True})`; the others are numbers or arrays, of which other values
+        compile nothing again. JAX is told of the class here: leave its decorators out.
     backend
         Name of the library or the person it comes from (default "custom").
     replace
@@ -147,7 +146,7 @@ def register(
     ValueError
         If the name is taken and `replace` is False, or a name is empty or has brackets.
     TypeError
-        If the implementation lacks something.
+        If the implementation lacks something, or JAX would confuse it with others.
 
     Examples
     --------
@@ -166,6 +165,7 @@ def register(
         )
     if validate:
         _check(implementation)
+    adopt(implementation())
     _add(_of_class(algo_name, backend, implementation))
     if default:
         set_default_backend(algo_name, backend)
@@ -193,11 +193,6 @@ def _check(implementation: Any) -> None:
         raise TypeError(
             f"{name}() must make a hashable solver with defaults for all it needs: {error}."
         ) from error
-    if jax.tree.leaves(solver) == [solver]:
-        raise TypeError(
-            f"{name} is not known to JAX: put @jax.tree_util.register_dataclass above its "
-            "@dataclass(frozen=True)."
-        )
 
 
 def set_default_backend(algo_name: str, backend: str) -> None:

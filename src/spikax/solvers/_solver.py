@@ -12,13 +12,14 @@ from spikax.solvers._outcome import Outcome
 class Solver(Protocol):
     """What a fit asks of a solver.
 
-    Solvers are frozen dataclasses registered with JAX: what a user tunes (`tol`, `maxiter`) is a
+    Solvers are frozen dataclasses that are pytrees: what a user tunes (`tol`, `maxiter`) is a
     leaf, and what changes the program is static. The neurons of a problem are separate problems,
     and each has its own steps and its own convergence.
 
     Examples
     --------
-    A solver of your own needs these members. `register` makes a name for it, which checks them:
+    A solver of your own needs these members. `register` checks them, makes a name
+    for it, and tells JAX of it:
 
     >>> from dataclasses import dataclass
     >>> import jax
@@ -26,8 +27,7 @@ class Solver(Protocol):
     >>> import spikax as nmo
     >>> from spikax.problem import null_model, value_and_grad, without_features
     >>> from spikax.solvers import Outcome, Status
-    >>> @jax.tree_util.register_dataclass
-    ... @dataclass(frozen=True)
+    >>> @dataclass(frozen=True)
     ... class Descent:
     ...     needs_smooth = True
     ...     needs_double = False
