@@ -10,10 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from spikax import _inputs, _npz, links, observation_models, regularizer
+from spikax import _coefficients, _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble, measure_batch
+from spikax._coefficients import CoefficientShape
 from spikax._errors import unknown_name
-from spikax._inputs import CoefficientShape, Data, Layout, Outputs
+from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
 from spikax.basis import BasisDesign
@@ -706,7 +707,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _penalty(self, data: Data, parts: _Parts):
         """Check the mask of features, and build the penalty of the strength."""
         outputs = self._outputs(data.y.shape[1])
-        mask = _inputs.feature_mask(self.feature_mask, data.layout, outputs)
+        mask = _coefficients.feature_mask(self.feature_mask, data.layout, outputs)
         shape = CoefficientShape(data.layout, outputs, mask)
         return mask, parts.regularizer.penalty(self.regularizer_strength, shape)
 
@@ -736,7 +737,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _stacked(self, params, argument: str, data: Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_columns) and (n_columns,), checked."""
         outputs = self._outputs(data.y.shape[1])
-        return _inputs.parameters(params, argument, data.layout, outputs, xp)
+        return _coefficients.parameters(params, argument, data.layout, outputs, xp)
 
     def _theta(self, params, argument: str, data: Data, units: Units) -> Any:
         theta = units.from_user(*self._stacked(params, argument, data))
@@ -760,7 +761,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """Bring X to a matrix, checked against the fitted coefficients."""
         check_is_fitted(self, "coef_")
         matrix, layout = _inputs.features(X)
-        _inputs.check_features(layout, self.coef_, type(self).__name__)
+        _coefficients.check_features(layout, self.coef_, type(self).__name__)
         self._check_names(X, reset=False)
         _inputs.known_rows(matrix, layout)
         return matrix, layout

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax import _inputs
+from spikax import _coefficients, _inputs
 from spikax._errors import unknown_name
 from spikax.basis import Basis
 from spikax.glm._prediction import mean_of
@@ -127,7 +127,9 @@ def mean_band(inference: Inference, X, level: float = 0.95, scale: str = "rate")
     """
     _check_one_mean(inference)
     matrix, layout = _inputs.design_matrix(X)
-    _inputs.check_features(layout, inference.layout.split(inference.estimate.T[:-1]), "the model")
+    _coefficients.check_features(
+        layout, inference.layout.split(inference.estimate.T[:-1]), "the model"
+    )
     rows = np.column_stack([matrix, np.ones(len(matrix))])
     return Band(**_band(inference, rows, level, scale))
 
