@@ -19,10 +19,11 @@ from statsmodels.genmod.generalized_linear_model import DomainWarning
 from statsmodels.stats.multitest import multipletests
 
 from compilations import counted
-from spikax.basis import BSplineEval
+from spikax.basis import BSplineEval, RaisedCosineLogConv
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.inference import (
     adjust_p_values,
+    coupling_filters,
     infer,
     likelihood_ratio_test,
     mean_band,
@@ -748,6 +749,43 @@ def test_a_tuning_curve_is_the_prediction_with_other_features_at_their_mean(floa
     np.testing.assert_allclose(np.exp(link.upper), curve.upper, rtol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "lags"),
+    [
+        ({}, range(1, 7)),
+        ({"shift": False}, range(6)),
+        ({"predictor_causality": "acausal"}, range(-3, 3)),
+        ({"predictor_causality": "anti-causal"}, range(-6, 0)),
+    ],
+)
+def test_filters_are_what_one_event_adds_to_the_linear_predictor(float64, rng, kwargs, lags):
+    basis = RaisedCosineLogConv(3, window_size=6, label="coupling", conv_kwargs=kwargs)
+    spikes = rng.poisson(0.3, size=(T, 2)).astype(float)
+    X = {"speed": rng.normal(size=(T, 1)), "coupling": np.asarray(basis.compute_features(spikes))}
+    model = fit(X, spikes)
+    found = coupling_filters(infer(model, X, spikes), basis)
+    np.testing.assert_array_equal(found.lags, lags)
+    for source in range(2):
+        event = np.zeros((41, 2))
+        event[20, source] = 1
+        features = np.asarray(basis.compute_features(event))[20 + found.lags]
+        band = mean_band(
+            infer(model, X, spikes),
+            {"speed": np.zeros((6, 1)), "coupling": features},
+            scale="link",
+        )
+        expected = band.mean - model.intercept_
+        np.testing.assert_allclose(found.mean[source], expected.T, atol=1e-8)
+    # The error of a filter is that of the differences between samples with and without events.
+    alone = np.zeros((6, 7 + 1))
+    alone[:, :3] = basis.kernel_  # entries of a dict are sorted
+    _, error = infer(model, X, spikes).combine(alone)
+    np.testing.assert_allclose(found.standard_error[0], error.T, rtol=1e-10)
+    np.testing.assert_allclose(found.upper - found.mean, 1.96 * found.standard_error, rtol=1e-4)
+    again = coupling_filters(infer(model, X, spikes), basis, features=0)
+    np.testing.assert_allclose(again.lower, found.lower, rtol=1e-10)
+
+
 def test_bands_of_tuning_curves_cover_them():
     rng = np.random.default_rng(8)
     basis = BSplineEval(5, bounds=(0, 1))
@@ -812,6 +850,7 @@ def test_bad_input_is_refused_with_a_remedy():
     classes = ClassifierPopulationGLM(2).fit(X, y > 1)
     bernoulli = PopulationGLM("Bernoulli").fit(X, np.minimum(y, 1))
     basis = BSplineEval(5, bounds=(0, 1), label="place")
+    conv = RaisedCosineLogConv(5, window_size=8)
     wrong = [
         (lambda: infer(lasso, X, y), "not defined after Lasso.*Refit"),
         (lambda: mean_band(infer(classes, X, y > 1), X), "one mean for a neuron"),
@@ -843,6 +882,7 @@ def test_bad_input_is_refused_with_a_remedy():
         (lambda: likelihood_ratio_test(model, bernoulli, X, np.minimum(y, 1)), "family"),
         (lambda: tuning_curve(result, basis), "basis has 5 functions"),
         (lambda: tuning_curve(result, basis, "place"), "Unknown features: 'place'"),
+        (lambda: coupling_filters(result, conv), "basis has 5 functions.*no multiple"),
         (lambda: mean_band(result, X, scale="log"), "Unknown scale"),
         (lambda: mean_band(result, X[:, :2]), "has 2 features"),
     ]

@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 from sklearn.base import clone
 
 from compilations import counted
-from spikax import solvers
+from spikax import datasets, solvers
+from spikax.basis import CyclicBSplineEval
 from spikax.glm import GLM, PopulationGLM
 from spikax.solvers import Status
 
@@ -150,6 +151,18 @@ def test_no_solver_calls_a_separation_converged(solver, data):
     # Those that know the curvature poorly may still be under way.
     knows = solver in ("WhitenedLBFGS[spikax]", "Newton[spikax]")
     assert status == Status.UNBOUNDED or (not knows and status == Status.OUT_OF_STEPS)
+
+
+def test_no_neuron_on_the_way_to_infinity_is_called_stalled():
+    recording = datasets.load_head_direction()
+    spikes = recording.spikes.count(0.02, recording.head_direction.time_support)
+    direction = spikes.value_from(recording.head_direction)
+    tuning = CyclicBSplineEval(12, bounds=(0, 2 * np.pi)).compute_features(direction)
+    # The head has been to a part of the directions only, and some units have fired once.
+    with pytest.warns(RuntimeWarning, match="have their optimum at infinity") as caught:
+        model = PopulationGLM().fit(np.asarray(tuning)[:500], np.asarray(spikes)[:500])
+    assert "could not be improved" not in str(caught[0].message)
+    assert set(model.solver_state_.stats.status) <= {Status.CONVERGED, Status.UNBOUNDED}
 
 
 @pytest.mark.parametrize("solver", ["WhitenedLBFGS", "Newton"])

@@ -149,10 +149,19 @@ class Component(Leaf):
     @property
     def kernel_(self) -> jax.Array:
         """The filters of a Conv basis, shape (window_size, n_basis_funcs), shortest lag first."""
+        return self._convolve("kernel_").kernel(self._function())
+
+    @property
+    def lags_(self) -> np.ndarray:
+        """Samples from an event to what the rows of `kernel_` make of it, shape (window_size,)."""
+        way = self._convolve("lags_")
+        return np.arange(way.window_size) - way.reach()[1]
+
+    def _convolve(self, attribute: str) -> Convolve:
         way = self._way()
         if not isinstance(way, Convolve):
-            raise AttributeError(f"{self.label} has no kernel_: it does not convolve.")
-        return way.kernel(self._function())
+            raise AttributeError(f"{self.label} has no {attribute}: it does not convolve.")
+        return way
 
     def read(self, x: Any, name: str) -> Any:
         return self._way().read(x, name)

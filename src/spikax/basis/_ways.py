@@ -161,11 +161,7 @@ class Convolve:
     def term(
         self, function: Function, xs: Inputs, learned: Learned = None
     ) -> tuple[Filtered, np.ndarray]:
-        kernel, kwargs = self.kernel(function), self.conv_kwargs or {}
-        call = signature(create_convolutional_predictor).bind(kernel, *xs, **kwargs)
-        call.apply_defaults()
-        causality, shift = (call.arguments[name] for name in ("predictor_causality", "shift"))
-        before, after = reach(self.window_size, causality, shift)
+        kernel, (before, after) = self.kernel(function), self.reach()
         x = np.asarray(values(xs[0], "x"))
         channels = x.reshape(len(x), -1)
         known = known_windows(xs[0], channels, before, after)
@@ -179,6 +175,13 @@ class Convolve:
         self, function: Function, n_points: tuple[int, ...], learned: Learned = None
     ) -> list[np.ndarray]:
         return even(None, n_points)
+
+    def reach(self) -> tuple[int, int]:
+        """Return how many samples before and after its own the window extends."""
+        call = signature(create_convolutional_predictor).bind(None, None, **self.conv_kwargs or {})
+        call.apply_defaults()
+        causality, shift = (call.arguments[name] for name in ("predictor_causality", "shift"))
+        return reach(self.window_size, causality, shift)
 
     def kernel(self, function: Function) -> jax.Array:
         """Return the filters, shape (window_size, n_basis_funcs)."""

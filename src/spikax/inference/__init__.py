@@ -1,6 +1,13 @@
 """How sure a fitted model is: standard errors, intervals, tests, and a summary of all of it."""
 
-from spikax.inference._bands import Band, TuningCurve, mean_band, tuning_curve
+from spikax.inference._bands import (
+    Band,
+    CouplingFilters,
+    TuningCurve,
+    coupling_filters,
+    mean_band,
+    tuning_curve,
+)
 from spikax.inference._hypotheses import (
     HypothesisTest,
     adjust_p_values,
@@ -14,11 +21,13 @@ from spikax.inference._summary import Summary, summary
 
 __all__ = [
     "Band",
+    "CouplingFilters",
     "HypothesisTest",
     "Inference",
     "Summary",
     "TuningCurve",
     "adjust_p_values",
+    "coupling_filters",
     "infer",
     "likelihood_ratio_test",
     "mean_band",

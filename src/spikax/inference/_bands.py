@@ -1,4 +1,4 @@
-"""Intervals of predicted means and of tuning curves, by the delta method."""
+"""Intervals of predicted means, tuning curves and coupling filters, by the delta method."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +78,36 @@ class TuningCurve(Band):
     """
 
     grid: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CouplingFilters(Band):
+    """Coupling filters with their confidence bands, on the link scale.
+
+    Attributes
+    ----------
+    mean, lower, upper, standard_error
+        As those of `Band`, (n_from, n_to, n_lags): what an event of size one adds to the
+        linear predictor of each neuron.
+    level, scale
+        As those of `Band`; the scale is "link".
+    lags
+        Samples from the event to its effect, (n_lags,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> spikes = np.random.default_rng(0).poisson(0.2, size=(1000, 2))
+    >>> basis = nmo.basis.RaisedCosineLogConv(4, window_size=10)
+    >>> X = np.asarray(basis.compute_features(spikes))
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> found = nmo.inference.coupling_filters(nmo.inference.infer(model, X, spikes), basis)
+    >>> found.mean.shape, found.lags[[0, -1]]
+    ((2, 2, 10), array([ 1, 10]))
+    """
+
+    lags: np.ndarray
 
 
 def mean_band(inference: Inference, X, level: float = 0.95, scale: str = "rate") -> Band:
@@ -197,7 +227,7 @@ def tuning_curve(
     _check_one_mean(inference)
     grid, functions = basis.evaluate_on_grid(n_points)
     functions = np.asarray(functions, float)
-    columns = _columns(inference, basis, features)
+    columns = _columns(inference, basis, features, basis.n_basis_funcs)
     if columns.stop - columns.start != functions.shape[1]:
         raise ValueError(
             f"basis has {functions.shape[1]} functions, but the features {features!r} have "
@@ -208,6 +238,83 @@ def tuning_curve(
     return TuningCurve(**_band(inference, rows, level, scale), grid=np.asarray(grid))
 
 
+def coupling_filters(
+    inference: Inference, basis: Basis, features: Any = None, *, level: float = 0.95
+) -> CouplingFilters:
+    r"""Find the filters that a Conv basis makes of its coefficients, with confidence bands.
+
+    The filter from a channel of the input to a neuron is :math:`h(l) = \sum_b k_b(l)\, w_b` with
+    the functions of the basis and the neuron's coefficients. A band is pointwise: it covers the
+    filter with the given probability at each lag, not everywhere at once.
+
+    Parameters
+    ----------
+    inference
+        From `infer`.
+    basis
+        The Conv basis that made the features; the filters of all channels of its input, such as
+        the units of a population, have the same functions.
+    features
+        Label of the features in the container `X` (default: the label of the basis, if `X` has
+        it), or the first of their columns; None for an array `X` of this basis alone.
+    level
+        Probability that an interval covers the true value (default 0.95).
+
+    Returns
+    -------
+    CouplingFilters
+        Filters and intervals on the link scale, each (n_from, n_to, n_lags), and the lags in
+        samples, (n_lags,). `spikax.plotting.coupling_filters` draws them.
+
+    Raises
+    ------
+    ValueError
+        If the features are unknown, or their number is no multiple of the basis's functions.
+    AttributeError
+        If the basis does not convolve.
+
+    References
+    ----------
+    Pillow et al. (2008), Nature 454, 995.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> spikes = np.random.default_rng(0).poisson(0.2, size=(1000, 3))
+    >>> basis = nmo.basis.RaisedCosineLogConv(4, window_size=10, label="coupling")
+    >>> X = {"coupling": basis.compute_features(spikes)}
+    >>> model = nmo.glm.PopulationGLM().fit(X, spikes)
+    >>> found = nmo.inference.coupling_filters(nmo.inference.infer(model, X, spikes), basis)
+    >>> ax = nmo.plotting.coupling_filters(
+    ...     found.mean[0], found.lags, lower=found.lower[0], upper=found.upper[0], unit="bins"
+    ... )
+    >>> len(ax.lines)  # from unit 0 to each of the three, and the line of no effect
+    4
+    """
+    _check_one_mean(inference)
+    kernel, lags = np.asarray(basis.kernel_, float), basis.lags_
+    width = basis.n_output_features or basis.n_basis_funcs
+    columns = _columns(inference, basis, features, width)
+    n_from, left = divmod(columns.stop - columns.start, kernel.shape[1])
+    if left:
+        raise ValueError(
+            f"basis has {kernel.shape[1]} functions, but the features {features!r} have "
+            f"{columns.stop - columns.start} columns, which is no multiple of it: pass the basis "
+            "that made them."
+        )
+    rows = np.zeros((n_from, len(lags), len(inference.reference) + 1))
+    rows[:, :, columns] = np.kron(np.eye(n_from), kernel).reshape(n_from, len(lags), -1)
+    found = _band(inference, rows.reshape(-1, rows.shape[2]), level, "link")
+    filters: dict[str, Any] = {
+        name: value.reshape(n_from, len(lags), -1).swapaxes(1, 2)
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in found.items()
+    }
+    return CouplingFilters(**filters, lags=lags)
+
+
 def _check_one_mean(inference: Inference) -> None:
     if inference.classes is not None:
         raise ValueError(
@@ -216,15 +323,15 @@ def _check_one_mean(inference: Inference) -> None:
         )
 
 
-def _columns(inference: Inference, basis: Basis, features: Any) -> slice:
-    n_functions, n_features = basis.n_basis_funcs, len(inference.reference)
+def _columns(inference: Inference, basis: Basis, features: Any, width: int) -> slice:
+    n_features = len(inference.reference)
     if isinstance(features, int | np.integer):
-        if not 0 <= features <= n_features - n_functions:
+        if not 0 <= features <= n_features - width:
             raise ValueError(
-                f"features is {features}, but the {n_functions} columns of the basis must begin "
-                f"between 0 and {n_features - n_functions}."
+                f"features is {features}, but the {width} columns of the basis must begin "
+                f"between 0 and {n_features - width}."
             )
-        return slice(int(features), int(features) + n_functions)
+        return slice(int(features), int(features) + width)
     if not inference.groups and features is None:
         return slice(0, n_features)
     label = basis.label if features is None else features

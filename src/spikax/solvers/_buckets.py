@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from spikax.problem import Null, Problem
 from spikax.solvers._line_search import choose
-from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 
 # What a Hessian of its own costs a neuron, in turns of its bucket, and what it takes to settle.
 _HESSIAN_TURNS = 1.5
@@ -181,16 +181,7 @@ def _resolution(null: Null, value: jax.Array) -> jax.Array:
 def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
     away = runs_away(problem, null, found.theta, found.value, found.towards)
     converged = found.done | (found.gain <= _resolution(null, found.value))
-    return jnp.select(
-        [
-            ~jnp.isfinite(found.value),
-            converged & (null.at_bound | away),
-            converged,
-            found.n_steps >= solver.maxiter,
-        ],
-        [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
-        Status.STALLED,
-    )
+    return status_of(found.value, converged, null.at_bound | away, found.n_steps >= solver.maxiter)
 
 
 def push(queue: jax.Array, newest: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from spikax.problem import (
     without_features,
 )
 from spikax.regularizer import NO_PENALTY
-from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._whitening import own_whitening
 
 
@@ -126,11 +126,7 @@ class EachNeuron:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
             away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
-        status = jnp.select(
-            [~jnp.isfinite(value), residual <= 2 * tol],
-            [Status.NOT_FINITE, jnp.where(away, Status.UNBOUNDED, Status.CONVERGED)],
-            jnp.where(n_steps >= self.maxiter, Status.OUT_OF_STEPS, Status.STALLED),
-        )
+        status = status_of(value, residual <= 2 * tol, away, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 
     def init(self, problem: Problem, theta: jax.Array) -> Any:

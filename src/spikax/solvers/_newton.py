@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from spikax._pytrees import register
 from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._whitening import own_whitening
 
 
@@ -59,11 +59,7 @@ class Newton:
 
         point = jax.lax.while_loop(unfinished, step, _begin(problem, null.nats, theta, self))
         away = null.at_bound | runs_away(problem, null, point.theta, point.value, point.direction)
-        status = jnp.select(
-            [~jnp.isfinite(point.value), point.done & away, point.done, ~point.stuck],
-            [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
-            Status.STALLED,
-        )
+        status = status_of(point.value, point.done, away, ~point.stuck)
         return Outcome(point.theta, point.value, point.n_steps, status, point.n_passes)
 
     def init(self, problem: Problem, theta: jax.Array) -> None:

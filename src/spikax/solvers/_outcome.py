@@ -21,7 +21,8 @@ class Status(IntEnum):
     NOT_FINITE
         The loss is not a number, or infinite.
     UNBOUNDED
-        The criterion was met on the way to an optimum at infinity, as of a silent neuron.
+        The optimum is at infinity, as of a silent neuron: on the way to it the criterion was met,
+        or no step made the loss smaller any more.
     STALLED
         No step made the loss smaller before the criterion was met.
 
@@ -75,6 +76,17 @@ class Outcome(NamedTuple):
     status: jax.Array  # a `Status`, (n_neurons,)
     n_passes: jax.Array  # passes over the data of the population, ()
     curvature: jax.Array | None = None  # Hessians as in `Problem`, if it came with some
+
+
+def status_of(
+    value: jax.Array, converged: jax.Array, away: jax.Array, spent: jax.Array
+) -> jax.Array:
+    """Judge each neuron: `away` if its optimum is at infinity, `spent` if it may go no further."""
+    return jnp.select(
+        [~jnp.isfinite(value), away & (converged | ~spent), converged, spent],
+        [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
+        Status.STALLED,
+    )
 
 
 def runs_away(

@@ -20,7 +20,7 @@ from spikax.problem import (
 )
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers._line_search import choose
-from spikax.solvers._outcome import Outcome, Status, runs_away
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._whitening import SharedWhitening, shared_whitening
 
 
@@ -200,11 +200,7 @@ def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> 
     if problem.penalty.smooth:
         towards = -whitening.to_parameters(whitening.pull_back(state.slope))
         away |= runs_away(problem, null, state.theta, state.value, towards)
-    status = jnp.select(
-        [~jnp.isfinite(state.value), state.done & away, state.done, state.damping > 1e-6],
-        [Status.NOT_FINITE, Status.UNBOUNDED, Status.CONVERGED, Status.OUT_OF_STEPS],
-        Status.STALLED,
-    )
+    status = status_of(state.value, state.done, away, state.damping > 1e-6)
     return Outcome(state.theta, state.value, state.n_steps, status, 3 * state.n_epochs + 2)
 
 
