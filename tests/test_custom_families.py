@@ -10,6 +10,7 @@ import pytest
 from jax.scipy.special import gammaln
 
 from compilations import counted
+from confusable import jax_confuses_dataclasses
 from spikax.glm import GLM, PopulationGLM
 from spikax.observation_models import (
     Family,
@@ -162,6 +163,7 @@ def test_what_a_family_lacks_is_named(data):
         PopulationGLM(Unfinished()).fit(*data)
 
 
+@jax_confuses_dataclasses
 def test_a_family_that_jax_would_confuse_with_another_is_refused(data):
     @jax.tree_util.register_dataclass
     @dataclass(frozen=True)

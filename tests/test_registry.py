@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compilations import counted
+from confusable import jax_confuses_dataclasses
 from spikax import solvers
 from spikax.glm import GLM, PopulationGLM
 from spikax.problem import value_and_grad
@@ -172,7 +173,11 @@ class NotHashable(Descent):
         (Descent(), "must be a frozen dataclass, got Descent"),
         (dict, "must be a frozen dataclass, got"),
         (NoRun, r"NoRun lacks run: a solver has the members of spikax\.solvers\.Solver"),
-        (Confusable, "Confusable is registered with .*Leave that decorator out"),
+        pytest.param(
+            Confusable,
+            "Confusable is registered with .*Leave that decorator out",
+            marks=jax_confuses_dataclasses,
+        ),
         (NotNumbers, "NotNumbers.way must be a number or an array of numbers, got 'down'.*static"),
         (NoDefault, r"NoDefault\(\) must make a .*'memory'"),
         (NotHashable, r"NotHashable\(\) must make a hashable solver.*unhashable"),

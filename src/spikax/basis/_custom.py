@@ -177,6 +177,8 @@ class CustomBasis(Leaf):
 
 
 def _n_required(func: Callable[..., Any], given: Mapping[str, Any]) -> int:
+    if isinstance(func, np.ufunc):  # which had no signature before NumPy 2.1
+        return func.nin
     positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     return sum(
         parameter.kind in positional and parameter.default is Parameter.empty
