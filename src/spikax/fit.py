@@ -57,8 +57,12 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
+    # A scale found in too few digits may be too large, and hide that they are: judge at zero.
+    judged = problem
+    if problem.family.estimate:
+        judged = _at(problem, jnp.zeros_like(problem.total_weight))
+    null = null_model(judged)
     outcome, problem = minimise(problem, solver, theta)
-    null = null_model(problem)
     error = jnp.finfo(null.intercept.dtype).eps * null.intercept
     rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
     rounding = null.nats * rounding
