@@ -497,5 +497,5 @@ def test_a_file_can_be_looked_into_without_what_it_names(tmp_path, capsys):
     assert "Rough(grain=2.5)" in printed
     assert "my_link" in printed
     assert "regularizer_strength: [0.1, 0.2]" in printed
-    assert "shape=(30, 2)" in printed
+    assert "..." in printed  # large arrays are shortened
     assert "solver_state_" not in printed
