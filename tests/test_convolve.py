@@ -120,7 +120,7 @@ def test_memory_beyond_the_result_is_bounded(window):
     """What the compiled program sets aside does not grow with time, channels or kernels."""
     signals, kernels = (200_000, 20), (window, 4)
     plan = convolve._plan(signals, kernels, convolve._Batch(4000, 2, 2))
-    shapes = [jax.ShapeDtypeStruct(s, float) for s in (kernels, signals)]
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (kernels, signals)]
     known = jax.ShapeDtypeStruct((signals[0], 1), bool)
     program = convolve._filter.lower(*shapes, known, window, plan).compile()
     result = 4 * 200_000 * 20 * 4
