@@ -15,7 +15,7 @@ from compilations import counted
 from spikax._assemble import Units
 from spikax._inputs import Data, design_matrix
 from spikax.basis import CyclicBSplineEval
-from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM, _batches
+from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM, _reservoir
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
 
@@ -217,11 +217,11 @@ def test_each_sample_is_kept_with_equal_chance():
         X, layout = design_matrix(np.arange(n_samples, n_samples + size)[:, None])
         data = Data(X, np.zeros((size, 1)), layout, None, None, None)
         if memory is None:
-            memory = _batches.empty(data, Units(np.zeros(1), np.ones(1)), 1, float)
-        memory = _batches.remember(memory, data)
+            memory = _reservoir.empty(data, Units(np.zeros(1), np.ones(1)), 1, float)
+        memory = _reservoir.remember(memory, data)
         n_samples += size
     kept = memory.X[:, 0]
-    assert len(np.unique(kept)) == len(kept) == _batches.N_KEPT
+    assert len(np.unique(kept)) == len(kept) == _reservoir.N_KEPT
     assert memory.n_seen == n_samples == sum(sizes)
     assert kstest(kept, "uniform", (0, n_samples)).pvalue > 0.01
 

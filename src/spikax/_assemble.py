@@ -12,9 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 from scipy.linalg import cho_solve, qr, solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
+from spikax._inputs import Data
 from spikax.basis import BasisDesign
 from spikax.design import Dense, Design, aligned_zeros, blocks, lend
 from spikax.links import InverseLink
@@ -99,7 +101,7 @@ def measure_blocks(X: BasisDesign, rows: np.ndarray | None, center: bool) -> Uni
     n_counted, share = n.sum(), n / n.sum()
     low, high = low.min(axis=0), high.max(axis=0)
     # As the design will take it: the way back must undo what was subtracted.
-    dtype = jnp.result_type(float)
+    dtype = canonicalize_dtype(float)
     mean = (np.clip(share @ means, low, high) * center).astype(dtype).astype(float)
     scale = np.sqrt(squares.sum(axis=0) / n_counted + share @ (means - mean) ** 2)
     largest = np.maximum(high - mean, mean - low)
@@ -216,7 +218,7 @@ def held_design(
         units = tie(measure(X, rows, center), ties)
         if free and X.dtype == np.float64:
             units = tell_apart(X, rows, units)
-    return Dense(lend(standardize(X, rows, units, jnp.result_type(float)))), units
+    return Dense(lend(standardize(X, rows, units, canonicalize_dtype(float)))), units
 
 
 def evaluated_design(
@@ -254,12 +256,8 @@ def groups(
 
 
 def assemble(
-    X: np.ndarray | BasisDesign,
-    y: np.ndarray,
+    data: Data,
     *,
-    valid: np.ndarray | None,
-    weights: np.ndarray | None,
-    offset: np.ndarray | None,
     mask: np.ndarray | None,
     penalty: Penalty,
     fit_intercept: bool,
@@ -271,40 +269,23 @@ def assemble(
 
     Parameters
     ----------
-    X, y
-        Features (n_samples, n_features) and observations (n_samples, n_neurons), with NaN
-        where they are missing.
-    valid
-        Which samples count, (n_samples, 1) or (n_samples, n_neurons), None for all.
-    weights
-        Sample weights, (n_samples,), or None.
-    offset, mask
-        As `_inputs` checked them. A column is that of an output: those of all neurons for the
+    data
+        Samples, with NaN where they are missing.
+    mask
+        As `_coefficients` checked it. A column is that of an output: those of all neurons for the
         first class come first.
     penalty
         Built from the user's strength.
     units
-        Units of the standardised features, None to take those of `X`.
+        Units of the standardised features, None to take those of the data.
     """
-    dtype = jnp.result_type(float)
-    (n_samples, p), n_neurons = X.shape, y.shape[1]
+    dtype = canonicalize_dtype(float)
+    p, n_neurons = data.X.shape[1], data.y.shape[1]
     n_outputs = family.n_outputs
     n_columns = n_outputs * n_neurons
-    weight = np.ones((n_samples, 1)) if weights is None else weights[:, None]
-    if valid is not None:
-        weight = weight * valid
-    total = weight.sum(axis=0)
-    rows = None if valid is None and weights is None else np.any(weight > 0, axis=1)
     # Without a penalty or a mask, coefficients may be sought in any basis.
     free = mask is None and all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
-    if isinstance(X, BasisDesign):
-        grid = X.blocks
-        design, units = evaluated_design(X, rows, units, fit_intercept, penalty.ties(p))
-    else:
-        grid = blocks(n_samples)
-        design, units = held_design(X, rows, units, fit_intercept, penalty.ties(p), free)
-    if offset is not None:
-        offset = np.where(np.isfinite(offset), offset, 0)
+    samples, units = lay_out_samples(data, n_outputs, units, fit_intercept, penalty.ties(p), free)
 
     unit = np.where(np.isfinite(units.scale), units.scale, 1)
     curvature = penalty.curvature
@@ -324,22 +305,7 @@ def assemble(
     if n_outputs > 1:
         balanced = _balanced(free, penalty, n_outputs).astype(dtype)
 
-    def samples(array: np.ndarray, rows: Callable | None = None) -> Any:
-        return lend(lay_out(rows or array.__getitem__, array.shape, grid, dtype))
-
-    def observed(piece: slice) -> np.ndarray:
-        return y[piece] if valid is None else np.where(weight[piece] > 0, y[piece], 0)
-
-    laid_offset = None if offset is None else samples(offset)
-    if laid_offset is not None and n_outputs > 1:
-        laid_offset = laid_offset.reshape(len(laid_offset), n_outputs, -1, laid_offset.shape[2])
-
     leaves: dict[str, Any] = {
-        "X": design,
-        "y": samples(y, observed),
-        "weights": samples(weight),
-        "offset": laid_offset,
-        "total_weight": np.broadcast_to(np.where(total > 0, total, 1), n_neurons).astype(dtype),
         "mask": free.astype(dtype),
         "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
         "unit": np.repeat(unit, n_outputs)[:, None].astype(dtype),
@@ -351,7 +317,52 @@ def assemble(
     family = jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
     )
-    return Problem(**leaves, family=family, link=link), units
+    return Problem(**samples, **leaves, family=family, link=link), units
+
+
+def lay_out_samples(
+    data: Data,
+    n_outputs: int,
+    units: Units | None,
+    center: bool = True,
+    ties: np.ndarray | None = None,
+    free: bool = False,
+) -> tuple[dict[str, Any], Units]:
+    """Lay out what a problem holds of the samples; all but the first three serve to find units."""
+    weight = data.weight
+    rows = None
+    if data.valid is not None or data.weights is not None:
+        rows = np.any(weight > 0, axis=1)
+    if isinstance(data.X, BasisDesign):
+        grid = data.X.blocks
+        design, units = evaluated_design(data.X, rows, units, center, ties)
+    else:
+        grid = blocks(len(data.X))
+        design, units = held_design(data.X, rows, units, center, ties, free)
+    dtype = canonicalize_dtype(float)
+
+    def laid(array: np.ndarray, rows: Callable | None = None) -> Any:
+        return lend(lay_out(rows or array.__getitem__, array.shape, grid, dtype))
+
+    def observed(piece: slice) -> np.ndarray:
+        some = data.y[piece]
+        return some if data.valid is None else np.where(weight[piece] > 0, some, 0)
+
+    offset = data.offset
+    if offset is not None:
+        offset = laid(np.where(np.isfinite(offset), offset, 0))
+        if n_outputs > 1:
+            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
+    total = weight.sum(axis=0)
+    total = np.broadcast_to(np.where(total > 0, total, 1), data.y.shape[1]).astype(dtype)
+    samples = {
+        "X": design,
+        "y": laid(data.y, observed),
+        "weights": laid(weight),
+        "offset": offset,
+        "total_weight": total,
+    }
+    return samples, units
 
 
 def _balanced(free: np.ndarray, penalty: Penalty, n_outputs: int) -> np.ndarray:

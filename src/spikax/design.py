@@ -10,7 +10,7 @@ import numpy as np
 
 from spikax._pytrees import register
 
-_BLOCK = 8192
+_BLOCK = 20480
 _EVALUATED_BLOCK = 2048  # so that the features of a block need little room, and stay in a cache
 _ROWS = 256
 

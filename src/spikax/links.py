@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import jax
 import jax.numpy as jnp
+from jax.dtypes import canonicalize_dtype
 from jax.scipy.special import log_ndtr, logit, ndtr, ndtri
 
 from spikax._errors import unknown_name
@@ -99,7 +100,7 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
 @lru_cache(maxsize=64)
 def _from_callable(function: Function) -> InverseLink:
     name = getattr(function, "__name__", repr(function))
-    probe = jax.ShapeDtypeStruct((3,), jnp.result_type(float))
+    probe = jax.ShapeDtypeStruct((3,), canonicalize_dtype(float))
     try:
         out = jax.eval_shape(lambda x: jax.jvp(function, (x,), (x,))[1], probe)
     except Exception as error:
@@ -188,6 +189,12 @@ def _reachable(predictor: Function, high: float = jnp.inf) -> Function:
     return inside
 
 
+def _log_softmax(eta: jax.Array) -> jax.Array:
+    # Class by class: XLA's reductions over a short first axis take longer than all else in a pass.
+    shifted = eta - jax.lax.stop_gradient(reduce(jnp.maximum, eta))[None]
+    return shifted - jnp.log(reduce(jnp.add, jnp.exp(shifted)))[None]
+
+
 def _identity(eta: jax.Array) -> jax.Array:
     return jnp.asarray(eta)
 
@@ -237,9 +244,9 @@ INVERSE_LINKS = (
 
 LOG_SOFTMAX = InverseLink(
     "log_softmax",
-    lambda eta: jax.nn.softmax(eta, axis=0),
-    lambda eta: jax.nn.log_softmax(eta, axis=0),
-    lambda eta: _log(1 - jax.nn.softmax(eta, axis=0)),
+    lambda eta: jnp.exp(_log_softmax(eta)),
+    _log_softmax,
+    lambda eta: _log(1 - jnp.exp(_log_softmax(eta))),
     lambda mean: jnp.log(mean) - jnp.log(mean).mean(axis=0, keepdims=True),
     aliases=(jax.nn.log_softmax,),
 )

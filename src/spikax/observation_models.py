@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 from jax.scipy.special import gammaln, xlogy
 
 from spikax import links
@@ -534,9 +535,10 @@ class Categorical:
 
     def loss(self, eta, y, link):
         """Cross-entropy: minus the log-probability of the class observed."""
-        log_probability = link.log_mean(eta)
-        index = y.astype(int)[None]
-        return -jnp.take_along_axis(log_probability, index, axis=0)[0]
+        chosen = jnp.zeros_like(y)
+        for index, log_probability in enumerate(link.log_mean(eta)):
+            chosen = jnp.where(y == index, log_probability, chosen)
+        return -chosen
 
     def saturated(self, y):
         """Loss where the class observed is certain: zero."""
@@ -826,7 +828,7 @@ class ObservationModel:
 
 
 def _aligned(y, predicted_rate, family: Family) -> tuple[jax.Array, jax.Array]:
-    dtype = jnp.result_type(float)
+    dtype = canonicalize_dtype(float)
     y, predicted_rate = jnp.asarray(y, dtype), jnp.asarray(predicted_rate, dtype)
     several = family.n_outputs > 1
     if y.shape != (predicted_rate.shape[:-1] if several else predicted_rate.shape):

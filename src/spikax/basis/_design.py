@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from spikax.basis._basis import _shared_time
 from spikax.design import Evaluated, Term, blocks, products, spread, weighted_sum
@@ -105,7 +106,7 @@ class BasisDesign:
         -------
         array, shape (n_samples, n)
         """
-        coef = jnp.asarray(coef, jnp.result_type(float))
+        coef = jnp.asarray(coef, canonicalize_dtype(float))
         return products(self.evaluated(), coef, missing)[: len(self)]
 
     def spread(self, rows: np.ndarray | None) -> Any:
@@ -137,7 +138,7 @@ class BasisDesign:
         -------
         array, shape (n_features,)
         """
-        total = weighted_sum(self.evaluated(), self._in_blocks(weights, jnp.result_type(float)))
+        total = weighted_sum(self.evaluated(), self._in_blocks(weights, canonicalize_dtype(float)))
         return np.asarray(total) / weights.sum()
 
     def evaluated(
@@ -157,7 +158,7 @@ class BasisDesign:
         Evaluated
             The design of a problem.
         """
-        dtype = jnp.result_type(float)
+        dtype = canonicalize_dtype(float)
         counted = np.ones(len(self), bool) if self.known is None else self.known
         counted = counted if rows is None else counted & rows
         factor = 1 / np.asarray(scale)

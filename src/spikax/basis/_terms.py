@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from spikax._pytrees import register
 from spikax.basis._functions import Function
@@ -114,7 +115,7 @@ def pointwise_term(
     size: float = 1.0,
 ) -> tuple[Pointwise, np.ndarray]:
     """Make the term of points (time, ...); also tell which samples have features, (time,)."""
-    dtype = jnp.result_type(float)
+    dtype = canonicalize_dtype(float)
     points = np.stack([np.asarray(x, dtype).reshape(len(x), -1).T for x in xs])
     inside = np.all((points >= bounds[0]) & (points <= bounds[1]), axis=0)
     filled = ~np.isnan(points).any(axis=0) & ~np.isnan(fill_value)
@@ -138,7 +139,7 @@ def on_device(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
     """
     n = array.shape[-1]
     length = prod(blocks(n, evaluated=True)) + before + after
-    padded = aligned_zeros((*array.shape[:-1], length), jnp.result_type(float))
+    padded = aligned_zeros((*array.shape[:-1], length), canonicalize_dtype(float))
     first = max(0, before)
     kept = array[..., max(0, -before) :][..., : length - first]
     padded[..., first : first + kept.shape[-1]] = kept

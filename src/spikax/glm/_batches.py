@@ -1,82 +1,174 @@
-"""Batches that come once: a sample of them is kept, to fit the next one together with it."""
+"""Going over batches: a fit to each and to what is kept of those before, or a step of a solver.
 
+A model is `Any` here, as it is where others look at it from outside.
+"""
+
+from contextlib import nullcontext
+from dataclasses import fields
+from functools import cache
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
-from spikax._assemble import Units
+from spikax._assemble import Units, lay_out_samples, measure_batch
 from spikax._inputs import Data
-from spikax.fit import Past
+from spikax._threads import one_blas_thread
+from spikax.basis import BasisDesign
+from spikax.fit import Past, renew_estimate, start_batches, update_on_batch
+from spikax.glm import _reservoir
+from spikax.glm._report import solver_state, warn_about_neurons
+from spikax.observation_models import Family
+from spikax.problem import Problem
+from spikax.solvers import Solver, make_solver
 
-# Number of samples kept: until there are more, a fit to batches is the fit to all of them.
-N_KEPT = 4096
+
+class Posed(NamedTuple):
+    """What a model makes of its arguments, for all batches."""
+
+    arguments: tuple  # the objects they were
+    parts: Any
+    solver: Solver
+    rest: dict[str, Any]  # of a problem, all but its samples
 
 
-class Memory(NamedTuple):
-    """What `partial_fit` keeps of the batches so far, as NumPy arrays."""
+class BatchState(NamedTuple):
+    """What `update` carries from batch to batch."""
 
     units: Units
-    past: Past
-    pearson: Any  # Pearson's statistic, for families with a scale, (n_neurons,)
-    total: np.ndarray  # weight of all samples, (n_neurons,)
-    n_seen: int  # samples with any weight
-    X: np.ndarray  # a sample of them, (N_KEPT, n_features)
-    y: np.ndarray  # (N_KEPT, n_neurons)
-    weight: np.ndarray  # (N_KEPT, n_neurons)
-    offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
+    posed: Posed
+    solver: Any
 
 
-def empty(data: Data, units: Units, n_outputs: int, dtype) -> Memory:
-    """Remember nothing."""
+def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
+    """Take units and a solver's state from a batch."""
+    parts = model._parts()
+    _check(parts.model.family)
+    data = model._data(X, y, parts, None, None)
+    problem, units = model._problem(data, parts)
+    posed = _pose(model, parts, problem)
+    theta = model._theta(init_params, "init_params", data, units)
+    return BatchState(units, posed, start_batches(problem, posed.solver, theta))
+
+
+def update(
+    model: Any, params: Any, opt_state: Any, X: Any, y: Any, n_samples: int | None
+) -> BatchState:
+    """Take one step of the solver on a batch, and set what the model learned."""
+    if not isinstance(opt_state, BatchState):
+        raise TypeError(
+            "opt_state must come from initialize_optimizer_and_state or the last update, got "
+            f"{type(opt_state).__name__}."
+        )
+    units, posed, state = opt_state
+    known = all(a is b for a, b in zip(posed.arguments, _arguments(model), strict=True))
+    parts = posed.parts if known else model._parts()
+    data = model._data(X, y, parts, None, None)
+    if data.X.shape[1] != len(units.scale):
+        raise ValueError(
+            f"X has {data.X.shape[1]} features, opt_state was made for {len(units.scale)}: make a "
+            "new one with initialize_optimizer_and_state."
+        )
+    theta = model._theta(params, "params", data, units)
+    if not known or theta.shape != posed.rest["mask"].shape:
+        posed = _pose(model, parts, model._problem(data, parts, units)[0])
+    samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
+    problem = Problem(**samples, **posed.rest)
+    theta, state = update_on_batch(problem, posed.solver, theta, state)
+
+    model.__dict__.pop("_memory", None)
+    total = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
+    _keep(model, X, y, data, units, np.asarray(theta, float), total, parts.model.family, None)
+    return BatchState(units, posed, state)
+
+
+def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
+    samples = {"X", "y", "weights", "offset", "total_weight"}
+    names = (field.name for field in fields(problem) if field.name not in samples)
+    rest = {name: getattr(problem, name) for name in names}
+    link = rest.pop("link")
+    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
+    return Posed(_arguments(model), parts, solver, {**jax.device_put(rest), "link": link})
+
+
+def _arguments(model: Any) -> tuple:
+    return tuple(vars(model)[name] for name in _names(type(model)))
+
+
+@cache
+def _names(kind: Any) -> list[str]:
+    return kind._get_param_names()
+
+
+def renew(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> None:
+    """Fit a batch together with what is remembered, and set what the model learned."""
+    parts = model._parts()
+    _check(parts.model.family)
+    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
+    if isinstance(X, BasisDesign):
+        X = X.compute()  # of a batch, which has room
+    memory = model.__dict__.get("_memory")
+    if memory is not None:
+        model._features(X)
+    data = model._data(X, y, parts, sample_weight, offset)
     n_neurons = data.y.shape[1]
-    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons), dtype)
-    offset = np.zeros((N_KEPT, n_outputs * n_neurons))
-    kept = np.zeros((N_KEPT, n_neurons))
-    X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
-    total = np.zeros(n_neurons)
-    past = Past(theta, theta)  # pyright: ignore[reportArgumentType]
-    return Memory(units, past, total, total, 0, X, kept, kept, offset)
-
-
-def joined(memory: Memory, data: Data) -> Data:
-    """Put a batch behind the kept samples, which are weighted to stand for all before it."""
-    share = memory.n_seen / max(1, min(memory.n_seen, N_KEPT))
-    weight = np.broadcast_to(data.weight, data.y.shape)
-    offset = None
-    if data.offset is not None or memory.offset.any():
-        offset = np.vstack([memory.offset, _offset(memory, data)])
-    return data._replace(
-        X=np.vstack([memory.X, np.asarray(data.X)]),
-        y=np.vstack([memory.y, data.y]),
-        valid=np.vstack([share * memory.weight, weight]),
-        weights=None,
-        offset=offset,
+    if memory is not None and memory.total.size != n_neurons:
+        raise ValueError(
+            f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
+        )
+    with one_blas_thread():
+        memory, outcome = _renewed(model, data, parts, solver, memory)
+    model._memory = memory
+    theta, family = outcome.theta.astype(float), parts.model.family
+    _keep(model, X, y, data, memory.units, theta, memory.total, family, memory.pearson)
+    model.solver_state_ = solver_state(outcome, model._single)
+    model.n_iter_ = int(np.max(outcome.n_steps))
+    warn_about_neurons(
+        outcome.status,
+        memory.total == 0,
+        np.zeros(n_neurons, bool),
+        np.arange(n_neurons) if model._columns is None else model._columns[0],
     )
 
 
-def remember(memory: Memory, data: Data, **found: Any) -> Memory:
-    """Let the samples of a batch take the places of kept ones, each sample with equal chance.
-
-    Vitter (1985), "Random sampling with a reservoir", ACM Trans. Math. Softw. 11, algorithm R.
-    """
-    weight = np.broadcast_to(data.weight, data.y.shape)
-    counted = np.flatnonzero((weight > 0).any(axis=1))
-    order = memory.n_seen + np.arange(len(counted))
-    chance = np.random.default_rng(memory.n_seen).uniform(size=len(counted))
-    place = np.where(order < N_KEPT, order, (chance * (order + 1)).astype(int))
-    rows, place = counted[place < N_KEPT], place[place < N_KEPT]
-    kept = memory.X.copy(), memory.y.copy(), memory.weight.copy(), memory.offset.copy()
-    new = np.asarray(data.X), data.y, weight, _offset(memory, data)
-    for old, array in zip(kept, new, strict=True):
-        old[place] = array[rows]
-    return memory._replace(
-        n_seen=memory.n_seen + len(counted),
-        total=memory.total + weight.sum(axis=0),
-        **dict(zip(("X", "y", "weight", "offset"), kept, strict=True)),
-        **found,
-    )
+def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):
+    """Fit a batch together with what is remembered, and remember it."""
+    rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
+    _, penalty = model._penalty(data, parts)
+    ties = penalty.ties(data.layout.n_features)
+    units = measure_batch(np.asarray(data.X), rows, model.fit_intercept, ties, known)
+    with jax.enable_x64(True) if solver.needs_double else nullcontext():
+        dtype = canonicalize_dtype(float)
+        if memory is None:
+            memory = _reservoir.empty(data, units, parts.model.family.n_outputs, dtype)
+        problem, _ = model._problem(_reservoir.joined(memory, data), parts, units)
+        past = Past(*(a.astype(dtype) for a in memory.past))
+        outcome, past, pearson = jax.device_get(
+            renew_estimate(problem, solver, past, _reservoir.N_KEPT)
+        )
+    if pearson is not None:
+        pearson = memory.pearson + pearson
+    return _reservoir.remember(memory, data, units=units, past=past, pearson=pearson), outcome
 
 
-def _offset(memory: Memory, data: Data) -> np.ndarray:
-    offset = 0.0 if data.offset is None else data.offset
-    return np.broadcast_to(offset, (len(data.X), memory.offset.shape[1]))
+def _keep(
+    model: Any, X, y, data: Data, units: Units, theta, samples, family: Family, pearson
+) -> None:
+    """Set what every way of going over batches finds."""
+    model.__dict__.pop("coef_", None)
+    model._remember(X, y, data, theta, units)
+    dof = samples - model._n_used(theta)
+    scale = np.full(dof.shape, 1.0 if family.scale is None else family.scale)
+    if pearson is not None:
+        scale = pearson / np.where(dof > 0, dof, np.nan)
+    model.dof_resid_ = dof[0] if model._single else dof
+    model.scale_ = scale[0] if model._single else scale
+
+
+def _check(family: Family) -> None:
+    if family.estimate:
+        raise ValueError(
+            "The scale of a negative binomial is estimated from all samples: use fit, or give "
+            "it a number to go through batches."
+        )

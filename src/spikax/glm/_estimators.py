@@ -7,31 +7,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikax import _coefficients, _inputs, _npz, links, observation_models, regularizer
-from spikax._assemble import Units, assemble, measure_batch
+from spikax._assemble import Units, assemble
 from spikax._coefficients import CoefficientShape
 from spikax._errors import unknown_name
 from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
 from spikax.basis import BasisDesign
-from spikax.fit import (
-    Past,
-    fit_population,
-    null_parameters,
-    renew_estimate,
-    start_batches,
-    update_on_batch,
-)
+from spikax.fit import fit_population, null_parameters
 from spikax.glm import _batches
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import by_output, mean_of, sample_scores
 from spikax.glm._report import solver_state, warn_about_neurons
 from spikax.links import LOG_SOFTMAX, InverseLink
-from spikax.observation_models import SCORE_TYPES, Family, ObservationModel, with_scale
+from spikax.observation_models import SCORE_TYPES, ObservationModel, with_scale
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -42,13 +36,6 @@ class _Parts(NamedTuple):
     model: ObservationModel
     link: InverseLink
     regularizer: Regularizer
-
-
-class _BatchState(NamedTuple):
-    """What `update` carries from batch to batch."""
-
-    units: Units
-    solver: Any
 
 
 class PopulationGLM(RegressorMixin, BaseEstimator):
@@ -208,8 +195,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
         self.__dict__.pop("_memory", None)
-        self._remember_features(X, data.layout)
-        self._set_parameters(result.outcome.theta, units, data)
+        self._remember(X, y, data, result.outcome.theta, units)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
@@ -222,7 +208,6 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             scale = result.scale.astype(float)
         self.dof_resid_ = dof[0] if self._single else dof
         self.scale_ = scale[0] if self._single else scale
-        self._columns = _columns(y)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
         warn_about_neurons(
             result.outcome.status,
@@ -459,13 +444,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ValueError
             If shapes or values are wrong.
         """
-        parts = self._parts()
-        _check_batches(parts.model.family)
-        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        data = self._data(X, y, parts, None, None)
-        problem, units = self._problem(data, parts)
-        theta = self._theta(init_params, "init_params", data, units)
-        return _BatchState(units, start_batches(problem, solver, theta))
+        return _batches.start(self, init_params, X, y)
 
     def update(self, params, opt_state, X, y, n_samples=None):
         """Take one step of the solver on a batch.
@@ -493,23 +472,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ValueError
             If shapes or values are wrong.
         """
-        if not isinstance(opt_state, _BatchState):
-            raise TypeError(
-                "opt_state must come from initialize_optimizer_and_state or the last update, got "
-                f"{type(opt_state).__name__}."
-            )
-        parts = self._parts()
-        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        data = self._data(X, y, parts, None, None)
-        problem, units = self._problem(data, parts, opt_state.units)
-        theta, state = update_on_batch(
-            problem, solver, self._theta(params, "params", data, units), opt_state.solver
-        )
-        theta = np.asarray(theta, float)
-        self.__dict__.pop("_memory", None)
-        samples = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
-        self._keep(X, y, data, units, theta, samples, parts.model.family, None)
-        return (self.coef_, self.intercept_), _BatchState(units, state)
+        state = _batches.update(self, params, opt_state, X, y, n_samples)
+        return (self.coef_, self.intercept_), state
 
     def partial_fit(self, X, y, sample_weight=None, offset=None):
         """Fit to the next batch of samples, together with all batches before it.
@@ -568,70 +532,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         >>> float(model.dof_resid_)
         997.0
         """
-        parts = self._parts()
-        _check_batches(parts.model.family)
-        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        if isinstance(X, BasisDesign):
-            X = X.compute()  # of a batch, which has room
-        memory = self.__dict__.get("_memory")
-        if memory is not None:
-            self._features(X)
-        data = self._data(X, y, parts, sample_weight, offset)
-        n_neurons = data.y.shape[1]
-        if memory is not None and memory.total.size != n_neurons:
-            raise ValueError(
-                f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
-            )
-        with one_blas_thread():
-            memory, outcome = self._renew(data, parts, solver, memory)
-        self._memory = memory
-        theta = outcome.theta.astype(float)
-        family = parts.model.family
-        self._keep(X, y, data, memory.units, theta, memory.total, family, memory.pearson)
-        self.solver_state_ = solver_state(outcome, self._single)
-        self.n_iter_ = int(np.max(outcome.n_steps))
-        warn_about_neurons(
-            outcome.status,
-            memory.total == 0,
-            np.zeros(n_neurons, bool),
-            np.arange(n_neurons) if self._columns is None else self._columns[0],
-        )
+        _batches.renew(self, X, y, sample_weight, offset)
         return self
-
-    def _renew(self, data: Data, parts: _Parts, solver, memory):
-        """Fit a batch together with what is remembered, and remember it."""
-        rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
-        _, penalty = self._penalty(data, parts)
-        ties = penalty.ties(data.layout.n_features)
-        units = measure_batch(np.asarray(data.X), rows, self.fit_intercept, ties, known)
-        with jax.enable_x64(True) if solver.needs_double else nullcontext():
-            dtype = jnp.result_type(float)
-            if memory is None:
-                memory = _batches.empty(data, units, parts.model.family.n_outputs, dtype)
-            problem, _ = self._problem(_batches.joined(memory, data), parts, units)
-            past = Past(*(a.astype(dtype) for a in memory.past))
-            outcome, past, pearson = jax.device_get(
-                renew_estimate(problem, solver, past, _batches.N_KEPT)
-            )
-        if pearson is not None:
-            pearson = memory.pearson + pearson
-        memory = _batches.remember(memory, data, units=units, past=past, pearson=pearson)
-        return memory, outcome
-
-    def _keep(
-        self, X, y, data: Data, units: Units, theta, samples, family: Family, pearson
-    ) -> None:
-        """Set what every way of going over batches finds."""
-        self.__dict__.pop("coef_", None)
-        self._remember_features(X, data.layout)
-        self._set_parameters(theta, units, data)
-        dof = samples - self._n_used(theta)
-        scale = np.full(dof.shape, 1.0 if family.scale is None else family.scale)
-        if pearson is not None:
-            scale = pearson / np.where(dof > 0, dof, np.nan)
-        self.dof_resid_ = dof[0] if self._single else dof
-        self.scale_ = scale[0] if self._single else scale
-        self._columns = _columns(y)
 
     def save_params(self, filename):
         """Save the model, its constructor's arguments and what it was fitted to, without pickle.
@@ -714,11 +616,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
         mask, penalty = self._penalty(data, parts)
         return assemble(
-            data.X,
-            data.y,
-            valid=data.valid,
-            weights=data.weights,
-            offset=data.offset,
+            data,
             mask=mask,
             penalty=penalty,
             fit_intercept=self.fit_intercept,
@@ -741,20 +639,30 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
 
     def _theta(self, params, argument: str, data: Data, units: Units) -> Any:
         theta = units.from_user(*self._stacked(params, argument, data))
-        return theta.reshape(-1, data.y.shape[1]).astype(jnp.result_type(float))
+        return theta.reshape(-1, data.y.shape[1]).astype(canonicalize_dtype(float))
 
     def _set_parameters(self, theta: Any, units: Units, data: Data) -> None:
         outputs = self._outputs(data.y.shape[1])
         self.coef_, self.intercept_ = shaped(theta, units, data, outputs)
 
-    def _remember_features(self, X, layout: Layout) -> None:
-        self.n_features_in_ = layout.n_features
+    def _remember(self, X, y, data: Data, theta: Any, units: Units) -> None:
+        """Set the parameters, and what later data are compared with."""
+        self.n_features_in_ = data.layout.n_features
         self._check_names(X, reset=True)
+        self._columns = _columns(y)
+        self._set_parameters(theta, units, data)
 
     def _check_names(self, X, reset: bool) -> None:
         """Keep, or compare, the names of a data frame's columns, as scikit-learn does."""
+        if isinstance(X, np.ndarray | jax.Array) and not hasattr(self, "feature_names_in_"):
+            return  # there are none, which takes scikit-learn longer to find
         validate_data(
-            self, X, "no_validation", reset=reset, skip_check_array=True, ensure_2d=False
+            self,
+            X,  # pyright: ignore[reportArgumentType]
+            "no_validation",
+            reset=reset,
+            skip_check_array=True,
+            ensure_2d=False,
         )
 
     def _features(self, X) -> tuple[np.ndarray | BasisDesign, Layout]:
@@ -851,14 +759,6 @@ class GLM(PopulationGLM):
 def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
     per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
     return float(np.average(per_sample, weights=weights))
-
-
-def _check_batches(family: Family) -> None:
-    if family.estimate:
-        raise ValueError(
-            "The scale of a negative binomial is estimated from all samples: use fit, or give "
-            "it a number to go through batches."
-        )
 
 
 def _columns(y):

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 from sklearn.utils.validation import check_is_fitted
 
 from spikax._assemble import Units
@@ -83,7 +83,7 @@ def shaped(theta: Any, units: Units, data: Data, outputs: Outputs) -> tuple[Any,
     columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
     coef, intercept = units.to_user(columns)
     # As precise as the features: those that are nearly collinear need every digit.
-    dtype = np.result_type(data.X.dtype, jnp.result_type(float))
+    dtype = np.result_type(data.X.dtype, canonicalize_dtype(float))
     coef = outputs.restored(coef.astype(dtype))
     intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
     return data.layout.split(coef), intercept

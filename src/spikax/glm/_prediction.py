@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from spikax import links
 from spikax._assemble import pad
@@ -23,8 +24,8 @@ def by_output(eta: Any, family: Family) -> Any:
 
 def mean_of(link: InverseLink, eta: np.ndarray) -> np.ndarray:
     """Apply the inverse link, (n_samples, n_neurons); NaN stays NaN."""
-    length = padded_length(len(eta))
-    return np.array(_mean(link, pad(eta, length, jnp.result_type(float))))[: len(eta)]
+    padded = pad(eta, padded_length(len(eta)), canonicalize_dtype(float))
+    return np.array(_mean(link, padded))[: len(eta)]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -35,7 +36,9 @@ def _mean(link, eta):
 def log_probabilities(family: Family, link: InverseLink, eta: np.ndarray) -> np.ndarray:
     """Log-probability of each class, (n_samples, n_neurons, n_classes); NaN stays NaN."""
     length = padded_length(len(eta))
-    return np.array(_log_mean(family, link, pad(eta, length, jnp.result_type(float))))[: len(eta)]
+    return np.array(_log_mean(family, link, pad(eta, length, canonicalize_dtype(float))))[
+        : len(eta)
+    ]
 
 
 @partial(jax.jit, static_argnums=1)
@@ -51,7 +54,7 @@ def sample_scores(
     An entry that is missing for its neuron only becomes that neuron's mean.
     """
     length = padded_length(len(eta))
-    dtype = jnp.result_type(float)
+    dtype = canonicalize_dtype(float)
     weight = data.weight
     valid = weight > 0
     y = np.where(valid, data.y, 0)

@@ -312,7 +312,13 @@ def _bend_of_penalty(problem: Problem, theta: jax.Array, neuron: jax.Array) -> j
 
 
 def _inverse_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
-    """Inverse transposed Cholesky factor of a matrix that may be singular, by least jitter.
+    """Inverse transposed Cholesky factor of a matrix that may be singular."""
+    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    return solve_triangular(cholesky_factor(matrix, level), eye, lower=True).T
+
+
+def cholesky_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
+    """Lower Cholesky factor of a matrix that may be singular, by least jitter.
 
     Jitter is relative to the `level` of the data's curvature: a penalty that is huge for one
     parameter does not blur the others.
@@ -329,5 +335,4 @@ def _inverse_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
         jitter, factor = carry
         return ~jnp.all(jnp.isfinite(factor)) & (jitter < 1)
 
-    _, lower = jax.lax.while_loop(failed, factor, (start / 10, jnp.full_like(matrix, jnp.nan)))
-    return solve_triangular(lower, eye, lower=True).T
+    return jax.lax.while_loop(failed, factor, (start / 10, jnp.full_like(matrix, jnp.nan)))[1]

@@ -1,0 +1,82 @@
+"""Batches that come once: a sample of them is kept, to fit the next one together with it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spikax._assemble import Units
+from spikax._inputs import Data
+from spikax.fit import Past
+
+# Number of samples kept: until there are more, a fit to batches is the fit to all of them.
+N_KEPT = 4096
+
+
+class Memory(NamedTuple):
+    """What `partial_fit` keeps of the batches so far, as NumPy arrays."""
+
+    units: Units
+    past: Past
+    pearson: Any  # Pearson's statistic, for families with a scale, (n_neurons,)
+    total: np.ndarray  # weight of all samples, (n_neurons,)
+    n_seen: int  # samples with any weight
+    X: np.ndarray  # a sample of them, (N_KEPT, n_features)
+    y: np.ndarray  # (N_KEPT, n_neurons)
+    weight: np.ndarray  # (N_KEPT, n_neurons)
+    offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
+
+
+def empty(data: Data, units: Units, n_outputs: int, dtype) -> Memory:
+    """Remember nothing."""
+    n_neurons = data.y.shape[1]
+    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons), dtype)
+    offset = np.zeros((N_KEPT, n_outputs * n_neurons))
+    kept = np.zeros((N_KEPT, n_neurons))
+    X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
+    total = np.zeros(n_neurons)
+    past = Past(theta, theta)  # pyright: ignore[reportArgumentType]
+    return Memory(units, past, total, total, 0, X, kept, kept, offset)
+
+
+def joined(memory: Memory, data: Data) -> Data:
+    """Put a batch behind the kept samples, which are weighted to stand for all before it."""
+    share = memory.n_seen / max(1, min(memory.n_seen, N_KEPT))
+    weight = np.broadcast_to(data.weight, data.y.shape)
+    offset = None
+    if data.offset is not None or memory.offset.any():
+        offset = np.vstack([memory.offset, _offset(memory, data)])
+    return data._replace(
+        X=np.vstack([memory.X, np.asarray(data.X)]),
+        y=np.vstack([memory.y, data.y]),
+        valid=np.vstack([share * memory.weight, weight]),
+        weights=None,
+        offset=offset,
+    )
+
+
+def remember(memory: Memory, data: Data, **found: Any) -> Memory:
+    """Let the samples of a batch take the places of kept ones, each sample with equal chance.
+
+    Vitter (1985), "Random sampling with a reservoir", ACM Trans. Math. Softw. 11, algorithm R.
+    """
+    weight = np.broadcast_to(data.weight, data.y.shape)
+    counted = np.flatnonzero((weight > 0).any(axis=1))
+    order = memory.n_seen + np.arange(len(counted))
+    chance = np.random.default_rng(memory.n_seen).uniform(size=len(counted))
+    place = np.where(order < N_KEPT, order, (chance * (order + 1)).astype(int))
+    rows, place = counted[place < N_KEPT], place[place < N_KEPT]
+    kept = memory.X.copy(), memory.y.copy(), memory.weight.copy(), memory.offset.copy()
+    new = np.asarray(data.X), data.y, weight, _offset(memory, data)
+    for old, array in zip(kept, new, strict=True):
+        old[place] = array[rows]
+    return memory._replace(
+        n_seen=memory.n_seen + len(counted),
+        total=memory.total + weight.sum(axis=0),
+        **dict(zip(("X", "y", "weight", "offset"), kept, strict=True)),
+        **found,
+    )
+
+
+def _offset(memory: Memory, data: Data) -> np.ndarray:
+    offset = 0.0 if data.offset is None else data.offset
+    return np.broadcast_to(offset, (len(data.X), memory.offset.shape[1]))
