@@ -258,6 +258,27 @@ def test_further_batches_of_a_shape_compile_nothing(penalty):
     assert not compiled
 
 
+def test_an_update_takes_the_arguments_that_the_model_has_now():
+    X, y = recording("Poisson", 600)
+    model = PopulationGLM(regularizer="Ridge", regularizer_strength=0.0)
+    params = model.initialize_params(X, y)
+    state = model.initialize_optimizer_and_state(params, X, y)
+    free, _ = model.update(params, state, X, y)
+    model.set_params(regularizer_strength=10.0)
+    held, _ = model.update(params, pickle.loads(pickle.dumps(state)), X, y)
+    other = PopulationGLM(regularizer="Ridge", regularizer_strength=10.0)
+    np.testing.assert_array_equal(held[0], other.update(params, state, X, y)[0][0])
+    assert np.all(np.linalg.norm(held[0], axis=0) < 0.5 * np.linalg.norm(free[0], axis=0))
+
+
+def test_an_update_refuses_a_state_for_other_features():
+    X, y = recording("Poisson", 60)
+    model = PopulationGLM()
+    state = model.initialize_optimizer_and_state(model.initialize_params(X, y), X, y)
+    with pytest.raises(ValueError, match="X has 5 features, opt_state was made for 6"):
+        model.update(model.initialize_params(X[:, 1:], y), state, X[:, 1:], y)
+
+
 def test_further_updates_compile_nothing():
     X, y = recording("Poisson", 600)
     model = PopulationGLM(solver_name="SVRG")

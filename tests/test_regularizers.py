@@ -265,15 +265,7 @@ def real_features():
     return X, np.asarray(counts)[10:]
 
 
-SHORT_IN_NEWER_JAX = pytest.mark.xfail(
-    jax.__version_info__ >= (0, 11), reason="one unit stops 0.02 nats short", strict=False
-)
-
-
-@pytest.mark.parametrize(
-    "regularizer",
-    [pytest.param("Lasso", marks=SHORT_IN_NEWER_JAX), "ElasticNet", "GroupLasso"],
-)
+@pytest.mark.parametrize("regularizer", ["Lasso", "ElasticNet", "GroupLasso"])
 def test_fits_of_the_recording_are_optimal_in_single_precision_too(regularizer):
     X, y = real_features()
     groups = np.repeat(np.eye(8), [8, *7 * [3]], axis=1)  # direction, and each unit's history

@@ -86,8 +86,8 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     mean = kept.mean(axis=0, dtype=np.float64) if center else np.zeros(X.shape[1])
     # Any scale near the deviation will do, so some rows are enough; a column that is constant in
     # them is looked at whole.
-    some = kept[:: max(1, len(kept) // 4096)] - mean
-    scale = np.sqrt(np.mean(some**2, axis=0))
+    some = kept[:: max(1, len(kept) // 2048)] - mean
+    scale = np.sqrt(np.einsum("tp,tp->p", some, some) / len(some))
     for column in np.flatnonzero(~(scale > 1e-6 * np.abs(mean))):
         spread = np.abs(kept[:, column] - mean[column]).max()
         rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[column])
@@ -354,13 +354,12 @@ def lay_out_samples(
         if n_outputs > 1:
             offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
     total = weight.sum(axis=0)
-    total = np.broadcast_to(np.where(total > 0, total, 1), data.y.shape[1]).astype(dtype)
     samples = {
         "X": design,
         "y": laid(data.y, observed),
         "weights": laid(weight),
         "offset": offset,
-        "total_weight": total,
+        "total_weight": np.full(data.y.shape[1], np.where(total > 0, total, 1), dtype),
     }
     return samples, units
 

@@ -7,6 +7,7 @@ ignore get weight zero; everything wrong is said here, before anything is compil
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +36,8 @@ class Layout:
 
     def split(self, rows: np.ndarray) -> Any:
         """Give the rows of a (n_features, ...) array back in the user's container."""
-        parts = np.split(rows, np.cumsum(self.widths)[:-1])
+        stops = accumulate(self.widths)
+        parts = [rows[stop - width : stop] for stop, width in zip(stops, self.widths, strict=True)]
         return jax.tree_util.tree_unflatten(self.treedef, parts)
 
     def column(self, index: int) -> str:

@@ -327,8 +327,9 @@ def moments(X: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax
     """Weighted second moments of a block's features, their sums, and that of the weights."""
     if weights.ndim == 3:
         return jax.lax.map(lambda some: moments(X, some), weights)
-    weighted = weights * X
-    return X @ weighted.T, weighted.sum(axis=1), weights.sum()
+    # With the sums in the product, the weighted features are gone over once.
+    found = X @ jnp.concatenate([weights * X, weights]).T
+    return found[:, :-1], found[:, -1], weights.sum()
 
 
 def border_moments(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.Array:

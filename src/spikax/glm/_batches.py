@@ -3,8 +3,9 @@
 A model is `Any` here, as it is where others look at it from outside.
 """
 
+import operator
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -33,12 +34,17 @@ class Posed(NamedTuple):
     rest: dict[str, Any]  # of a problem, all but its samples
 
 
-class BatchState(NamedTuple):
+@dataclass(frozen=True)
+class BatchState:
     """What `update` carries from batch to batch."""
 
     units: Units
-    posed: Posed
-    solver: Any
+    solver: Any  # its own state
+    posed: Posed | None
+
+    def __reduce__(self):
+        """Leave out what a model tells anew, which holds functions."""
+        return BatchState, (self.units, self.solver, None)
 
 
 def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
@@ -49,7 +55,7 @@ def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
     problem, units = model._problem(data, parts)
     posed = _pose(model, parts, problem)
     theta = model._theta(init_params, "init_params", data, units)
-    return BatchState(units, posed, start_batches(problem, posed.solver, theta))
+    return BatchState(units, start_batches(problem, posed.solver, theta), posed)
 
 
 def update(
@@ -61,9 +67,10 @@ def update(
             "opt_state must come from initialize_optimizer_and_state or the last update, got "
             f"{type(opt_state).__name__}."
         )
-    units, posed, state = opt_state
-    known = all(a is b for a, b in zip(posed.arguments, _arguments(model), strict=True))
-    parts = posed.parts if known else model._parts()
+    units, posed = opt_state.units, opt_state.posed
+    if posed is not None and not _same(posed.arguments, _arguments(model)):
+        posed = None
+    parts = model._parts() if posed is None else posed.parts
     data = model._data(X, y, parts, None, None)
     if data.X.shape[1] != len(units.scale):
         raise ValueError(
@@ -71,16 +78,16 @@ def update(
             "new one with initialize_optimizer_and_state."
         )
     theta = model._theta(params, "params", data, units)
-    if not known or theta.shape != posed.rest["mask"].shape:
+    if posed is None or theta.shape != posed.rest["mask"].shape:
         posed = _pose(model, parts, model._problem(data, parts, units)[0])
     samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
     problem = Problem(**samples, **posed.rest)
-    theta, state = update_on_batch(problem, posed.solver, theta, state)
+    theta, state = update_on_batch(problem, posed.solver, theta, opt_state.solver)
 
     model.__dict__.pop("_memory", None)
     total = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
     _keep(model, X, y, data, units, np.asarray(theta, float), total, parts.model.family, None)
-    return BatchState(units, posed, state)
+    return BatchState(units, state, posed)
 
 
 def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
@@ -90,6 +97,10 @@ def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
     link = rest.pop("link")
     solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
     return Posed(_arguments(model), parts, solver, {**jax.device_put(rest), "link": link})
+
+
+def _same(arguments: tuple, others: tuple) -> bool:
+    return len(arguments) == len(others) and all(map(operator.is_, arguments, others))
 
 
 def _arguments(model: Any) -> tuple:

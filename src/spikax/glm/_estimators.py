@@ -443,6 +443,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ------
         ValueError
             If shapes or values are wrong.
+
+        Notes
+        -----
+        What is changed inside an argument of the model, such as an entry of `solver_kwargs`, is
+        seen by a new state only; `update` sees arguments that are set anew.
         """
         return _batches.start(self, init_params, X, y)
 

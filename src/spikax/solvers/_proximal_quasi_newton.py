@@ -302,7 +302,7 @@ def _if(good, model: _Model, target, value, slope) -> _Model:
 
 
 def _rounding(model: _Model) -> jax.Array:
-    return 4 * jnp.finfo(model.value.dtype).eps * jnp.abs(model.value)
+    return jnp.finfo(model.value.dtype).eps * jnp.abs(model.value)
 
 
 def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Array]:
@@ -325,11 +325,13 @@ def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Arr
     shortest = reach.min(axis=0)
     first = jnp.where(crosses & (reach == shortest[None]), 0, target + shortest[None] * move)
     nearer, left = model, -jnp.sum(slope * move, axis=0) / 2
-    for trial, slack in ((jnp.where(crosses, 0, full), 0), (first, _rounding(model))):
+    # Of two as good as each other the last, lest a coefficient goes back and forth about zero.
+    trials = (full, 0), (jnp.where(crosses, 0, full), 0), (first, _rounding(model))
+    for trial, slack in trials:
         value, slope_there = at(trial)
-        good = (nearer.value == model.value) & (value < model.value + slack)
-        nearer = _if(model.active & good, nearer, trial, value, slope_there)
-    left = jnp.abs(left - (model.value - nearer.value))
+        good = model.active & (value < nearer.value + slack)
+        nearer = _if(good, nearer, trial, value, slope_there)
+    left = jnp.abs(left - (model.value - nearer.value)) - _rounding(model)
     size = 1 / jnp.trace(curvature, axis1=1, axis2=2)
     ahead = _step_of_free(problem, nearer.target, nearer.slope, size)
     settled = jnp.all(((ahead != 0) == (nearer.target != 0)) & ~crosses, axis=0)
@@ -353,7 +355,8 @@ def _newton_moves(problem, curvature, target, slope, moving, wanted) -> jax.Arra
 
         rows = curvature[neuron].at[index].get(mode="fill", fill_value=0)
         level = jnp.trace(curvature[neuron]) / len(target)
-        matrix = pick(rows + jax.vmap(bend)(index)) + jnp.diag(level * (index == len(target)))
+        matrix = pick(rows + jax.vmap(bend)(index))
+        matrix = matrix.at[jnp.diag_indices(size)].add(level * (index == len(target)))
         factor = cholesky_factor(matrix, level), True
         move = -jax.scipy.linalg.cho_solve(factor, pick(slope[:, neuron]))
         return jnp.zeros_like(target[:, 0]).at[index].set(move, mode="drop")

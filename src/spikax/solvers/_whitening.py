@@ -324,12 +324,13 @@ def cholesky_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
     parameter does not blur the others.
     """
     level = jnp.where(level > 0, level, jnp.trace(matrix) / matrix.shape[0])
-    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    diagonal = jnp.diag_indices(matrix.shape[0])
     start = 1e-6 if matrix.dtype == jnp.float32 else 1e-12
 
     def factor(carry):
         jitter = 10 * carry[0]
-        return jitter, jnp.linalg.cholesky(matrix + jitter * level * eye)
+        raised = matrix.at[diagonal].add(jitter * level)
+        return jitter, jax.lax.linalg.cholesky(raised, symmetrize_input=False)
 
     def failed(carry):
         jitter, factor = carry
