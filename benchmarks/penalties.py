@@ -1,4 +1,4 @@
-"""Measure penalties, paths, classifiers and searches against their peers, in one session.
+"""Measure penalties, paths, classifiers, searches and updates against their peers, in one session.
 
     uv run --group bench python benchmarks/penalties.py
     uv run --group bench python benchmarks/penalties.py --quick
@@ -20,7 +20,8 @@ import numpy as np
 
 STRENGTH, RATIO, N_STRENGTHS = 1e-3, 0.5, 50
 SEARCHED = np.geomspace(1e-4, 1, 8)
-NAMES = ("Lasso", "ElasticNet", "GroupLasso", "Lasso path", "classifier", "search")
+N_UPDATES = 1000
+NAMES = ("Lasso", "ElasticNet", "GroupLasso", "Lasso path", "classifier", "search", "update")
 CONES = "uv run --quiet --no-project --python 3.11 --with adelie --with skglm python"
 BUDGET_S = float(os.environ.get("SPIKAX_BENCH_BUDGET_S", 60))
 
@@ -76,8 +77,8 @@ def write(name, scale, folder):
             X = rng.normal(size=(int(20_000 * scale), 50))
             truth = np.random.default_rng(9).normal(0, 0.3, size=(50, 3))
             y = np.argmax(X @ truth + rng.gumbel(size=(len(X), 3)), axis=1)
-        elif name == "search":
-            X = rng.normal(size=(2000, 10))
+        elif name in ("search", "update"):
+            X = rng.normal(size=(500 if name == "update" else 2000, 10))
             truth = np.random.default_rng(9).normal(0, 0.3, size=(10, 8))
             y = rng.poisson(np.exp(X @ truth - 1)).astype(float)
         else:
@@ -101,6 +102,8 @@ def cost(name, coef):
             np.sqrt(np.sum(index == g)) * np.linalg.norm(coef[index == g], axis=0)
             for g in np.unique(index)
         )
+    if name == "update":
+        return 0.0
     squared = 0.5 * (1 - RATIO) * coef**2 if name == "ElasticNet" else 0
     ratio = RATIO if name == "ElasticNet" else 1
     return STRENGTH * np.sum(ratio * np.abs(coef) + squared, axis=0)
@@ -214,6 +217,20 @@ def grid_search(kind):
     return search
 
 
+def updates(kind):
+    def run(name, X, y):
+        from importlib import import_module
+
+        model = import_module(f"{kind}.glm").PopulationGLM(solver_name="SVRG")
+        params = model.initialize_params(X, y)
+        state = model.initialize_optimizer_and_state(params, X, y)
+        for _ in range(N_UPDATES):
+            params, state = model.update(params, state, X, y)
+        return np.asarray(params[0]), np.asarray(params[1]), N_UPDATES
+
+    return run
+
+
 def nemos_penalty(name, X, y):
     from nemos.glm import PopulationGLM
     from nemos.regularizer import GroupLasso
@@ -293,8 +310,10 @@ MEASURED = {
         "Lasso path": spikax_path,
         "classifier": spikax_classifier,
         "search": spikax_search,
+        "update": updates("spikax"),
     },
-    "nemos": dict.fromkeys(PENALTIES, nemos_penalty) | {"search": grid_search("nemos")},
+    "nemos": dict.fromkeys(PENALTIES, nemos_penalty)
+    | {"search": grid_search("nemos"), "update": updates("nemos")},
     "adelie": dict.fromkeys([*PENALTIES, "Lasso path"], neuron_by_neuron(adelie_neuron)),
     "skglm": dict.fromkeys(["Lasso", "ElasticNet", "Lasso path"], neuron_by_neuron(skglm_neuron)),
     "sklearn": {"classifier": sklearn_classifier, "search": grid_search("spikax")},

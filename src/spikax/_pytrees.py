@@ -52,12 +52,15 @@ def adopt(value: Any) -> None:
                 f"{jax.__version__} may run its programs for another class that is. Leave that "
                 "decorator out: spikax registers the class."
             )
-        _told_apart.add(kind)
-        return
-    if not is_dataclass(value):
+    elif is_dataclass(value):
+        _check_fields(value)
+        register(kind)
+    else:
         jax.tree_util.register_static(kind)
-        _told_apart.add(kind)
-        return
+    _told_apart.add(kind)
+
+
+def _check_fields(value: Any) -> None:
     for field in fields(value):
         held = getattr(value, field.name)
         if not field.metadata.get("static", False) and not all(
@@ -65,11 +68,10 @@ def adopt(value: Any) -> None:
             for leaf in jax.tree.leaves(held)
         ):
             raise TypeError(
-                f"{kind.__name__}.{field.name} must be a number or an array of numbers, got "
-                f"{held!r}. Mark a field that changes the program with "
+                f"{type(value).__name__}.{field.name} must be a number or an array of numbers, "
+                f"got {held!r}. Mark a field that changes the program with "
                 'field(metadata={"static": True}).'
             )
-    register(kind)
 
 
 def _taken_for_another(value: Any) -> bool:

@@ -19,7 +19,7 @@ from spikax._threads import one_blas_thread
 from spikax.basis import BasisDesign
 from spikax.fit import Past, renew_estimate, start_batches, update_on_batch
 from spikax.glm import _reservoir
-from spikax.glm._report import solver_state, warn_about_neurons
+from spikax.glm._report import solver_state
 from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.solvers import Solver, make_solver
@@ -112,8 +112,18 @@ def _names(kind: Any) -> list[str]:
     return kind._get_param_names()
 
 
-def renew(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> None:
-    """Fit a batch together with what is remembered, and set what the model learned."""
+def renew(
+    model: Any, X: Any, y: Any, sample_weight: Any, offset: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a batch together with what is remembered, and set what the model learned.
+
+    Returns
+    -------
+    status
+        Of each neuron, (n_neurons,).
+    empty
+        Whether it has no sample that counts so far, (n_neurons,).
+    """
     parts = model._parts()
     _check(parts.model.family)
     solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
@@ -135,12 +145,7 @@ def renew(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> None:
     _keep(model, X, y, data, memory.units, theta, memory.total, family, memory.pearson)
     model.solver_state_ = solver_state(outcome, model._single)
     model.n_iter_ = int(np.max(outcome.n_steps))
-    warn_about_neurons(
-        outcome.status,
-        memory.total == 0,
-        np.zeros(n_neurons, bool),
-        np.arange(n_neurons) if model._columns is None else model._columns[0],
-    )
+    return outcome.status, memory.total == 0
 
 
 def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):

@@ -213,7 +213,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
             (scale == 0) & parts.model.family.estimate,
-            np.arange(n_neurons) if self._columns is None else self._columns[0],
+            self._neurons(n_neurons),
         )
         return self
 
@@ -537,7 +537,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         >>> float(model.dof_resid_)
         997.0
         """
-        _batches.renew(self, X, y, sample_weight, offset)
+        status, empty = _batches.renew(self, X, y, sample_weight, offset)
+        warn_about_neurons(status, empty, np.zeros_like(empty), self._neurons(empty.size))
         return self
 
     def save_params(self, filename):
@@ -656,6 +657,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self._check_names(X, reset=True)
         self._columns = _columns(y)
         self._set_parameters(theta, units, data)
+
+    def _neurons(self, n_neurons: int) -> np.ndarray:
+        """Tell what the neurons are called."""
+        return np.arange(n_neurons) if self._columns is None else self._columns[0]
 
     def _check_names(self, X, reset: bool) -> None:
         """Keep, or compare, the names of a data frame's columns, as scikit-learn does."""
