@@ -20,7 +20,7 @@ import numpy as np
 
 STRENGTH, RATIO, N_STRENGTHS = 1e-3, 0.5, 50
 SEARCHED = np.geomspace(1e-4, 1, 8)
-N_UPDATES = 1000
+N_UPDATES = 100
 NAMES = ("Lasso", "ElasticNet", "GroupLasso", "Lasso path", "classifier", "search", "update")
 CONES = "uv run --quiet --no-project --python 3.11 --with adelie --with skglm python"
 BUDGET_S = float(os.environ.get("SPIKAX_BENCH_BUDGET_S", 60))
@@ -221,7 +221,7 @@ def updates(kind):
     def run(name, X, y):
         from importlib import import_module
 
-        model = import_module(f"{kind}.glm").PopulationGLM(solver_name="SVRG")
+        model = import_module(f"{kind}.glm").PopulationGLM(solver_name="GradientDescent")
         params = model.initialize_params(X, y)
         state = model.initialize_optimizer_and_state(params, X, y)
         for _ in range(N_UPDATES):
