@@ -271,6 +271,17 @@ def test_an_update_takes_the_arguments_that_the_model_has_now():
     assert np.all(np.linalg.norm(held[0], axis=0) < 0.5 * np.linalg.norm(free[0], axis=0))
 
 
+def test_an_update_is_as_precise_as_jax_is_now():
+    X, y = recording("Poisson", 600)
+    model = PopulationGLM(regularizer="Ridge", regularizer_strength=0.1)
+    params = model.initialize_params(X, y)
+    state = model.initialize_optimizer_and_state(params, X, y)
+    with jax.enable_x64(True):
+        ahead, _ = model.update(params, state, X, y)
+        anew, _ = model.update(params, pickle.loads(pickle.dumps(state)), X, y)
+    np.testing.assert_array_equal(ahead[0], anew[0])
+
+
 def test_an_update_refuses_a_state_for_other_features():
     X, y = recording("Poisson", 60)
     model = PopulationGLM()

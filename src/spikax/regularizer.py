@@ -205,19 +205,11 @@ class Grouped:
         return jnp.where(norm > 0, jnp.maximum(kept, 0), 0) * coef
 
     def _norms(self, coef):
-        squares = self._sums(coef**2)
+        neuron = jnp.arange(coef.shape[1])[None]
+        zeros = jnp.zeros((len(self.cost), coef.shape[1]), coef.dtype)
+        squares = zeros.at[self.index, neuron].add(coef**2)
         # The square root has no slope at zero, and none is asked of a group that is out.
         return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-
-    def _sums(self, values):
-        """Sum over the coefficients of each group, (n_groups, n_neurons)."""
-        group = jnp.arange(len(self.cost))[:, None]
-        if self.index.shape[1] == 1:
-            # A product is many times faster than to add one by one.
-            belongs = (group == self.index.T).astype(values.dtype)
-            return jnp.matmul(belongs, values, precision=jax.lax.Precision.HIGHEST)
-        zeros = jnp.zeros((len(group), values.shape[1]), values.dtype)
-        return zeros.at[self.index, jnp.arange(self.index.shape[1])[None]].add(values)
 
     @property
     def curvature(self):

@@ -78,10 +78,12 @@ def update(
             "new one with initialize_optimizer_and_state."
         )
     theta = model._theta(params, "params", data, units)
-    if posed is None or theta.shape != posed.rest["mask"].shape:
-        posed = _pose(model, parts, model._problem(data, parts, units)[0])
-    samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
-    problem = Problem(**samples, **posed.rest)
+    if posed is None or not _alike(posed.rest["mask"], theta):
+        problem, _ = model._problem(data, parts, units)
+        posed = _pose(model, parts, problem)
+    else:
+        samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
+        problem = Problem(**samples, **posed.rest)
     theta, state = update_on_batch(problem, posed.solver, theta, opt_state.solver)
 
     model.__dict__.pop("_memory", None)
@@ -101,6 +103,10 @@ def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
 
 def _same(arguments: tuple, others: tuple) -> bool:
     return len(arguments) == len(others) and all(map(operator.is_, arguments, others))
+
+
+def _alike(array: Any, other: Any) -> bool:
+    return array.shape == other.shape and array.dtype == other.dtype
 
 
 def _arguments(model: Any) -> tuple:

@@ -35,10 +35,8 @@ def _mean(link, eta):
 
 def log_probabilities(family: Family, link: InverseLink, eta: np.ndarray) -> np.ndarray:
     """Log-probability of each class, (n_samples, n_neurons, n_classes); NaN stays NaN."""
-    length = padded_length(len(eta))
-    return np.array(_log_mean(family, link, pad(eta, length, canonicalize_dtype(float))))[
-        : len(eta)
-    ]
+    padded = pad(eta, padded_length(len(eta)), canonicalize_dtype(float))
+    return np.array(_log_mean(family, link, padded))[: len(eta)]
 
 
 @partial(jax.jit, static_argnums=1)
