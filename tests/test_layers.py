@@ -18,7 +18,7 @@ LAYERS = (
     {"_assemble"},
     {"_coefficients"},
     {"_inputs", "_labels"},
-    {"fit"},
+    {"_degrees_of_freedom", "fit"},
     {"solvers"},
     {"problem"},
     {"observation_models"},

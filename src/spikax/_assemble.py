@@ -329,10 +329,12 @@ def lay_out_samples(
     free: bool = False,
 ) -> tuple[dict[str, Any], Units]:
     """Lay out what a problem holds of the samples; all but the first three serve to find units."""
+    # Solvers count in nats of samples, so weights are taken relative to their mean.
     weight = data.weight
-    rows = None
-    if data.valid is not None or data.weights is not None:
-        rows = np.any(weight > 0, axis=1)
+    if data.weights is not None:
+        weight = weight / data.mean_weight[: weight.shape[1]]
+    rows = np.any(weight > 0, axis=1)
+    rows = None if rows.all() else rows
     if isinstance(data.X, BasisDesign):
         grid = data.X.blocks
         design, units = evaluated_design(data.X, rows, units, center, ties)
@@ -360,6 +362,7 @@ def lay_out_samples(
         "weights": laid(weight),
         "offset": offset,
         "total_weight": np.full(data.y.shape[1], np.where(total > 0, total, 1), dtype),
+        "n_observations": data.n_observations.astype(dtype),
     }
     return samples, units
 

@@ -16,6 +16,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
+from spikax._errors import unknown_name
 from spikax._time_series import TimeSeries, check_same_times
 from spikax.basis import BasisDesign
 
@@ -85,6 +86,10 @@ class Outputs(NamedTuple):
         return columns.reshape(len(columns), *self.trailing)
 
 
+# What a weight of two says: that the sample varies half as much, or that it occurred twice.
+WEIGHT_TYPES = ("precision", "frequency")
+
+
 class Data(NamedTuple):
     """Checked samples."""
 
@@ -95,6 +100,7 @@ class Data(NamedTuple):
     weights: np.ndarray | None  # (n_samples,)
     offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_columns)
     classes: np.ndarray | None = None  # the labels that `y` holds the indices of
+    weight_type: str = "precision"
 
     @property
     def weight(self) -> np.ndarray:
@@ -102,9 +108,32 @@ class Data(NamedTuple):
         weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
         return weight if self.valid is None else weight * self.valid
 
+    @property
+    def mean_weight(self) -> np.ndarray:
+        """Mean of each neuron's weights that are not zero, (n_neurons,)."""
+        mean = np.ones(1)
+        if self.weights is not None:
+            weight = self.weight
+            total, n = weight.sum(axis=0), np.count_nonzero(weight, axis=0)
+            mean = np.where(n > 0, total / np.maximum(n, 1), 1)
+        return np.broadcast_to(mean, self.y.shape[1])
+
+    @property
+    def n_observations(self) -> np.ndarray:
+        """How many observations of each neuron the weighted samples are, (n_neurons,)."""
+        weight = self.weight if self.weight_type == "frequency" else self.weight > 0
+        return np.broadcast_to(weight.sum(axis=0).astype(float), self.y.shape[1])
+
 
 def samples(
-    X: Any, y: Any, sample_weight: Any, offset: Any, family, single: bool, n_classes: int | None
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    offset: Any,
+    family,
+    single: bool,
+    n_classes: int | None,
+    weight_type: str = "precision",
 ) -> Data:
     """Check all that comes one by one with the samples."""
     matrix, layout = features(X)
@@ -128,7 +157,9 @@ def samples(
             f"Found array with 0 sample(s) (shape={matrix.shape}) while a minimum of 1 is "
             "required."
         )
-    data = Data(matrix, observed, layout, valid, weights, added)
+    if weight_type not in WEIGHT_TYPES:
+        raise unknown_name("weight_type", weight_type, WEIGHT_TYPES)
+    data = Data(matrix, observed, layout, valid, weights, added, weight_type=weight_type)
     if not (data.weight > 0).any():
         raise ValueError(
             f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "

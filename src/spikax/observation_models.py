@@ -232,6 +232,15 @@ class Family(Protocol):
         ...
 
 
+@runtime_checkable
+class ProfilesScale(Protocol):
+    """A family whose likeliest scale has a formula, at which its log-likelihood is reported."""
+
+    def likeliest_scale(self, deviance: Any, n: Any) -> Any:
+        """Give the likeliest scale of `n` observations, from their deviance at a scale of one."""
+        ...
+
+
 def with_scale(family: Family, scale: Any) -> Family:
     """Give a family another scale, if its loss depends on one.
 
@@ -391,6 +400,10 @@ class Gaussian:
     def variance(self, mean):
         """One, whatever the mean."""
         return jnp.ones_like(mean)
+
+    def likeliest_scale(self, deviance, n):
+        """Mean squared residual."""
+        return deviance / n
 
     def sample(self, key, mean, scale):
         """Draw values."""

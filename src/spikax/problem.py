@@ -41,7 +41,10 @@ class Problem:
         Added to the linear predictor, shaped as weights may be, or None; with several outputs
         (n_blocks, K, 1 or n_neurons, n_samples).
     total_weight
-        Sum of the weights of each neuron, shape (n_neurons,).
+        Sum of the weights of each neuron, shape (n_neurons,). Their mean over the samples that
+        count is one, so it is near the number of these.
+    n_observations
+        How many observations of each neuron the user's weights stand for, shape (n_neurons,).
     mask
         One where a parameter is free, zero where it stays, shaped like `theta`.
     penalty
@@ -76,6 +79,7 @@ class Problem:
     weights: jax.Array
     offset: jax.Array | None
     total_weight: jax.Array
+    n_observations: jax.Array
     mask: jax.Array
     penalty: Penalty
     unit: jax.Array
@@ -125,6 +129,7 @@ class Problem:
             weights=pick(self.weights),
             offset=pick(self.offset),
             total_weight=jnp.take(self.total_weight, index),
+            n_observations=jnp.take(self.n_observations, index),
             mask=jnp.take(self.mask, index, axis=1),
             penalty=jax.tree.map(column, self.penalty),
             group=each,
@@ -218,6 +223,15 @@ def sample_hessian(problem: Problem, eta: jax.Array, y: jax.Array) -> jax.Array:
     """Second derivatives of each sample's loss in its several outputs, (K, K, ...)."""
     outputs = jnp.arange(problem.n_outputs)
     return jax.lax.map(lambda k: _bend(problem, eta, y, _only(k, eta)), outputs)
+
+
+def expected_curvature(problem: Problem, eta: jax.Array) -> jax.Array:
+    """Compute what is expected of the second derivatives, shaped like `eta`, or (K, K, ...)."""
+    if problem.n_outputs > 1:
+        # That of classes does not depend on the class observed.
+        return sample_hessian(problem, eta, jnp.zeros_like(eta[0]))
+    # Losses are linear in y, or square: at the mean, the curvature is the expected one.
+    return _bend(problem, eta, problem.link.mean(eta), jnp.ones_like(eta))
 
 
 def _bend(problem: Problem, eta: jax.Array, y: jax.Array, tangent: jax.Array) -> jax.Array:

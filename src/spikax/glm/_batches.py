@@ -14,12 +14,13 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from spikax._assemble import Units, lay_out_samples, measure_batch
+from spikax._degrees_of_freedom import effective_degrees_of_freedom
 from spikax._inputs import Data
 from spikax._threads import one_blas_thread
 from spikax.basis import BasisDesign
 from spikax.fit import Past, renew_estimate, start_batches, update_on_batch
 from spikax.glm import _reservoir
-from spikax.glm._report import solver_state
+from spikax.glm._report import moment_scale, solver_state
 from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.solvers import Solver, make_solver
@@ -87,13 +88,16 @@ def update(
     theta, state = update_on_batch(problem, posed.solver, theta, opt_state.solver)
 
     model.__dict__.pop("_memory", None)
-    total = np.full(data.y.shape[1], len(data.y) if n_samples is None else n_samples)
-    _keep(model, X, y, data, units, np.asarray(theta, float), total, parts.model.family, None)
+    theta = np.asarray(theta, float)
+    total = np.full(data.y.shape[1], float(len(data.y) if n_samples is None else n_samples))
+    scale = parts.model.family.scale
+    scale = np.full(total.shape, 1.0 if scale is None else scale)
+    _keep(model, X, y, data, units, theta, model._n_used(theta), total, scale)
     return BatchState(units, state, posed)
 
 
 def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
-    samples = {"X", "y", "weights", "offset", "total_weight"}
+    samples = {"X", "y", "weights", "offset", "total_weight", "n_observations"}
     names = (field.name for field in fields(problem) if field.name not in samples)
     rest = {name: getattr(problem, name) for name in names}
     link = rest.pop("link")
@@ -140,18 +144,21 @@ def renew(
         model._features(X)
     data = model._data(X, y, parts, sample_weight, offset)
     n_neurons = data.y.shape[1]
-    if memory is not None and memory.total.size != n_neurons:
+    if memory is not None and memory.unit.size != n_neurons:
         raise ValueError(
-            f"y has {n_neurons} neurons, the batches before it had {memory.total.size}."
+            f"y has {n_neurons} neurons, the batches before it had {memory.unit.size}."
         )
     with one_blas_thread():
-        memory, outcome = _renewed(model, data, parts, solver, memory)
+        memory, outcome, edf = _renewed(model, data, parts, solver, memory)
     model._memory = memory
-    theta, family = outcome.theta.astype(float), parts.model.family
-    _keep(model, X, y, data, memory.units, theta, memory.total, family, memory.pearson)
+    total, family = memory.n_observations, parts.model.family
+    scale = np.full(total.shape, 1.0 if family.scale is None else family.scale)
+    if memory.pearson is not None:
+        scale = memory.unit * moment_scale(memory.pearson, total - edf)
+    _keep(model, X, y, data, memory.units, outcome.theta.astype(float), edf, total, scale)
     model.solver_state_ = solver_state(outcome, model._single)
     model.n_iter_ = int(np.max(outcome.n_steps))
-    return outcome.status, memory.total == 0
+    return outcome.status, total == 0
 
 
 def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):
@@ -164,28 +171,24 @@ def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):
         dtype = canonicalize_dtype(float)
         if memory is None:
             memory = _reservoir.empty(data, units, parts.model.family.n_outputs, dtype)
+        memory = _reservoir.with_unit(memory, data)
         problem, _ = model._problem(_reservoir.joined(memory, data), parts, units)
         past = Past(*(a.astype(dtype) for a in memory.past))
         outcome, past, pearson = jax.device_get(
             renew_estimate(problem, solver, past, _reservoir.N_KEPT)
         )
+    edf = effective_degrees_of_freedom(problem, outcome.theta)
     if pearson is not None:
         pearson = memory.pearson + pearson
-    return _reservoir.remember(memory, data, units=units, past=past, pearson=pearson), outcome
+    memory = _reservoir.remember(memory, data, units=units, past=past, pearson=pearson)
+    return memory, outcome, edf
 
 
-def _keep(
-    model: Any, X, y, data: Data, units: Units, theta, samples, family: Family, pearson
-) -> None:
+def _keep(model: Any, X, y, data: Data, units: Units, theta, edf, total, scale) -> None:
     """Set what every way of going over batches finds."""
     model.__dict__.pop("coef_", None)
     model._remember(X, y, data, theta, units)
-    dof = samples - model._n_used(theta)
-    scale = np.full(dof.shape, 1.0 if family.scale is None else family.scale)
-    if pearson is not None:
-        scale = pearson / np.where(dof > 0, dof, np.nan)
-    model.dof_resid_ = dof[0] if model._single else dof
-    model.scale_ = scale[0] if model._single else scale
+    model._set_scale(edf, total - edf, scale)
 
 
 def _check(family: Family) -> None:

@@ -45,6 +45,9 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         such arrays, or of arrays (n_neurons,).
     fit_intercept
         Whether the linear predictors have intercepts (default True).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency": whether residual degrees of
+        freedom count samples or the sum of the weights.
 
     Attributes
     ----------
@@ -57,8 +60,11 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         Intercepts, (n_neurons, n_classes).
     scale_
         One for each neuron, (n_neurons,).
+    edf_
+        Effective degrees of freedom, (n_neurons,), as of `PopulationGLM`: without a penalty a
+        feature of K classes takes K - 1.
     dof_resid_
-        Residual degrees of freedom, (n_neurons,): a feature of K classes takes K - 1.
+        Residual degrees of freedom, (n_neurons,): the number of observations less `edf_`.
     solver_state_
         Statistics of the fit in `solver_state_.stats`, each (n_neurons,).
     n_iter_
@@ -94,6 +100,7 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         solver_kwargs=None,
         feature_mask=None,
         fit_intercept=True,
+        weight_type="precision",
     ):
         self.n_classes = n_classes
         self.inverse_link_function = inverse_link_function
@@ -103,6 +110,7 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         self.solver_kwargs = solver_kwargs
         self.feature_mask = feature_mask
         self.fit_intercept = fit_intercept
+        self.weight_type = weight_type
 
     @property
     def observation_model(self):
@@ -379,6 +387,9 @@ class ClassifierGLM(ClassifierPopulationGLM):
         of such arrays structured like `X`.
     fit_intercept
         Whether the linear predictors have intercepts (default True).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency": whether residual degrees of
+        freedom count samples or the sum of the weights.
 
     Attributes
     ----------
@@ -388,7 +399,7 @@ class ClassifierGLM(ClassifierPopulationGLM):
         Coefficients, (n_features, n_classes), or a container of such arrays structured like `X`.
     intercept_
         Intercepts, (n_classes,).
-    scale_, dof_resid_
+    scale_, edf_, dof_resid_
         One, and the residual degrees of freedom; scalars.
     solver_state_
         Statistics of the fit in `solver_state_.stats`, scalars.

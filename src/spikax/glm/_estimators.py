@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from spikax import _coefficients, _inputs, _npz, links, observation_models, regularizer
 from spikax._assemble import Units, assemble
 from spikax._coefficients import CoefficientShape
+from spikax._degrees_of_freedom import effective_degrees_of_freedom
 from spikax._errors import unknown_name
 from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
@@ -23,7 +24,7 @@ from spikax.fit import fit_population, null_parameters
 from spikax.glm import _batches
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import by_output, mean_of, sample_scores
-from spikax.glm._report import solver_state, warn_about_neurons
+from spikax.glm._report import moment_scale, solver_state, warn_about_neurons
 from spikax.links import LOG_SOFTMAX, InverseLink
 from spikax.observation_models import SCORE_TYPES, ObservationModel, with_scale
 from spikax.regularizer import Regularizer
@@ -68,6 +69,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         of features: a container like it of such arrays, or of arrays (n_neurons,).
     fit_intercept
         Whether the linear predictor has an intercept (default True).
+    weight_type
+        What a `sample_weight` w says: "precision" (default), that the variance of the sample is
+        :math:`\phi V(\mu) / w`, as weights of R's `glm` do; or "frequency", that it occurred w
+        times. Coefficients are the same, but residual degrees of freedom count samples or the sum
+        of the weights. Precisions are relative: c times all of them is c times `scale_`.
 
     Attributes
     ----------
@@ -76,9 +82,16 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
     intercept_
         Intercepts, (n_neurons,).
     scale_
-        Scale of the observation model, (n_neurons,).
+        Scale of the observation model, (n_neurons,): Pearson's statistic over `dof_resid_`, where
+        the family has one.
+    edf_
+        Effective degrees of freedom, (n_neurons,): the rank of the features that a neuron uses,
+        intercept included, or with a penalty the trace of the influence matrix
+        :math:`(H + P)^{-1} H`, with H the information and P the second derivatives of the penalty.
+        NaN where nothing depends on it, the scale being known, and the trace would take longer
+        than the fit, the problem being large: `inference.summary` computes it.
     dof_resid_
-        Residual degrees of freedom, (n_neurons,).
+        Residual degrees of freedom, (n_neurons,): the number of observations less `edf_`.
     solver_state_
         Statistics of the fit in `solver_state_.stats`, each (n_neurons,).
     n_iter_
@@ -112,6 +125,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         solver_kwargs=None,
         feature_mask=None,
         fit_intercept=True,
+        weight_type="precision",
     ):
         self.observation_model = observation_model
         self.inverse_link_function = inverse_link_function
@@ -121,6 +135,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.solver_kwargs = solver_kwargs
         self.feature_mask = feature_mask
         self.fit_intercept = fit_intercept
+        self.weight_type = weight_type
 
     def __setattr__(self, name, value):
         if name == "feature_mask" and hasattr(self, "coef_"):
@@ -159,7 +174,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             Where to start, (coef, intercept) shaped as `coef_` and `intercept_`; the model without
             features if None.
         sample_weight
-            Weights of the samples, (n_samples,); all one if None.
+            Weights of the samples, (n_samples,), at least zero; all one if None. What they say is
+            `weight_type`. Their mean does not matter to coefficients and statuses.
         offset
             Added to the linear predictor, such as a log exposure, (n_samples,) or
             (n_samples, n_neurons).
@@ -199,20 +215,20 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
-        used = self._n_used(result.outcome.theta)
-        dof = np.asarray(problem.total_weight, float) - used
+        edf = effective_degrees_of_freedom(problem, result.outcome.theta)
+        dof = data.n_observations - edf
         scale = np.ones(n_neurons)
         if result.pearson is not None:
-            scale = result.pearson.astype(float) / np.where(dof > 0, dof, np.nan)
+            scale = data.mean_weight * moment_scale(result.pearson, dof)
         if result.scale is not None:
             scale = result.scale.astype(float)
-        self.dof_resid_ = dof[0] if self._single else dof
-        self.scale_ = scale[0] if self._single else scale
+        self._set_scale(edf, dof, scale)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
         warn_about_neurons(
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
             (scale == 0) & parts.model.family.estimate,
+            np.isnan(scale),
             self._neurons(n_neurons),
         )
         return self
@@ -538,7 +554,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         997.0
         """
         status, empty = _batches.renew(self, X, y, sample_weight, offset)
-        warn_about_neurons(status, empty, np.zeros_like(empty), self._neurons(empty.size))
+        unscaled = np.isnan(np.atleast_1d(self.scale_))
+        neurons = self._neurons(empty.size)
+        warn_about_neurons(status, empty, np.zeros_like(empty), unscaled, neurons)
         return self
 
     def save_params(self, filename):
@@ -597,8 +615,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"This {type(self).__name__} requires y to be passed, but the target y is None."
             )
+        family, kind = parts.model.family, self.weight_type
         return _inputs.samples(
-            X, y, sample_weight, offset, parts.model.family, self._single, self._n_classes
+            X, y, sample_weight, offset, family, self._single, self._n_classes, kind
         )
 
     @property
@@ -657,6 +676,12 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self._check_names(X, reset=True)
         self._columns = _columns(y)
         self._set_parameters(theta, units, data)
+
+    def _set_scale(self, edf: np.ndarray, dof_resid: np.ndarray, scale: np.ndarray) -> None:
+        """Set the scale and the degrees of freedom, each (n_neurons,)."""
+        self.edf_, self.dof_resid_, self.scale_ = (
+            array[0] if self._single else array for array in (edf, dof_resid, scale)
+        )
 
     def _neurons(self, n_neurons: int) -> np.ndarray:
         """Tell what the neurons are called."""
@@ -737,6 +762,11 @@ class GLM(PopulationGLM):
         arrays structured like `X`.
     fit_intercept
         Whether the linear predictor has an intercept (default True).
+    weight_type
+        What a `sample_weight` w says: "precision" (default), that the variance of the sample is
+        :math:`\phi V(\mu) / w`, as weights of R's `glm` do; or "frequency", that it occurred w
+        times. Coefficients are the same, but residual degrees of freedom count samples or the sum
+        of the weights. Precisions are relative: c times all of them is c times `scale_`.
 
     Attributes
     ----------
@@ -744,8 +774,8 @@ class GLM(PopulationGLM):
         Coefficients, (n_features,), or a container of such arrays structured like `X`.
     intercept_
         Intercept, (1,).
-    scale_, dof_resid_
-        Scale of the observation model, and residual degrees of freedom; scalars.
+    scale_, edf_, dof_resid_
+        Scale of the observation model, effective and residual degrees of freedom; scalars.
     solver_state_
         Statistics of the fit in `solver_state_.stats`, scalars.
     n_iter_

@@ -78,8 +78,18 @@ def solver_state(outcome: Outcome, single: bool) -> SolverState:
     return SolverState(SolverStats(*stats), int(outcome.n_passes))
 
 
+def moment_scale(pearson: np.ndarray, dof_resid: np.ndarray) -> np.ndarray:
+    """Pearson's statistic over the residual degrees of freedom; NaN where none is left."""
+    # The effective number of parameters is known up to rounding.
+    return pearson.astype(float) / np.where(dof_resid > 1e-6, dof_resid, np.nan)
+
+
 def warn_about_neurons(
-    status: np.ndarray, empty: np.ndarray, poisson: np.ndarray, names: np.ndarray
+    status: np.ndarray,
+    empty: np.ndarray,
+    poisson: np.ndarray,
+    unscaled: np.ndarray,
+    names: np.ndarray,
 ) -> None:
     """Warn once about all neurons whose fit needs a look."""
     found = []
@@ -90,12 +100,19 @@ def warn_about_neurons(
         found.append(
             f"{_listed(names[poisson])} vary no more than Poisson: their scale is estimated as 0"
         )
+    unscaled = unscaled & ~empty
+    if unscaled.any():
+        found.append(
+            f"{_listed(names[unscaled])} have as many parameters as observations, which leaves "
+            "none to estimate their scale from (scale_, score and standard errors are NaN): fit "
+            "fewer features, or add a Ridge penalty"
+        )
     for value, advice in ADVICE.items():
         affected = (status == value) & ~empty
         if affected.any():
             found.append(f"{_listed(names[affected])} {advice}")
     if found:
-        n_affected = np.sum((status != Status.CONVERGED) | empty | poisson)
+        n_affected = np.sum((status != Status.CONVERGED) | empty | poisson | unscaled)
         warnings.warn(
             f"{n_affected} of {status.size} neurons need a look: {'; '.join(found)}.",
             RuntimeWarning,

@@ -18,11 +18,12 @@ class Memory(NamedTuple):
     units: Units
     past: Past
     pearson: Any  # Pearson's statistic, for families with a scale, (n_neurons,)
-    total: np.ndarray  # weight of all samples, (n_neurons,)
+    n_observations: np.ndarray  # of all batches, (n_neurons,)
+    unit: np.ndarray  # the weight that counts as one, (n_neurons,)
     n_seen: int  # samples with any weight
     X: np.ndarray  # a sample of them, (N_KEPT, n_features)
     y: np.ndarray  # (N_KEPT, n_neurons)
-    weight: np.ndarray  # (N_KEPT, n_neurons)
+    weight: np.ndarray  # in these units, (N_KEPT, n_neurons)
     offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
 
 
@@ -33,22 +34,27 @@ def empty(data: Data, units: Units, n_outputs: int, dtype) -> Memory:
     offset = np.zeros((N_KEPT, n_outputs * n_neurons))
     kept = np.zeros((N_KEPT, n_neurons))
     X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
-    total = np.zeros(n_neurons)
+    none = np.zeros(n_neurons)
     past = Past(theta, theta)  # pyright: ignore[reportArgumentType]
-    return Memory(units, past, total, total, 0, X, kept, kept, offset)
+    return Memory(units, past, none, none, np.ones(n_neurons), 0, X, kept, kept, offset)
+
+
+def with_unit(memory: Memory, data: Data) -> Memory:
+    """Let the first batch with samples of a neuron tell which of its weights counts as one."""
+    unit = np.where(memory.n_observations > 0, memory.unit, data.mean_weight)
+    return memory._replace(unit=unit)
 
 
 def joined(memory: Memory, data: Data) -> Data:
     """Put a batch behind the kept samples, which are weighted to stand for all before it."""
     share = memory.n_seen / max(1, min(memory.n_seen, N_KEPT))
-    weight = np.broadcast_to(data.weight, data.y.shape)
     offset = None
     if data.offset is not None or memory.offset.any():
         offset = np.vstack([memory.offset, _offset(memory, data)])
     return data._replace(
         X=np.vstack([memory.X, np.asarray(data.X)]),
         y=np.vstack([memory.y, data.y]),
-        valid=np.vstack([share * memory.weight, weight]),
+        valid=np.vstack([share * memory.weight, _weight(memory, data)]),
         weights=None,
         offset=offset,
     )
@@ -59,7 +65,7 @@ def remember(memory: Memory, data: Data, **found: Any) -> Memory:
 
     Vitter (1985), "Random sampling with a reservoir", ACM Trans. Math. Softw. 11, algorithm R.
     """
-    weight = np.broadcast_to(data.weight, data.y.shape)
+    weight = _weight(memory, data)
     counted = np.flatnonzero((weight > 0).any(axis=1))
     order = memory.n_seen + np.arange(len(counted))
     chance = np.random.default_rng(memory.n_seen).uniform(size=len(counted))
@@ -71,10 +77,14 @@ def remember(memory: Memory, data: Data, **found: Any) -> Memory:
         old[place] = array[rows]
     return memory._replace(
         n_seen=memory.n_seen + len(counted),
-        total=memory.total + weight.sum(axis=0),
+        n_observations=memory.n_observations + data.n_observations,
         **dict(zip(("X", "y", "weight", "offset"), kept, strict=True)),
         **found,
     )
+
+
+def _weight(memory: Memory, data: Data) -> np.ndarray:
+    return np.broadcast_to(data.weight, data.y.shape) / memory.unit
 
 
 def _offset(memory: Memory, data: Data) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A fitted model and its data, as the problem that was solved and the point that was reached."""
 
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -34,14 +35,24 @@ class Fitted(NamedTuple):
     regularizer: str  # what its class is called
     theta: np.ndarray  # parameters of the standardised features, (n_parameters, n_neurons)
     estimate: np.ndarray  # parameters of the raw features, (n_neurons, n_parameters)
-    scale: np.ndarray  # (n_neurons,)
+    scale: np.ndarray  # of a sample of mean weight, (n_neurons,)
     names: tuple[str, ...]  # of the parameters
     groups: dict[str, slice]  # parameters of each entry of a container, of each feature's classes
     neurons: np.ndarray  # labels, (n_neurons,)
 
     @property
+    def repeats(self) -> np.ndarray:
+        """How often a sample of mean weight counts in the likelihood, (n_neurons,)."""
+        return np.ones(self.scale.shape) if self.scaled_by_weights else self.data.mean_weight
+
+    @property
+    def scaled_by_weights(self) -> bool:
+        """Whether weights divide a scale; they count repetitions otherwise."""
+        return self.problem.family.has_scale and self.data.weight_type == "precision"
+
+    @property
     def precision(self) -> np.ndarray:
-        """Nats of each neuron per unit of its loss, (n_neurons,)."""
+        """Nats of each neuron per unit of its loss, at mean weight, (n_neurons,)."""
         positive = np.maximum(self.scale, np.finfo(float).tiny)
         precision = self.problem.family.precision(positive)
         return np.broadcast_to(np.asarray(precision, float), self.scale.shape)
@@ -69,6 +80,7 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
             "were not used to choose them; or use Ridge."
         )
     names, groups = _names(model, data)
+    scaled = problem.family.has_scale and data.weight_type == "precision"
     return Fitted(
         problem,
         units,
@@ -77,16 +89,32 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
         type(regularizer).__name__,
         found.theta,
         found.parameters.reshape(found.theta.shape).T,
-        found.scale,
+        found.scale / data.mean_weight if scaled else found.scale,
         names,
         groups,
         found.neurons,
     )
 
 
-@jax.jit
-def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
-    """Log-likelihood, deviance, and deviance of the model without features, each (n_neurons,)."""
+class Likelihood(NamedTuple):
+    """How well a fit predicts the samples it was fitted to, each (n_neurons,)."""
+
+    log_likelihood: np.ndarray  # at some scale, in nats
+    deviance: np.ndarray  # at a scale of one
+    null_deviance: np.ndarray  # of the model without features
+
+
+def likelihood(fit: Fitted, scale: np.ndarray) -> Likelihood:
+    """Judge a fit at a scale, which is that of a sample of mean weight, (n_neurons,)."""
+    log_likelihood, *deviances = (
+        np.asarray(a) for a in _likelihood(fit.problem, fit.theta, scale, fit.scaled_by_weights)
+    )
+    deviance, null_deviance = (fit.data.mean_weight * a for a in deviances)
+    return Likelihood(fit.repeats * log_likelihood, deviance, null_deviance)
+
+
+@partial(jax.jit, static_argnames="scaled_by_weights")
+def _likelihood(problem: Problem, theta: jax.Array, scale: jax.Array, scaled_by_weights: bool):
     family = problem.family
     null = without_features(problem, null_model(problem))
 
@@ -95,9 +123,13 @@ def likelihood(problem: Problem, theta: jax.Array, scale: jax.Array):
             sample_loss(problem, linear_predictor(at, X, offset), y) for at in (theta, null)
         )
         saturated = family.saturated(y)
-        normalizer = family.log_normalizer(y, scale[:, None])
-        parts = loss, loss - saturated, null_loss - saturated, normalizer
-        return tuple(jnp.sum(weights * part, axis=1) for part in parts)
+        of_sample, repeats = scale[:, None], weights
+        if scaled_by_weights:
+            # A density of scale phi / w, not the w-th power of one of scale phi.
+            of_sample, repeats = of_sample / jnp.where(weights > 0, weights, 1), weights > 0
+        normalizer = jnp.sum(repeats * family.log_normalizer(y, of_sample), axis=1)
+        parts = loss, loss - saturated, null_loss - saturated
+        return *(jnp.sum(weights * part, axis=1) for part in parts), normalizer
 
     loss, deviance, null_deviance, normalizer = walk(problem, block)
     unit = 2 * family.precision(jnp.ones_like(scale))

@@ -367,9 +367,7 @@ def likelihood_ratio_test(
         before, gain = infer_fitted(model, full, "model")
         after, gain_small = infer_fitted(restricted, small, "model")
         # A scale that is estimated apart is that of the larger model, in both.
-        best, best_small = (
-            np.asarray(likelihood(fit.problem, fit.theta, full.scale)[0]) for fit in (full, small)
-        )
+        best, best_small = (likelihood(fit, full.scale).log_likelihood for fit in (full, small))
     statistic = 2 * (best - best_small)
     df = before.n_identified - after.n_identified
     if np.any(df < 0) or np.any(statistic < -1):

@@ -151,6 +151,8 @@ def infer_fitted(
     if within is not None:
         dof = within.n_of - 1.0
         covariance *= _correction(fit, within, rank)[:, None, None]
+    elif kind == "model" or fit.data.weight_type == "frequency":
+        covariance /= fit.repeats[:, None, None]
     counted = fit.data.weight.mean(axis=1)
     inference = Inference(
         estimate=fit.estimate,
@@ -173,7 +175,7 @@ def infer_fitted(
 
 def _correction(fit: Fitted, within: Clusters, rank: np.ndarray) -> np.ndarray:
     """Tell by what few groups and samples make the sandwich too small, (n_neurons,)."""
-    n = np.count_nonzero(np.broadcast_to(fit.data.weight, fit.data.y.shape), axis=0)
+    n = fit.data.n_observations
     return within.n_of / (within.n_of - 1) * (n - 1) / np.maximum(n - rank, 1)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax.inference._fitted import Fitted, fitted, likelihood
+from spikax._degrees_of_freedom import effective_degrees_of_freedom
+from spikax.inference._fitted import Fitted, Likelihood, fitted, likelihood
 from spikax.inference._infer import check_kind, infer_fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
+from spikax.observation_models import ProfilesScale
 from spikax.solvers import Status
 
 _WIDTH = 86
@@ -22,8 +24,10 @@ class Summary:
     Attributes
     ----------
     neurons : pandas.DataFrame
-        A row for each neuron, with "n_samples" (their weights' sum), "dof_resid", "scale",
-        "log_likelihood" (nats), "deviance", "null_deviance", "deviance_explained" and "status".
+        A row for each neuron, with "n_samples" (the sum of the weights where these are
+        frequencies), "edf" (effective degrees of freedom), "dof_resid", "scale", "log_likelihood"
+        (nats; a Gaussian's is at its maximum in the scale, too, RSS / n), "deviance",
+        "null_deviance", "deviance_explained" and "status".
     parameters : pandas.DataFrame
         A row for each neuron and parameter, as from `Inference.frame`.
     inference : Inference
@@ -146,7 +150,13 @@ def summary(
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
         inference, gain = infer_fitted(model, fit, kind, groups)
-        told = [np.asarray(a) for a in likelihood(fit.problem, fit.theta, fit.scale)]
+        told = likelihood(fit, fit.scale)
+        of_family = fit.problem.family
+        if isinstance(of_family, ProfilesScale):
+            at_mean_weight = told.deviance / fit.data.mean_weight
+            n = np.asarray(fit.problem.total_weight)
+            told = likelihood(fit, of_family.likeliest_scale(at_mean_weight, n))
+        edf = effective_degrees_of_freedom(fit.problem, fit.theta, np.inf)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     title = (
@@ -159,7 +169,7 @@ def summary(
         "unidentified": inference.unidentified.any(),
     }
     return Summary(
-        _neurons(model, fit, *told),
+        _neurons(model, fit, told, edf),
         inference.frame(level),
         inference,
         title,
@@ -168,20 +178,21 @@ def summary(
     )
 
 
-def _neurons(model: Any, fit: Fitted, log_likelihood, deviance, null_deviance):
+def _neurons(model: Any, fit: Fitted, told: Likelihood, edf: np.ndarray):
     import pandas as pd
 
     state = getattr(model, "solver_state_", None)
     status = [] if state is None else np.atleast_1d(state.stats.status)
     with np.errstate(divide="ignore", invalid="ignore"):
-        explained = 1 - deviance / null_deviance
+        explained = 1 - told.deviance / told.null_deviance
     columns = {
-        "n_samples": np.asarray(fit.problem.total_weight),
-        "dof_resid": np.atleast_1d(model.dof_resid_),
-        "scale": fit.scale,
-        "log_likelihood": log_likelihood,
-        "deviance": deviance,
-        "null_deviance": null_deviance,
+        "n_samples": fit.data.n_observations,
+        "edf": edf,
+        "dof_resid": fit.data.n_observations - edf,
+        "scale": np.atleast_1d(model.scale_),
+        "log_likelihood": told.log_likelihood,
+        "deviance": told.deviance,
+        "null_deviance": told.null_deviance,
         "deviance_explained": explained,
         "status": [Status(s).name.lower() for s in status] or "unknown",
     }

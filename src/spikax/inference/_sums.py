@@ -10,10 +10,10 @@ import numpy as np
 from spikax.inference._fitted import Fitted
 from spikax.problem import (
     Problem,
+    expected_curvature,
     gram,
     linear_predictor,
     penalty,
-    sample_hessian,
     sample_loss,
     value_and_grad,
     walk,
@@ -79,7 +79,10 @@ def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -
     n_neurons, n_outputs = fit.neurons.size, fit.problem.n_outputs
     bucket = np.arange(neurons[0], neurons[0] + min(BUCKET, n_neurons)) % n_neurons
     index, n_clusters = (None, 0) if groups is None else groups[:2]
-    *found, reach = _sums(fit.problem, fit.theta, bucket, index, kind == "sandwich", n_clusters)
+    repeated = fit.data.weight_type == "frequency"
+    *found, reach = _sums(
+        fit.problem, fit.theta, bucket, index, kind == "sandwich", n_clusters, repeated
+    )
     information, scores, gradient, cost = jax.tree.map(
         lambda a: np.asarray(a)[: neurons.size], found
     )
@@ -93,7 +96,7 @@ def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -
     )
 
 
-@partial(jax.jit, static_argnames=("sandwich", "n_clusters"))
+@partial(jax.jit, static_argnames=("sandwich", "n_clusters", "repeated"))
 def _sums(
     problem: Problem,
     theta: jax.Array,
@@ -101,6 +104,7 @@ def _sums(
     cluster: jax.Array | None,
     sandwich: bool,
     n_clusters: int,
+    repeated: bool,
 ):
     problem, theta = problem.neurons(bucket), theta[:, bucket]
 
@@ -112,7 +116,7 @@ def _sums(
 
         scores = None
         if sandwich and cluster is None:
-            scores = _squares(one, at)
+            scores = _squares(one, at, repeated)
         elif cluster is not None:
             totals = _totals(one, at, cluster, n_clusters)
             scores = totals.T @ totals
@@ -133,24 +137,24 @@ def _information(one: Problem, theta: jax.Array, observed: bool) -> jax.Array:
     def curvature(X, y, weights, offset):
         eta = linear_predictor(theta, X, offset)
         if one.n_outputs > 1:
-            # That of classes does not depend on the class observed.
-            return weights[None] * _pairs(sample_hessian(one, eta, y))
-        # Losses are linear in y: at the mean, the curvature is the expected one.
-        y = y if observed else one.link.mean(eta)
+            return weights[None] * _pairs(expected_curvature(one, eta))
+        if not observed:
+            return weights * expected_curvature(one, eta)
         slope = partial(_slope, one, y)
         return weights * jax.jvp(slope, (eta,), (jnp.ones_like(eta),))[1]
 
     return arranged(gram(one, curvature))
 
 
-def _squares(one: Problem, theta: jax.Array) -> jax.Array:
-    """Sum the squares of the samples' scores."""
+def _squares(one: Problem, theta: jax.Array, repeated: bool) -> jax.Array:
+    """Sum the squares of the samples' scores, which weights multiply or repeat."""
 
     def squares(X, y, weights, offset):
         slope = _slope(one, y, linear_predictor(theta, X, offset))
+        squared = weights if repeated else weights**2
         if slope.ndim == 2:
-            return (weights * slope) ** 2
-        return weights[None] ** 2 * _pairs(slope[:, None] * slope[None])
+            return squared * slope**2
+        return squared[None] * _pairs(slope[:, None] * slope[None])
 
     return arranged(gram(one, squares))
 

@@ -1,0 +1,223 @@
+"""How many parameters a fit determines: the rank of its features, or less where a penalty holds.
+
+Everything here is in float64: features that follow from others must be told from those that
+nearly do.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
+
+from spikax.problem import (
+    Problem,
+    border_moments,
+    expected_curvature,
+    linear_predictor,
+    moments,
+    penalty,
+    walk,
+)
+from spikax.solvers._whitening import arranged
+
+# Samples times pairs of parameters times neurons that a fit spends where nothing depends on it.
+MOST = 1e8
+
+
+def effective_degrees_of_freedom(
+    problem: Problem, theta: np.ndarray, most: float = MOST
+) -> np.ndarray:
+    r"""Count the parameters that each neuron's fit determines, (n_neurons,).
+
+    That is the trace of the influence matrix :math:`(H + P)^{-1} H` over the coefficients that
+    are not zero, with H the expected information and P the second derivatives of the penalty:
+    the rank of the features where P is zero (Hastie & Tibshirani 1990, Generalized Additive
+    Models, section 6.8; of penalties with kinks Zou, Hastie & Tibshirani 2007, Ann. Stat. 35, and
+    Vaiter et al. 2012, "The degrees of freedom of the Group Lasso").
+
+    A penalty that bends needs a Hessian for each neuron, which takes longer than most fits: where
+    the scale is known, so that nothing depends on it, the result is NaN if the products of samples,
+    pairs of parameters and neurons are more than `most`.
+    """
+    free = np.asarray(problem.mask) > 0
+    kept = free.copy()
+    if not problem.penalty.smooth:
+        features = slice(0, -problem.n_outputs)
+        kept[features] &= theta[features] != 0
+    counted = np.asarray(problem.weights) > 0
+    with jax.enable_x64(True):
+        held = _held(problem, theta, kept)
+        found = np.zeros(problem.n_neurons)
+        for neurons, rows in _alike(counted, problem.n_neurons):
+            some = neurons[~held[neurons]]
+            if some.size and rows.any():
+                found[some] = _ranks(problem, rows, kept[:, some])
+        if held.any():
+            found[held] = _traces(problem, theta, kept, np.flatnonzero(held), most)
+    return found
+
+
+def _held(problem: Problem, theta: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Tell which neurons' kept parameters a penalty holds back, (n_neurons,)."""
+    if not jax.tree.leaves(problem.penalty):
+        return np.zeros(problem.n_neurons, bool)
+    # No penalty bends along all directions but this one.
+    direction = kept * (1 + np.linspace(0, 1, len(theta))[:, None] ** 2)
+    change = np.asarray(_change_of_slope(problem, theta.astype(float), direction))
+    return np.any(kept & (change != 0), axis=0)
+
+
+@jax.jit
+def _change_of_slope(problem: Problem, theta: jax.Array, direction: jax.Array) -> jax.Array:
+    slope = jax.grad(lambda theta: penalty(problem, theta).sum())
+    return jax.jvp(slope, (theta,), (direction,))[1]
+
+
+@jax.jit
+def _penalty_hessian(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.Array:
+    one = problem.neurons(neuron)
+    return jax.hessian(lambda theta: penalty(one, theta[:, None])[0])(theta[:, neuron[0]])
+
+
+def _alike(counted: np.ndarray, n_neurons: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Group neurons that count the same samples; give their indices, and which these are."""
+    counted = np.moveaxis(counted, 1, 0).reshape(counted.shape[1], -1)
+    if len(counted) == 1:
+        yield np.arange(n_neurons), counted[0]
+        return
+    patterns: dict[bytes, list[int]] = {}
+    for neuron, rows in enumerate(counted):
+        patterns.setdefault(np.packbits(rows).tobytes(), []).append(neuron)
+    for neurons in patterns.values():
+        yield np.array(neurons), counted[neurons[0]]
+
+
+# --- Without a penalty.
+
+
+def _ranks(problem: Problem, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Rank of the kept parameters in these samples, each (n_parameters, n)."""
+    null = _null_space(problem, rows)
+    K, q = problem.n_outputs, problem.n_features + 1
+    if K > 1:
+        # Predictors that change alike for all classes change nothing.
+        null = np.hstack([np.kron(null, np.eye(K)), np.kron(np.eye(q), np.ones((K, 1)))])
+    patterns, which = np.unique(kept, axis=1, return_inverse=True)
+    nullity = [_rank(null) - _rank(null[~pattern]) for pattern in patterns.T]
+    return kept.sum(axis=0) - np.array(nullity)[which.reshape(-1)]
+
+
+def _rank(matrix: np.ndarray) -> int:
+    return int(np.linalg.matrix_rank(matrix, tol=1e-6)) if matrix.size else 0
+
+
+def _null_space(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    """Combinations of features and intercept that are zero in these samples, (p + 1, n).
+
+    Those that are zero in some of the samples are sought first, and then in all of them.
+    """
+    q = problem.n_features + 1
+    index = np.flatnonzero(rows)
+    some = index[np.linspace(0, len(index) - 1, max(1000, 2 * q)).astype(int)]
+    sample = np.ones((len(some), q))
+    sample[:, :-1] = np.asarray(problem.X.rows(jnp.asarray(some)))
+    # Features in units of their deviation, as far as these samples tell.
+    unit = np.sqrt(np.mean(sample**2, axis=0))
+    unit[unit == 0] = 1
+    sample /= unit
+    # What the features were rounded to, and Gram matrices are.
+    noise = 1e-11 if problem.mask.dtype == jnp.float32 else 1e-14
+    factor, order, rank, _ = dpstrf(sample.T @ sample / len(some), tol=noise)
+    if rank == q:
+        return np.zeros((q, 0))
+    clear, close = order[:rank] - 1, order[rank:] - 1
+    null = np.zeros((q, q - rank))
+    null[close, np.arange(q - rank)] = 1
+    null[clear] = -solve_triangular(factor[:rank, :rank], factor[:rank, rank:])
+    missed = sample[:, clear].T @ (sample @ null) / len(some)
+    half = solve_triangular(factor[:rank, :rank], missed, trans=1)
+    null[clear] -= solve_triangular(factor[:rank, :rank], half)
+    null /= np.linalg.norm(null, axis=0)
+
+    width = -(-null.shape[1] // 8) * 8  # so that few programs serve
+    padded = np.pad(null / unit[:, None], ((0, 0), (0, width - null.shape[1])))
+    left = np.asarray(_products(problem, rows.reshape(problem.y.shape[::2]), padded))
+    left = left[: null.shape[1], : null.shape[1]] / len(index)
+    share, axes = np.linalg.eigh(left)
+    return null @ axes[:, share < noise]
+
+
+@jax.jit
+def _products(problem: Problem, rows: jax.Array, combinations: jax.Array) -> jax.Array:
+    """Second moments of combinations of the features and the intercept in some samples."""
+
+    def block(X, y, weights, offset, rows):
+        one = combinations[:-1].T @ X.astype(combinations.dtype) + combinations[-1][:, None]
+        one = one * rows[None]
+        return one @ one.T
+
+    return walk(problem, block, more=(rows,))
+
+
+# --- With one.
+
+
+def _traces(
+    problem: Problem,
+    theta: np.ndarray,
+    kept: np.ndarray,
+    neurons: np.ndarray,
+    most: float,
+) -> np.ndarray:
+    """Trace of the influence matrix of some neurons."""
+    size = float(problem.n_samples) * len(theta) ** 2 * neurons.size
+    if size > most and not problem.family.has_scale:
+        return np.full(neurons.size, np.nan)
+    theta = theta.astype(float)
+    one_for_all = problem.n_outputs == 1 and bool(_same_curvature(problem, theta))
+    information: np.ndarray | None = None
+    found = []
+    for j in neurons:
+        neuron = np.asarray([j])
+        if information is None or not one_for_all:
+            information = np.asarray(_information(problem, theta, neuron))
+        inner = np.ix_(kept[:, j], kept[:, j])
+        H, P = information[inner], np.asarray(_penalty_hessian(problem, theta, neuron))[inner]
+        unit = np.sqrt(np.maximum(np.diag(H + P), np.finfo(float).tiny))
+        H, P = H / np.outer(unit, unit), P / np.outer(unit, unit)
+        factor = cho_factor(H + P + 1e-12 * np.eye(len(H)))
+        found.append(np.trace(cho_solve(factor, H)))
+    return np.array(found)
+
+
+@jax.jit
+def _same_curvature(problem: Problem, theta: jax.Array) -> jax.Array:
+    """Tell whether all neurons' samples have the same curvature."""
+
+    def block(X, y, weights, offset):
+        v = _curvature(problem, theta, X, weights, offset)
+        return jnp.all(v == v[:1])
+
+    return walk(problem, block, jnp.logical_and)
+
+
+@jax.jit
+def _information(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.Array:
+    """Compute the expected information of a neuron's mean loss, (n_parameters, n_parameters)."""
+    one, at = problem.neurons(neuron), theta[:, neuron]
+
+    def block(X, y, weights, offset):
+        v = _curvature(one, at, X, weights, offset)
+        v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
+        return moments(X.astype(v.dtype), v)
+
+    return arranged(border_moments(*walk(one, block))) / one.total_weight
+
+
+def _curvature(problem: Problem, theta: jax.Array, X, weights, offset) -> jax.Array:
+    eta = linear_predictor(theta, X.astype(theta.dtype), offset)
+    v = expected_curvature(problem, eta)
+    return jnp.broadcast_to(weights, v.shape[-2:]) * v
