@@ -82,7 +82,7 @@ def test_the_first_batches_give_the_fit_to_all_of_them(family, penalty, strength
         model = pass_over(PopulationGLM(family, **kwargs), X, y, 3)
     np.testing.assert_allclose(model.coef_, full.coef_, atol=1e-5)
     np.testing.assert_allclose(model.intercept_, full.intercept_, atol=1e-5)
-    np.testing.assert_array_equal(model.dof_resid_, full.dof_resid_)
+    np.testing.assert_allclose(model.dof_resid_, full.dof_resid_, rtol=1e-7)
     # Each batch is judged by the estimate it led to, not by the last.
     np.testing.assert_allclose(model.scale_, full.scale_, rtol=0.05)
 
@@ -126,7 +126,7 @@ def test_classes_are_those_of_a_fit(labels):
             model.partial_fit(X[i], choice[i], classes=labels, offset=offset[i])
     np.testing.assert_allclose(model.coef_, full.coef_, atol=1e-5)
     np.testing.assert_array_equal(model.predict(X), full.predict(X))
-    np.testing.assert_array_equal(model.dof_resid_, full.dof_resid_)
+    np.testing.assert_allclose(model.dof_resid_, full.dof_resid_, rtol=1e-6)
     with pytest.raises(ValueError, match=r"classes are .* but those of the first batch"):
         model.partial_fit(X, choice, classes=[*labels[:2], labels[2] * 2])
 
@@ -370,6 +370,6 @@ def test_what_was_fitted_in_another_way_or_loaded_starts_afresh(tmp_path):
     for model in (loaded, PopulationGLM().fit(X, Y)):
         model.partial_fit(again, Y)
         np.testing.assert_array_equal(model.coef_, expected.coef_)
-        np.testing.assert_array_equal(model.dof_resid_, expected.dof_resid_)
+        np.testing.assert_allclose(model.dof_resid_, expected.dof_resid_, rtol=1e-7)
     with pytest.raises(AttributeError, match="feature_mask cannot be set after"):
         first.feature_mask = np.ones((P, N))

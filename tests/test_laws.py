@@ -177,7 +177,8 @@ def test_integer_weights_equal_repeated_rows(family):
     X, y = recording(family)
     weights = np.random.default_rng(3).choice([0, 1, 2], size=T, p=[0.3, 0.4, 0.3])
     rows = np.repeat(np.arange(T), weights)
-    weighted = fit(X, y, family, fit_kwargs={"sample_weight": weights})
+    frequencies = {"weight_type": "frequency", "fit_kwargs": {"sample_weight": weights}}
+    weighted = fit(X, y, family, **frequencies)
     repeated = fit(X[rows], y[rows], family, fit_kwargs={"sample_weight": np.ones(len(rows))})
     assert_same(weighted, repeated)
     np.testing.assert_allclose(weighted.scale_, repeated.scale_, rtol=1e-6)

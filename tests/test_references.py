@@ -88,7 +88,8 @@ def test_a_glm_is_that_of_statsmodels(extra, simulated):
     given = {k: v for k, v in (("sample_weight", weights), ("offset", offset)) if k in extra}
     peer = fit_peer(peer_family, X, y, given.get("sample_weight"), given.get("offset"))
     with jax.enable_x64(True):
-        model = GLM(family, link, solver_kwargs={"tol": 1e-10}).fit(X, y, **given)
+        kwargs = {"solver_kwargs": {"tol": 1e-10}, "weight_type": "frequency"}
+        model = GLM(family, link, **kwargs).fit(X, y, **given)
         rate = model.predict(X, given.get("offset"))
     assert_close(model.coef_, peer.params[1:], 1e-5)
     assert_close(model.intercept_, peer.params[:1], 1e-5)

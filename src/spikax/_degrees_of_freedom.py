@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
 from spikax.problem import (
@@ -38,9 +38,9 @@ def effective_degrees_of_freedom(
     Models, section 6.8; of penalties with kinks Zou, Hastie & Tibshirani 2007, Ann. Stat. 35, and
     Vaiter et al. 2012, "The degrees of freedom of the Group Lasso").
 
-    A penalty that bends needs a Hessian for each neuron, which takes longer than most fits: where
-    the scale is known, so that nothing depends on it, the result is NaN if the products of samples,
-    pairs of parameters and neurons are more than `most`.
+    A penalty that bends needs a Hessian for each neuron, which takes longer than most fits. Where
+    the scale is known, so that nothing depends on it, the result is NaN if the product of the
+    numbers of samples, pairs of parameters and neurons is above `most`.
     """
     free = np.asarray(problem.mask) > 0
     kept = free.copy()
@@ -115,7 +115,7 @@ def _rank(matrix: np.ndarray) -> int:
 
 
 def _null_space(problem: Problem, rows: np.ndarray) -> np.ndarray:
-    """Combinations of features and intercept that are zero in these samples, (p + 1, n).
+    """Find combinations of features and intercept that are zero in these samples, (p + 1, n).
 
     Those that are zero in some of the samples are sought first, and then in all of them.
     """
@@ -188,8 +188,10 @@ def _traces(
         H, P = information[inner], np.asarray(_penalty_hessian(problem, theta, neuron))[inner]
         unit = np.sqrt(np.maximum(np.diag(H + P), np.finfo(float).tiny))
         H, P = H / np.outer(unit, unit), P / np.outer(unit, unit)
-        factor = cho_factor(H + P + 1e-12 * np.eye(len(H)))
-        found.append(np.trace(cho_solve(factor, H)))
+        share, axes = np.linalg.eigh(H + P)
+        known = share > 1e-12 * share.max(initial=0)
+        held_by_data = np.sum(axes * (H @ axes), axis=0)
+        found.append(np.sum(held_by_data[known] / share[known]))
     return np.array(found)
 
 
@@ -214,10 +216,10 @@ def _information(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.A
         v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
         return moments(X.astype(v.dtype), v)
 
-    return arranged(border_moments(*walk(one, block))) / one.total_weight
+    return arranged(border_moments(*walk(one, block))) / one.total_weight[:, None]
 
 
 def _curvature(problem: Problem, theta: jax.Array, X, weights, offset) -> jax.Array:
     eta = linear_predictor(theta, X.astype(theta.dtype), offset)
     v = expected_curvature(problem, eta)
-    return jnp.broadcast_to(weights, v.shape[-2:]) * v
+    return jnp.broadcast_to(weights, v.shape) * v
