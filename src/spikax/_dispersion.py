@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlog1py
 
 # Asymptotic series of the log-gamma function (DLMF 5.11.1), and from where it is exact.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
@@ -20,7 +21,7 @@ def log_rising(y: jax.Array, scale: Any) -> jax.Array:
     """
     shifted = 1 + _SHIFT * scale
     x = scale * y / shifted
-    total = y * jnp.log1p(_SHIFT * scale) + y * x * _second_order(x) - 0.5 * jnp.log1p(x)
+    total = y * jnp.log1p(_SHIFT * scale) + y * x * second_order(x) - 0.5 * jnp.log1p(x)
     for k in range(_SHIFT):
         total = total - jnp.log1p(scale * y / (1 + k * scale))
     low, high = scale / shifted, scale / (shifted + scale * y)
@@ -29,15 +30,15 @@ def log_rising(y: jax.Array, scale: Any) -> jax.Array:
     return total
 
 
-def _second_order(x: jax.Array) -> jax.Array:
+def second_order(x: jax.Array) -> jax.Array:
     """`((1 + x) log(1 + x) - x) / x^2`, by its series where that cancels."""
-    small = x < 0.1
+    small = jnp.abs(x) < 0.1
     far = jnp.where(small, 1.0, x)
     near = jnp.where(small, x, 0.0)
     series = jnp.zeros_like(x)
     for n in range(15, -1, -1):
         series = (-1) ** n / ((n + 1) * (n + 2)) + near * series
-    return jnp.where(small, series, ((1 + far) * jnp.log1p(far) - far) / far**2)
+    return jnp.where(small, series, (xlog1py(1 + far, far) - far) / far**2)
 
 
 def log1p_share(z: jax.Array) -> jax.Array:

@@ -125,6 +125,14 @@ class Data(NamedTuple):
         return np.broadcast_to(weight.sum(axis=0).astype(float), self.y.shape[1])
 
 
+def without_features(
+    y: np.ndarray, known: np.ndarray, weights: np.ndarray | None, offset: np.ndarray | None
+) -> Data:
+    """Put together checked samples of which the features are not looked at."""
+    layout = Layout(jax.tree_util.tree_structure(()), (), ())
+    return Data(np.zeros((len(y), 0)), y, layout, known, weights, offset)
+
+
 def samples(
     X: Any,
     y: Any,

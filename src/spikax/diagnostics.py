@@ -11,12 +11,15 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
-from spikax import _inputs, observation_models
+from spikax import _inputs, links, observation_models
 from spikax._assemble import pad
-from spikax._errors import unknown_name
+from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._time_series import TimeSeries, check_same_times
 from spikax.design import padded_length
+from spikax.glm._null import fit_null, unless_exact
 from spikax.glm._posed import outputs_of
+from spikax.glm._prediction import null_scores, rate_scores, share_explained
+from spikax.links import InverseLink
 from spikax.observation_models import (
     Bernoulli,
     Family,
@@ -253,7 +256,7 @@ def residuals(
     observed, rate = _aligned(y, predicted_rate, model.family)
     scale = _scale(scale, model.family, observed.shape[1])
     if kind == "deviance":
-        _, deviance = _terms(model, observed, rate, scale)
+        _, deviance = rate_scores(model, observed, rate, scale)
         values = np.sign(observed - rate) * np.sqrt(np.maximum(deviance, 0))
     elif kind == "pearson":
         with jax.enable_x64(True), np.errstate(divide="ignore", invalid="ignore"):
@@ -405,6 +408,8 @@ def deviance_explained(
     observation_model: Any = "Poisson",
     scale: Any = None,
     null_rate: Any = None,
+    offset: Any = None,
+    inverse_link_function: Any = None,
 ) -> np.ndarray:
     r"""Share of the deviance that predictions explain, :math:`1 - D(y, \mu) / D(y, \mu_0)`.
 
@@ -421,18 +426,31 @@ def deviance_explained(
         (n_neurons,). The scale of others does not matter.
     null_rate
         What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
-        training data; by default the mean of `y`.
+        training data, or a rate for each sample, shaped like `y`; by default the mean of `y`, or
+        what fits `y` best with the offset.
+    offset
+        What the model had added to its linear predictor, such as a log exposure, (n_samples,) or
+        (n_samples, n_neurons): the null model then is an intercept and this offset.
+    inverse_link_function
+        The inverse link of the model, that the offset goes through; None (default) is that of the
+        observation model.
 
     Returns
     -------
     array
         One for perfect predictions, zero for the null rate, negative below it, (n_neurons,); NaN
-        where the null rate explains all there is, as for a silent neuron.
+        where the null rate explains all there is, as for a silent neuron; minus infinity where
+        an observation has no probability, as a spike at a rate of zero.
 
     Raises
     ------
     ValueError
-        If shapes differ, or values are impossible.
+        If shapes differ, values are impossible, or both a null rate and an offset are given.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, naming the neurons whose score is not finite, with the reason.
 
     References
     ----------
@@ -444,15 +462,27 @@ def deviance_explained(
     >>> from spikax.diagnostics import deviance_explained
     >>> deviance_explained(np.array([0.0, 2.0]), np.array([1.0, 1.0]))
     array([0.])
+
+    Counts in bins of 1, 2 and 4 seconds, of a model whose offset is the logarithm of that:
+
+    >>> seconds = np.array([1.0, 2.0, 4.0])
+    >>> deviance_explained(np.array([1.0, 1.0, 5.0]), seconds, offset=np.log(seconds)).round(12)
+    array([0.])
     """
     model = observation_models.resolve(observation_model)
-    y, rate = _aligned(y, predicted_rate, model.family)
+    observed, rate = _aligned(y, predicted_rate, model.family)
+    names, y = _neuron_names(y, observed.shape[1]), observed
     scale = _scale(scale, model.family, y.shape[1])
+    link = _link(inverse_link_function, model.family)
+    y, rate, null = _compared(model.family, link, y, rate, scale, null_rate, offset, False)
     deviance, null_deviance = (
-        np.nansum(_terms(model, y, r, scale)[1], axis=0) for r in (rate, _null(y, rate, null_rate))
+        np.nansum(terms[1], axis=0) for terms in (rate_scores(model, y, rate, scale), null)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(null_deviance > 0, 1 - deviance / null_deviance, np.nan)
+    nothing, unlike = null_deviance == 0, np.isinf(null_deviance)
+    impossible = np.isinf(deviance) & ~nothing & ~unlike
+    reasons = ((nothing, NOTHING_TO_EXPLAIN), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
+    warn_about_scores(names, reasons)
+    return np.where(unlike, np.nan, share_explained(deviance, null_deviance))
 
 
 def bits_per_spike(
@@ -462,11 +492,13 @@ def bits_per_spike(
     observation_model: Any = "Poisson",
     scale: Any = None,
     null_rate: Any = None,
+    offset: Any = None,
+    inverse_link_function: Any = None,
 ) -> np.ndarray:
     r"""Gain in log-likelihood over a constant rate, in bits for each spike.
 
     :math:`(\ell(\mu) - \ell(\mu_0)) / (n_\mathrm{spikes} \log 2)`: what the predictions tell
-    of a spike. Both likelihoods have the same dispersion, where the observation model has one.
+    of a spike. A dispersion that is estimated is, for the null rate, the one likeliest with it.
 
     Parameters
     ----------
@@ -481,17 +513,30 @@ def bits_per_spike(
         (n_neurons,).
     null_rate
         What to compare with: a constant rate, a scalar or (n_neurons,), such as the mean of the
-        training data; by default the mean of `y`.
+        training data, or a rate for each sample, shaped like `y`; by default the mean of `y`, or
+        what fits `y` best with the offset.
+    offset
+        What the model had added to its linear predictor, such as a log exposure, (n_samples,) or
+        (n_samples, n_neurons): the null model then is an intercept and this offset.
+    inverse_link_function
+        The inverse link of the model, that the offset goes through; None (default) is that of the
+        observation model.
 
     Returns
     -------
     array
-        Bits per spike, (n_neurons,); NaN for a neuron without spikes.
+        Bits per spike, (n_neurons,); NaN for a neuron without spikes, and minus infinity where a
+        spike has no probability, since its predicted rate is zero.
 
     Raises
     ------
     ValueError
-        If shapes differ, or values are impossible.
+        If shapes differ, values are impossible, or both a null rate and an offset are given.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, naming the neurons whose score is not finite, with the reason.
 
     References
     ----------
@@ -505,12 +550,78 @@ def bits_per_spike(
     array([1.])
     """
     model = observation_models.resolve(observation_model)
-    y, rate = _aligned(y, predicted_rate, model.family)
+    observed, rate = _aligned(y, predicted_rate, model.family)
+    names, y = _neuron_names(y, observed.shape[1]), observed
     scale = _scale(scale, model.family, y.shape[1])
-    gain = np.nansum(_terms(model, y, rate, scale)[0], axis=0)
-    gain -= np.nansum(_terms(model, y, _null(y, rate, null_rate), scale)[0], axis=0)
+    link = _link(inverse_link_function, model.family)
+    y, rate, null = _compared(model.family, link, y, rate, scale, null_rate, offset, True)
+    log_likelihood, null_log_likelihood = (
+        np.nansum(terms[0], axis=0) for terms in (rate_scores(model, y, rate, scale), null)
+    )
     n_spikes = np.nansum(np.where(np.isnan(rate), np.nan, y), axis=0)
-    return gain / np.log(2) / np.where(n_spikes > 0, n_spikes, np.nan)
+    silent, unlike = n_spikes == 0, np.isinf(null_log_likelihood)
+    impossible = np.isinf(log_likelihood) & ~silent & ~unlike
+    reasons = ((silent, _NO_SPIKES), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
+    warn_about_scores(names, reasons)
+    with np.errstate(invalid="ignore"):
+        gain = log_likelihood - null_log_likelihood
+    return gain / np.log(2) / np.where(silent | unlike, np.nan, n_spikes)
+
+
+_NO_SPIKES = "have no spikes, so that there are no bits for each: their score is NaN"
+_UNLIKE = (
+    "have observations to which the null rate gives no probability, so that nothing can be "
+    "compared with it: their score is NaN"
+)
+
+
+def _compared(
+    family: Family,
+    link: InverseLink,
+    y: np.ndarray,
+    rate: np.ndarray,
+    scale: np.ndarray,
+    null_rate: Any,
+    offset: Any,
+    own_scale: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mark what is missing in `y` and `rate`, and score the null model as `rate_scores` does."""
+    if null_rate is not None and offset is not None:
+        raise ValueError(
+            "null_rate and offset both say what to compare with: pass the offset alone to fit a "
+            "constant to it, or a null_rate for each sample that has the offset in it."
+        )
+    outputs = _inputs.Outputs(y.shape[1], None, False)
+    added = _inputs.offsets(offset, len(y), outputs)
+    known = ~(np.isnan(y) | np.isnan(rate))
+    if added is not None:
+        _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
+        known = known & ~np.isnan(added)
+    y, rate = (np.where(known, a, np.nan) for a in (y, rate))
+    if null_rate is None:
+        data = _inputs.without_features(y, known, None, added)
+        return y, rate, null_scores(family, link, data, scale[0], own_scale)
+    null_rate = np.asarray(_inputs.as_float_array(null_rate, "null_rate"), float)
+    if null_rate.shape == (len(y),) and y.shape[1] == 1:
+        null_rate = null_rate[:, None]
+    if null_rate.shape not in ((), y.shape[1:], y.shape):
+        raise ValueError(
+            f"null_rate must be a scalar or have shape {y.shape[1:]} or {y.shape}, got "
+            f"{null_rate.shape}."
+        )
+    null_rate = np.where(known, null_rate, np.nan)
+    _check_means(null_rate, family, "null_rate", "pass a mean that y may have")
+    if own_scale and family.estimate:
+        length = padded_length(len(y))
+        with jax.enable_x64(True):
+            padded = (pad(np.where(known, a, 0), length, float) for a in (y, null_rate))
+            scale = np.asarray(_likeliest_scale(family, *padded))[None]
+    return y, rate, rate_scores(ObservationModel(family), y, null_rate, scale)
+
+
+@jax.jit
+def _likeliest_scale(family, y, rate):
+    return ObservationModel(family).estimate_scale(y, rate, len(y))
 
 
 def cross_validated_scores(
@@ -518,8 +629,8 @@ def cross_validated_scores(
 ):
     """Score a model on samples that were held out, fold by fold.
 
-    The null model of each score is the mean of the training samples: it has not seen the held-out
-    ones either.
+    The null model of each score is that of the training samples, their mean, or an intercept that
+    was fitted to them with the offset: it has not seen the held-out samples either.
 
     Parameters
     ----------
@@ -539,9 +650,10 @@ def cross_validated_scores(
     -------
     pandas.DataFrame
         A row for each fold and neuron, with "n_samples" and "total" (the sum of y) of the held-out
-        samples, "log_likelihood" (nats per sample), "pseudo_r2" (McFadden's),
+        samples, "log_likelihood" (nats per sample), "pseudo_r2" (McFadden's; not
+        of Gaussian and Gamma observations, where it would depend on the units of `y`),
         "deviance_explained", for spikes "bits_per_spike", and "note", which says where a neuron
-        has no spikes in a fold, and scores mean little.
+        has no spikes in a fold, or spikes at a predicted rate of zero, and scores mean little.
 
     Raises
     ------
@@ -575,7 +687,7 @@ def cross_validated_scores(
             "sklearn.model_selection.cross_validate."
         )
     observed = _inputs.observations(y, single, len(matrix), layout)
-    labels = getattr(y, "columns", range(observed.shape[1]))
+    labels = _neuron_names(y, observed.shape[1])
     added = _inputs.offsets(offset, len(matrix), outputs_of(model, observed.shape[1]))
     extra = {
         "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
@@ -590,7 +702,7 @@ def cross_validated_scores(
         )
         fitted = clone(model).fit(train[0], train[1][:, 0] if single else train[1], **kept[0])
         rate = np.reshape(fitted.predict(test[0], kept[1]["offset"]), test[1].shape)
-        scores = _held_out(fitted, train[1], test[1], rate, *(k["sample_weight"] for k in kept))
+        scores = _held_out(fitted, train[1], test[1], rate, *kept)
         tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
     return pd.concat(tables).set_index(["fold", "neuron"])
 
@@ -600,34 +712,43 @@ def _take(layout: _inputs.Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
     return jax.tree.map(np.transpose, layout.split(matrix[rows].T))
 
 
-def _held_out(fitted, y_train, y, rate, train_weight, weight) -> dict[str, Any]:
+def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
     """Scores of held-out samples, each (n_neurons,)."""
     model = observation_models.resolve(fitted.observation_model)
-    y_train, y = (
-        a if w is None else np.where(w[:, None] > 0, a, np.nan)
-        for a, w in ((y_train, train_weight), (y, weight))
-    )
+    link = _link(fitted.inverse_link_function, model.family)
+    weight = extra["sample_weight"]
+    y = y if weight is None else np.where(weight[:, None] > 0, y, np.nan)
     known = ~(np.isnan(y) | np.isnan(rate))
-    scale = np.atleast_1d(fitted.scale_)[None]
-    null_rate = _mean(y_train)
+    scale = np.atleast_1d(np.asarray(fitted.scale_, float))
     n_samples = known.sum(axis=0)
-    terms = [_terms(model, y, r, scale) for r in (rate, _null(y, rate, null_rate))]
-    (ll, deviance), (null_ll, null_deviance) = np.nansum(terms, axis=2)
+    train = _inputs.without_features(y_train, ~np.isnan(y_train), *train_extra.values())
+    terms, nulls = [rate_scores(model, y, rate, scale[None])], []
+    for own_scale in (True, False):
+        with jax.enable_x64(True):
+            nulls.append(fit_null(model.family, link, train, scale, own_scale))
+            null_rate = nulls[-1].predict(len(y), extra["offset"])
+        null_rate = unless_exact(np.where(known, null_rate, np.nan), y, known)
+        terms.append(rate_scores(model, y, null_rate, nulls[-1].scale[None]))
+    (ll, deviance), (null_ll, _), (_, null_deviance) = np.nansum(terms, axis=2)
     total = np.sum(y, axis=0, where=known)
+    # A null model that gives what was held out no probability is nothing to compare with.
+    null_ll, null_deviance = (np.where(np.isinf(a), np.nan, a) for a in (null_ll, null_deviance))
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = {
-            "n_samples": n_samples,
-            "total": total,
-            "log_likelihood": ll / n_samples,
-            "pseudo_r2": 1 - ll / null_ll,
-            "deviance_explained": 1 - deviance / null_deviance,
-        }
+        scores = {"n_samples": n_samples, "total": total, "log_likelihood": ll / n_samples}
+        if not model.family.has_scale:
+            scores["pseudo_r2"] = share_explained(ll, null_ll)
+        scores["deviance_explained"] = share_explained(deviance, null_deviance)
         notes = [(n_samples == 0, "no samples held out")]
         if type(model.family) in _SPIKES:
             scores["bits_per_spike"] = np.where(
                 total > 0, (ll - null_ll) / (total * np.log(2)), np.nan
             )
-            notes += [(total == 0, "no spikes held out"), (null_rate == 0, "no spikes to fit")]
+            notes += [
+                (total == 0, "no spikes held out"),
+                (nulls[0].level == 0, "no spikes to fit"),
+                (np.isinf(ll), "spikes at a predicted rate of zero"),
+            ]
+        notes += [(null_deviance == 0, "nothing to explain")]
     conditions, texts = zip(*notes, strict=True)
     return {**scores, "note": np.select(conditions, texts, "")}
 
@@ -652,21 +773,13 @@ def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
     return np.broadcast_to(array.astype(float), n_neurons)[None]
 
 
-def _mean(y: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(y)
-    return np.sum(y, axis=0, where=known) / np.maximum(known.sum(axis=0), 1)
+def _link(inverse_link_function: Any, family: Family) -> InverseLink:
+    named = inverse_link_function is not None
+    return links.resolve(inverse_link_function if named else family.default_link)
 
 
-def _null(y: np.ndarray, rate: np.ndarray, null_rate: Any) -> np.ndarray:
-    """Predictions of the null model, (n_samples, n_neurons)."""
-    if null_rate is None:
-        null_rate = _mean(np.where(np.isnan(rate), np.nan, y))
-    null_rate = np.asarray(null_rate, float)
-    if null_rate.shape not in ((), y.shape[1:]):
-        raise ValueError(
-            f"null_rate must be a scalar or have shape {y.shape[1:]}, got {null_rate.shape}."
-        )
-    return np.where(np.isnan(rate), np.nan, null_rate)
+def _neuron_names(y: Any, n_neurons: int) -> np.ndarray:
+    return np.asarray(getattr(y, "columns", np.arange(n_neurons)))
 
 
 def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
@@ -693,31 +806,16 @@ def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
                 "which are Bernoulli, or use the model's score."
             )
         _inputs.check_support(observed, family, single=False)
-        low, high = family.mean_bounds
-        wrong = (rate < low) | (rate > high)
-        if wrong.any():
-            row, neuron = np.argwhere(wrong)[0]
-            raise ValueError(
-                f"predicted_rate is {rate[row, neuron]:g} in row {row} of neuron {neuron}, but "
-                f"means of {type(family).__name__} observations lie between {low:g} and {high:g}: "
-                "pass what predict returns."
-            )
+        _check_means(rate, family, "predicted_rate", "pass what predict returns")
     return observed, rate
 
 
-def _terms(model, y: np.ndarray, rate: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Log-likelihood and deviance of each sample, (2, n_samples, n_neurons); NaN if unknown."""
-    known = ~(np.isnan(y) | np.isnan(rate))
-    length = padded_length(len(y))
-    with jax.enable_x64(True):
-        padded = (pad(np.where(known, a, 1), length, float) for a in (y, rate))
-        terms = np.array(_padded_terms(model.family, *padded, scale))[:, : len(y)]
-    terms[:, ~known] = np.nan
-    return terms
-
-
-@jax.jit
-def _padded_terms(family, y, rate, scale):
-    model = ObservationModel(family)
-    log_likelihood = model.log_likelihood(y, rate, scale, aggregate_sample_scores=lambda s: s)
-    return jnp.stack([log_likelihood, model.deviance(y, rate, scale)])
+def _check_means(rate: np.ndarray, family: Family, name: str, way: str) -> None:
+    low, high = family.mean_bounds
+    wrong = (rate < low) | (rate > high)
+    if wrong.any():
+        row, neuron = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{name} is {rate[row, neuron]:g} in row {row} of neuron {neuron}, but means of "
+            f"{type(family).__name__} observations lie between {low:g} and {high:g}: {way}."
+        )

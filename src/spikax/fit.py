@@ -1,5 +1,6 @@
 """The one compiled entry of a fit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from spikax.problem import (
     centered,
     level_of,
     linear_predictor,
+    mean_loss,
     null_model,
     pearson,
     penalized_loss,
@@ -83,10 +85,11 @@ def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
 def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
     """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
     theta = None if theta is None else centered(problem, theta)
+    run = partial(_run, solver)
     if problem.family.estimate:
-        outcome, problem = _fit_with_scale(problem, solver, theta)
+        outcome, problem = _fit_with_scale(problem, run, theta)
     else:
-        outcome = _run(solver, problem, theta)
+        outcome = run(problem, theta)
     return outcome._replace(theta=centered(problem, outcome.theta)), problem
 
 
@@ -97,16 +100,16 @@ def _run(solver: Solver, problem: Problem, theta: jax.Array | None) -> Outcome:
 
 
 def _fit_with_scale(
-    problem: Problem, solver: Solver, theta: jax.Array | None
+    problem: Problem, run: Callable[[Problem, Any], Outcome], theta: jax.Array | None
 ) -> tuple[Outcome, Problem]:
-    """Fit coefficients and the scale of the loss by turns, to their joint maximum.
+    """Fit what `run` fits and the scale of the loss by turns, to their joint maximum.
 
     The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few turns
     suffice, each from where the last one ended. The first is at a scale of zero.
     """
     if theta is None:
         theta = without_features(problem, null_model(problem))
-    shapes = jax.eval_shape(partial(_run, solver), problem, theta)
+    shapes = jax.eval_shape(run, problem, theta)
     outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
     scale = jnp.zeros_like(problem.total_weight)
     tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
@@ -114,7 +117,7 @@ def _fit_with_scale(
     def turn(carry):
         n_turns, outcome, scale, settled = carry
         some = _at(problem, scale)
-        found = _run(solver, some, outcome.theta)
+        found = run(some, outcome.theta)
         likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
         outcome = Outcome(
             theta=jnp.where(settled[None], outcome.theta, found.theta),
@@ -158,6 +161,20 @@ def _log_likelihood_of_scale(problem: Problem, theta: jax.Array):
 def null_parameters(problem: Problem) -> jax.Array:
     """Parameters of the model without features, shaped as `Problem` says."""
     return without_features(problem, null_model(problem))
+
+
+@jax.jit
+def null_parameters_and_scale(problem: Problem) -> tuple[jax.Array, jax.Array]:
+    """Parameters of the model without features, and the scale that is likeliest with them."""
+
+    def intercepts(problem, theta):
+        theta = without_features(problem, null_model(problem))
+        steps = jnp.zeros(problem.n_neurons, int)
+        status = steps + Status.CONVERGED
+        return Outcome(theta, mean_loss(problem, theta), steps, status, jnp.asarray(0))
+
+    outcome, problem = _fit_with_scale(problem, intercepts, None)
+    return outcome.theta, problem.family.scale[:, 0]
 
 
 @jax.jit

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.dtypes import canonicalize_dtype
 from jax.scipy.special import gammaln, xlogy
 
 from spikax import links
-from spikax._dispersion import likeliest_scale, log1p_share, log_rising
-from spikax._errors import unknown_name
+from spikax._dispersion import likeliest_scale, log1p_share, log_rising, second_order
+from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._pytrees import adopt, register
 from spikax.links import InverseLink
 
@@ -520,7 +522,7 @@ class NegativeBinomial:
         scale = jnp.broadcast_to(jnp.asarray(self.scale, mean.dtype), mean.shape)
         shape = 1 / jnp.maximum(scale, 1e-6)
         scatter = jax.random.gamma(rate_key, shape, dtype=mean.dtype) / shape
-        return jax.random.poisson(count_key, mean * jnp.where(scale > 1e-6, scatter, 1))
+        return _draw_counts(count_key, mean * jnp.where(scale > 1e-6, scatter, 1))
 
 
 @register
@@ -574,32 +576,102 @@ class Categorical:
         return jax.random.categorical(key, jnp.log(mean), axis=0)
 
 
+# Means from which on counts are drawn by rejection, whose proposals need it.
+_MANY = 10.0
+
+
 def _draw_counts(key: jax.Array, mean: jax.Array) -> jax.Array:
-    """Draw Poisson counts: by inversion where all means are small, which is many times faster.
+    """Draw Poisson counts: by inversion where means are small, which is many times faster.
 
-    Devroye (1986), Non-Uniform Random Variate Generation, section X.3.3.
+    Counts end at the largest 32-bit integer; those of a mean that is no rate are -1.
     """
+    many = mean >= _MANY
+    bits = jax.random.bits(key, mean.shape, f"uint{8 * mean.dtype.itemsize}")
+    few = _invert(bits, jnp.where(many, 0, mean))
 
-    def invert(mean):
-        uniform = jax.random.uniform(key, mean.shape, mean.dtype)
+    def reject(few):
+        return jnp.where(many, _draw_many(key, jnp.where(many, mean, _MANY)), few)
 
-        def above(state):
-            return jnp.any(uniform > state[2]) & (state[0] < 100)
+    count = jax.lax.cond(jnp.any(many), reject, lambda few: few, few)
+    return jnp.where(mean >= 0, count, -1)
 
-        def step(state):
-            k, term, cumulated, count = state
-            count += uniform > cumulated
-            term = term * mean / (k + 1)
-            return k + 1, term, cumulated + term, count
 
-        none = jnp.exp(-mean)
-        start = (0, none, none, jnp.zeros(mean.shape, jnp.int32))
-        return jax.lax.while_loop(above, step, start)[3]
+def _draw_many(key: jax.Array, mean: jax.Array) -> jax.Array:
+    """Draw Poisson counts of means from `_MANY` on, by rejection."""
 
-    def draw(mean):
-        return jax.random.poisson(key, mean, dtype=jnp.int32)
+    def attempt(state):
+        key, count, drawn = state
+        key, *keys = jax.random.split(key, 3)
+        kind = f"uint{8 * mean.dtype.itemsize}"
+        position, chance = (jax.random.bits(k, mean.shape, kind) for k in keys)
+        proposed, log_acceptance = _propose(position, mean)
+        accepted = jnp.log(_share(chance, mean.dtype)) <= log_acceptance
+        return key, jnp.where(drawn, count, proposed), drawn | accepted
 
-    return jax.lax.cond(jnp.all((mean >= 0) & (mean < 10)), invert, draw, mean)
+    def undrawn(state):
+        return ~jnp.all(state[2])
+
+    none = jnp.zeros(mean.shape, jnp.int32)
+    return jax.lax.while_loop(undrawn, attempt, (key, none, none > 0))[1]
+
+
+def _share(bits: jax.Array, dtype: Any) -> jax.Array:
+    """Place bits evenly between 0 and 1, with all digits of what is near 0."""
+    return (bits.astype(dtype) + 0.5) * 2.0 ** (-8 * bits.dtype.itemsize)
+
+
+def _invert(bits: jax.Array, mean: jax.Array) -> jax.Array:
+    """Find Poisson counts below `_MANY` from random bits, by inversion.
+
+    Each tail is resolved from its own end, so that both are right to the last bit. Beyond the
+    last term, the probability is less than that of one pattern of bits.
+    """
+    below, above = _share(bits, mean.dtype), _share(~bits, mean.dtype)
+    n_terms = 40 if mean.dtype.itemsize == 4 else 64
+    terms = [jnp.exp(-mean)]
+    for k in range(1, n_terms):
+        terms.append(terms[-1] * (mean / k))
+    cumulated = list(accumulate(terms))
+    count, tail = jnp.zeros(mean.shape, jnp.int32), jnp.zeros_like(mean)
+    for k in reversed(range(n_terms - 1)):
+        tail += terms[k + 1]
+        more = jnp.where(cumulated[k] < 0.5, below > cumulated[k], above < tail)
+        count += more.astype(jnp.int32)
+    return count
+
+
+def _propose(bits: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Propose a Poisson count, with the logarithm of the probability to accept it.
+
+    Hörmann (1993), The transformed rejection method for generating Poisson random variables,
+    Insurance: Mathematics and Economics 12, algorithm PTRS, without its short cuts. What is far
+    less than the mean, such as its distance to the count, is not found as a difference.
+    """
+    mean = jnp.minimum(mean, 2.0**31 - 2.0**24)
+    width = 0.931 + 2.53 * jnp.sqrt(mean)
+    bend = -0.059 + 0.02483 * width
+    edge = _share(bits >> 1, mean.dtype)
+    side = jnp.where(bits & 1, 1, -1) * (0.5 - edge)
+    whole = jnp.floor(mean)
+    part = mean - whole
+    step = jnp.floor((2 * bend / edge + width) * side + part + 0.43)
+    log_probability = _log_probability_near(mean, whole + step, (step - part) / mean)
+    # The first factor covers the 0.6 % by which proposals are too rare in places.
+    height = 1.006 * (1.1239 + 1.1328 / (width - 3.4)) / (bend / edge**2 + width)
+    count = whole.astype(jnp.int32) + step.astype(jnp.int32)
+    return count, jnp.where(whole + step < 0, -jnp.inf, log_probability - jnp.log(height))
+
+
+def _log_probability_near(mean: jax.Array, count: jax.Array, distance: jax.Array) -> jax.Array:
+    """Log-probability of a Poisson count at a distance from its mean, as a share of that.
+
+    Loader (2000), Fast and accurate computation of binomial probabilities.
+    """
+    x, large = jnp.maximum(distance, -1), count >= 16
+    far, near = jnp.where(large, count, 16), jnp.clip(count, 0, 16)
+    stirling = 0.5 * jnp.log(2 * jnp.pi * far) + 1 / (12 * far) - 1 / (360 * far**3)
+    exact = gammaln(near + 1) - xlogy(near, near) + near
+    return -mean * x**2 * second_order(x) - jnp.where(large, stirling, exact)
 
 
 def _log_positive(y: jax.Array) -> jax.Array:
@@ -637,10 +709,9 @@ class ObservationModel:
 
     def _sample_log_likelihood(self, y, predicted_rate, scale):
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
-        family, (rate, link) = self._at(scale), _as_predictor(predicted_rate, self.family)
-        return -family.precision(scale) * family.loss(rate, y, link) - family.log_normalizer(
-            y, scale
-        )
+        family = self._at(scale)
+        loss = _loss_at(family, y, predicted_rate)
+        return -family.precision(scale) * loss - family.log_normalizer(y, scale)
 
     def log_likelihood(
         self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
@@ -724,8 +795,9 @@ class ObservationModel:
             If `y` and `predicted_rate` differ in shape.
         """
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
-        family, (rate, link) = self._at(scale), _as_predictor(predicted_rate, self.family)
-        return 2 * family.precision(scale) * (family.loss(rate, y, link) - family.saturated(y))
+        family = self._at(scale)
+        excess = _loss_at(family, y, predicted_rate) - family.saturated(y)
+        return 2 * family.precision(scale) * excess
 
     def pseudo_r2(
         self,
@@ -754,24 +826,43 @@ class ObservationModel:
         Returns
         -------
         jax.Array
-            The pseudo-R2: one for a perfect model, zero for the mean of `y`, negative below.
+            The pseudo-R2: one for a perfect model, zero for the mean of `y`, negative below; NaN
+            where the mean of `y` predicts all, as of a silent neuron.
 
         Raises
         ------
         ValueError
-            If the score type is unknown, or `y` and `predicted_rate` differ in shape.
+            If the score type is unknown, or McFadden's and the observation model has a density,
+            or `y` and `predicted_rate` differ in shape.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, naming the neurons whose pseudo-R2 is NaN.
+
+        Notes
+        -----
+        In McFadden's, the constant rate has the dispersion that is likeliest for it, where the
+        model estimates one. Deviances are above one saturated model, and so of one dispersion.
         """
+        check_pseudo_r2(self.family, score_type)
         y, predicted_rate = _aligned(y, predicted_rate, self.family)
         null_rate = self._null_rate(y)
-
-        def total(rate):
-            if score_type == "pseudo-r2-McFadden":
-                return self.log_likelihood(y, rate, scale, aggregate_sample_scores)
-            return aggregate_sample_scores(self.deviance(y, rate, scale))
-
-        if score_type not in SCORE_TYPES[1:]:
-            raise unknown_name("score_type", score_type, SCORE_TYPES[1:])
-        return 1 - total(predicted_rate) / total(null_rate)
+        null_scale: Any = scale
+        if score_type == "pseudo-r2-McFadden":
+            if self.family.estimate:
+                null_scale = self._scale_of_loss(y, null_rate)
+            score: Any = self._sample_log_likelihood
+        else:
+            score = self.deviance
+        null_scores = score(y, null_rate, null_scale)
+        model = aggregate_sample_scores(score(y, predicted_rate, scale))
+        null = aggregate_sample_scores(null_scores)
+        nothing = null == 0
+        if not isinstance(nothing, Tracer) and np.any(nothing):
+            idle = np.atleast_1d(np.all(np.asarray(null_scores) == 0, axis=0))
+            warn_about_scores(np.arange(idle.size), [(idle, NOTHING_TO_EXPLAIN)])
+        return jnp.where(nothing, jnp.nan, 1 - model / jnp.where(nothing, 1, null))
 
     def _null_rate(self, y):
         """Predict of each neuron the mean, or the log of the share of each class."""
@@ -840,6 +931,19 @@ class ObservationModel:
         return likeliest_scale(log_likelihood, jnp.zeros(y.shape[1:], y.dtype))[0]
 
 
+def check_pseudo_r2(family: Family, score_type: str) -> None:
+    """Refuse a pseudo-R2 that is unknown, or that would depend on the units of `y`."""
+    if score_type not in SCORE_TYPES[1:]:
+        raise unknown_name("score_type", score_type, SCORE_TYPES[1:])
+    if score_type == "pseudo-r2-McFadden" and family.has_scale:
+        raise ValueError(
+            f"score_type 'pseudo-r2-McFadden' is a ratio of log-likelihoods, and those of "
+            f"{type(family).__name__} observations are of a density: they depend on the units of "
+            "y, and may have either sign. Use 'pseudo-r2-Cohen', the share of the deviance "
+            "explained, which is R2 for the Gaussian."
+        )
+
+
 def _aligned(y, predicted_rate, family: Family) -> tuple[jax.Array, jax.Array]:
     dtype = canonicalize_dtype(float)
     y, predicted_rate = jnp.asarray(y, dtype), jnp.asarray(predicted_rate, dtype)
@@ -853,11 +957,25 @@ def _aligned(y, predicted_rate, family: Family) -> tuple[jax.Array, jax.Array]:
     return y, predicted_rate
 
 
-def _as_predictor(predicted_rate: jax.Array, family: Family) -> tuple[jax.Array, InverseLink]:
-    """Give what a model predicts as linear predictors, and the inverse link they then have."""
-    if family.n_outputs == 1:
-        return predicted_rate, links.resolve("identity")
-    return jnp.moveaxis(predicted_rate, -1, 0), links.LOG_SOFTMAX
+# Means as they are. Their logarithms are right wherever they are finite, unlike those of the
+# identity, which a fit must find its way back with.
+_MEANS = InverseLink(
+    "mean",
+    jnp.asarray,
+    lambda mean: jnp.log(jnp.where(mean == 0, 1, mean)),
+    lambda mean: jnp.log1p(-jnp.where(mean == 1, 0, mean)),
+    jnp.asarray,
+)
+
+
+def _loss_at(family: Family, y: jax.Array, predicted_rate: jax.Array) -> jax.Array:
+    """Loss of each observation; infinite where a mean at its bound says that it cannot be."""
+    if family.n_outputs > 1:
+        return family.loss(jnp.moveaxis(predicted_rate, -1, 0), y, links.LOG_SOFTMAX)
+    low, high = family.mean_bounds
+    at_bound = (predicted_rate == low) | (predicted_rate == high)
+    loss = jnp.where(at_bound, jnp.inf, family.loss(predicted_rate, y, _MEANS))
+    return jnp.where(predicted_rate == y, family.saturated(y), loss)
 
 
 def PoissonObservations() -> ObservationModel:

@@ -15,7 +15,7 @@ from spikax import _coefficients, _inputs, _npz, links, observation_models, regu
 from spikax._assemble import Units, assemble
 from spikax._coefficients import CoefficientShape
 from spikax._degrees_of_freedom import effective_degrees_of_freedom
-from spikax._errors import unknown_name
+from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
@@ -23,10 +23,22 @@ from spikax.basis import BasisDesign
 from spikax.fit import fit_population, null_parameters
 from spikax.glm import _batches
 from spikax.glm._posed import shaped
-from spikax.glm._prediction import by_output, mean_of, sample_scores
+from spikax.glm._prediction import (
+    aggregated,
+    by_output,
+    mean_of,
+    mean_over_neurons,
+    sample_scores,
+    share_explained,
+)
 from spikax.glm._report import moment_scale, solver_state, warn_about_neurons
 from spikax.links import LOG_SOFTMAX, InverseLink
-from spikax.observation_models import SCORE_TYPES, ObservationModel, with_scale
+from spikax.observation_models import (
+    SCORE_TYPES,
+    ObservationModel,
+    check_pseudo_r2,
+    with_scale,
+)
 from spikax.regularizer import Regularizer
 from spikax.solvers import make_solver
 
@@ -269,7 +281,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         sample_weight=None,
         offset=None,
     ):
-        """Score the predictions for `y`.
+        r"""Score the predictions for `y`.
 
         Parameters
         ----------
@@ -278,12 +290,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         y
             Observations as in `fit`.
         score_type
-            "log-likelihood" (default), "pseudo-r2-McFadden" or "pseudo-r2-Cohen"; the null model
-            of the latter two predicts the mean of `y`, per neuron.
+            "log-likelihood" (default), "pseudo-r2-McFadden" or "pseudo-r2-Cohen".
         aggregate_sample_scores
             Function of the samples' log-likelihoods (or deviances), (n_samples, n_neurons). The
-            default is their mean; `lambda s: s.mean(0)` scores each neuron. A sample that is
-            missing for some neurons only counts as those neurons' mean.
+            default is their mean; `lambda s: s.mean(0)` scores each neuron, `numpy.sum` or
+            `jax.numpy.sum` give the log-likelihood of all. Samples that are missing for all
+            neurons are left out. Where some neurons miss others than the rest, the function gets
+            a masked array of NumPy, whose methods leave out what is missing, with NaN beneath the
+            mask; and the default is the mean over neurons of each neuron's mean.
         sample_weight
             Weights of the samples, (n_samples,), for the default mean.
         offset
@@ -292,14 +306,28 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         Returns
         -------
         float or array
-            The score, in nats per sample for the log-likelihood; larger is better.
+            The score, in nats per sample for the log-likelihood; larger is better. A pseudo-R2 is
+            NaN where the null model leaves nothing to explain, as of a silent neuron.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If the score type is unknown, or `X` and `y` are not as in `fit`.
+            If the score type is unknown, or `X` and `y` are not as in `fit`; if McFadden's
+            pseudo-R2 is asked for where `y` has a density, on whose units it would depend.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, naming the neurons whose pseudo-R2 is NaN.
+
+        Notes
+        -----
+        Pseudo-R2 are :math:`1 - \ell / \ell_0` (McFadden 1974) and :math:`1 - D / D_0`, of
+        deviances (Cohen et al. 2003). The null model of each neuron is fitted to `y`, with an
+        intercept and the offset, by the weights. In McFadden's it has a dispersion of its own
+        where the model estimates one; deviances are both at that of the model.
         """
         if not callable(aggregate_sample_scores):
             raise TypeError(
@@ -308,12 +336,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             )
         if score_type not in SCORE_TYPES:
             raise unknown_name("score_type", score_type, SCORE_TYPES)
+        parts = self._parts()
+        if score_type != "log-likelihood":
+            check_pseudo_r2(parts.model.family, score_type)
         if sample_weight is not None and aggregate_sample_scores is not jnp.mean:
             raise ValueError(
                 "sample_weight weighs the default mean: leave aggregate_sample_scores as it is, "
                 "or apply the weights in it."
             )
-        parts = self._parts()
         self._features(X)
         data = self._data(X, y, parts, sample_weight, offset)
         n_neurons = np.size(self.scale_)
@@ -325,19 +355,21 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         samples = sample_scores(
             parts.model.family, parts.link, eta, data, score_type, np.atleast_1d(self.scale_)
         )
-        if self._single:
-            samples = [s[:, 0] for s in samples]
+        weight = data.weight
         if aggregate_sample_scores is jnp.mean:
-            counted = (data.weight > 0).any(axis=1)
-            rows = None if data.weights is None else data.weights[counted]
-            totals = [_mean(s, rows) for s in samples]
+            totals: list[Any] = [mean_over_neurons(s, weight) for s in samples]
         else:
-            totals: list[Any] = [aggregate_sample_scores(s) for s in samples]
+            known = np.broadcast_to(weight > 0, data.y.shape)
+            totals = [aggregated(s, known, self._single, aggregate_sample_scores) for s in samples]
         if score_type == "log-likelihood":
             return totals[0]
-        model, null = totals
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return 1 - model / null
+        model, null = (np.asarray(total, float) for total in totals)
+        explained = share_explained(model, null)
+        if np.isnan(explained).any():
+            nothing = np.sum(weight * np.abs(samples[1]), axis=0) == 0
+            reasons = [(nothing, NOTHING_TO_EXPLAIN)]
+            warn_about_scores(self._neurons(n_neurons), reasons)
+        return explained
 
     def simulate(self, random_key, feedforward_input):
         """Draw observations from the fitted model.
@@ -794,11 +826,6 @@ class GLM(PopulationGLM):
     """
 
     _single = True
-
-
-def _mean(samples: np.ndarray, weights: np.ndarray | None) -> float:
-    per_sample = samples.mean(axis=tuple(range(1, samples.ndim)), dtype=np.float64)
-    return float(np.average(per_sample, weights=weights))
 
 
 def _columns(y):

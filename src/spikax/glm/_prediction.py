@@ -1,5 +1,6 @@
 """From linear predictors to means and scores of samples, in programs shared by like lengths."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from spikax import links
 from spikax._assemble import pad
+from spikax._inputs import Data
 from spikax.design import padded_length
+from spikax.glm._null import fit_null, unless_exact
 from spikax.links import InverseLink
-from spikax.observation_models import Family, with_scale
+from spikax.observation_models import Family, ObservationModel, with_scale
 
 
 def by_output(eta: Any, family: Family) -> Any:
@@ -45,62 +47,106 @@ def _log_mean(family, link, eta):
 
 
 def sample_scores(
-    family: Family, link: InverseLink, eta: np.ndarray, data, score_type: str, scale: np.ndarray
+    family: Family, link: InverseLink, eta: np.ndarray, data: Data, score_type: str, scale: Any
 ) -> list[np.ndarray]:
-    """Score the samples that count: of the model, and for a pseudo-R2 of the null model.
+    """Score each sample: of the model, and for a pseudo-R2 of the model without features.
 
-    An entry that is missing for its neuron only becomes that neuron's mean.
+    In float64, (n_samples, n_neurons); what has no weight has no meaning.
     """
+    scale = np.asarray(scale, float)
+    known = np.broadcast_to(data.weight > 0, data.y.shape)
+    y = np.where(known, data.y, 0)
+    deviance = score_type == "pseudo-r2-Cohen"
+    if deviance and family.has_scale:
+        scale = np.ones_like(scale)  # it cancels in the ratio
     length = padded_length(len(eta))
-    dtype = canonicalize_dtype(float)
-    weight = data.weight
-    valid = weight > 0
-    y = np.where(valid, data.y, 0)
-    total = weight.sum(axis=0)
-    total = np.where(total > 0, total, 1)
-    some = valid if valid.shape[1] == 1 else np.tile(valid, family.n_outputs)
-    with np.errstate(invalid="ignore"):
-        eta = np.where(some, eta, 0)
-    scale = scale[None].astype(dtype)
-    scores = _scores(
-        with_scale(family, scale),
-        link,
-        score_type == "pseudo-r2-Cohen",
-        pad(eta, length, dtype),
-        pad(y, length, dtype),
-        _null_means(family, weight, y, total).astype(dtype),
-        scale,
-    )
-    kept = valid.any(axis=1)
-    out = []
-    for score in scores[: 1 if score_type == "log-likelihood" else 2]:
-        score = np.array(score)[: len(eta)]
-        if valid.shape[1] > 1:
-            mean = np.sum(weight * score, axis=0) / total
-            score = np.where(valid, score, mean)
-        out.append(score[kept])
-    return out
+    with jax.enable_x64(True), np.errstate(invalid="ignore"):
+        eta = np.where(np.tile(known, family.n_outputs), eta, 0)
+        padded = pad(eta, length, float), pad(y, length, float)
+        at_scale = with_scale(family, scale[None])
+        model = np.array(_scores(at_scale, link, deviance, *padded, scale[None]))[: len(eta)]
+        if score_type == "log-likelihood":
+            return [model]
+    terms = null_scores(family, link, data, scale, own_scale=not deviance)
+    return [model, terms[int(deviance)]]
 
 
-def _null_means(family: Family, weight, y, total) -> np.ndarray:
-    """Mean of each neuron, (1, n_neurons), or the share of each class, (K, 1, n_neurons)."""
+def null_scores(
+    family: Family, link: InverseLink, data: Data, scale: np.ndarray, own_scale: bool
+) -> np.ndarray:
+    """Log-likelihood and deviance of each sample by the model without features, as `fit_null`.
+
+    In float64, (2, n_samples, n_neurons); NaN for what does not count.
+    """
+    known = np.broadcast_to(data.weight > 0, data.y.shape)
+    y = np.where(known, data.y, np.nan)
+    with jax.enable_x64(True):
+        null = fit_null(family, link, data, scale, own_scale)
+        rate = null.predict(len(y), data.offset)
     if family.n_outputs == 1:
-        return (np.sum(weight * y, axis=0) / total)[None]
-    chosen = (np.sum(weight * (y == k), axis=0) / total for k in range(family.n_outputs))
-    return np.stack(list(chosen))[:, None]
+        rate = unless_exact(rate, y, known)
+    return rate_scores(ObservationModel(family), y, rate, null.scale[None])
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _scores(family, link, deviance, eta, y, null_mean, scale):
-    eta = by_output(eta, family)
-    if family.n_outputs == 1:
-        null, null_link = jnp.broadcast_to(null_mean, y.shape), links.resolve("identity")
-    else:
-        # A class that no sample has is not asked for.
-        least = jnp.finfo(y.dtype).tiny
-        null = jnp.broadcast_to(jnp.log(jnp.maximum(null_mean, least)), eta.shape)
-        null_link = links.LOG_SOFTMAX
-    losses = family.loss(eta, y, link), family.loss(null, y, null_link)
+def _scores(family, link, deviance, eta, y, scale):
+    loss = family.loss(by_output(eta, family), y, link)
     if deviance:
-        return [2 * family.precision(scale) * (loss - family.saturated(y)) for loss in losses]
-    return [-family.precision(scale) * loss - family.log_normalizer(y, scale) for loss in losses]
+        return 2 * family.precision(scale) * (loss - family.saturated(y))
+    return -family.precision(scale) * loss - family.log_normalizer(y, scale)
+
+
+def rate_scores(
+    model: ObservationModel, y: np.ndarray, rate: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Log-likelihood and deviance of each sample at its mean, (2, n_samples, n_neurons).
+
+    In float64; NaN where either is missing. `scale` is (1, n_neurons).
+    """
+    length = padded_length(len(y))
+    missing = np.isnan(y)
+    if model.family.n_outputs == 1:
+        missing = missing | np.isnan(rate)
+        y, rate = (np.where(missing, 1, a) for a in (y, rate))
+    with jax.enable_x64(True):
+        padded = (pad(a, length, float) for a in (y, rate))
+        terms = np.array(_rate_scores(model.family, *padded, scale))[:, : len(y)]
+    terms[:, missing] = np.nan
+    return terms
+
+
+@jax.jit
+def _rate_scores(family, y, rate, scale):
+    model = ObservationModel(family)
+    log_likelihood = model.log_likelihood(y, rate, scale, aggregate_sample_scores=lambda s: s)
+    return jnp.stack([log_likelihood, model.deviance(y, rate, scale)])
+
+
+def mean_over_neurons(scores: np.ndarray, weight: np.ndarray) -> float:
+    """Mean over the neurons of the weighted mean of each neuron's samples."""
+    total = np.broadcast_to(weight, scores.shape).sum(axis=0)
+    some = total > 0
+    summed = np.sum(weight * np.where(weight > 0, scores, 0), axis=0)
+    return float(np.mean(summed[some] / total[some]))
+
+
+def aggregated(scores: np.ndarray, known: np.ndarray, single: bool, aggregate: Callable) -> Any:
+    """Apply a user's function to the samples' scores, of which entries may be missing."""
+    rows = known.any(axis=1)
+    scores, known = scores[rows], known[rows]
+    if single:
+        return aggregate(scores[:, 0])
+    if known.all():
+        return aggregate(scores)
+    # Sums and means over what is there are right; what drops the mask meets NaN, and JAX refuses
+    # masked arrays, but for what we know how to answer.
+    scores = np.where(known, scores, np.nan)
+    masked = np.ma.masked_array(scores, ~known, fill_value=np.nan)
+    found = np.sum(masked) if aggregate is jnp.sum else aggregate(masked)
+    return found.filled(np.nan) if isinstance(found, np.ma.MaskedArray) else found
+
+
+def share_explained(model: np.ndarray, null: np.ndarray) -> Any:
+    """Compute by what share `model` leaves less than `null`; NaN where that leaves nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(null == 0, np.nan, 1 - model / null)[()]

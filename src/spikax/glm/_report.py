@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from spikax._errors import listed
 from spikax.solvers import Outcome, Status
 
 ADVICE = {
@@ -94,11 +95,11 @@ def warn_about_neurons(
     """Warn once about all neurons whose fit needs a look."""
     found = []
     if empty.any():
-        found.append(f"{_listed(names[empty])} have no sample that counts: they were not fitted")
+        found.append(f"{listed(names[empty])} have no sample that counts: they were not fitted")
     poisson = poisson & ~empty & (status == Status.CONVERGED)
     if poisson.any():
         found.append(
-            f"{_listed(names[poisson])} vary no more than Poisson: their scale is estimated as 0"
+            f"{listed(names[poisson])} vary no more than Poisson: their scale is estimated as 0"
         )
     unscaled = unscaled & ~empty
     if unscaled.any():
@@ -110,7 +111,7 @@ def warn_about_neurons(
     for value, advice in ADVICE.items():
         affected = (status == value) & ~empty
         if affected.any():
-            found.append(f"{_listed(names[affected])} {advice}")
+            found.append(f"{listed(names[affected])} {advice}")
     if found:
         n_affected = np.sum((status != Status.CONVERGED) | empty | poisson | unscaled)
         warnings.warn(
@@ -118,9 +119,3 @@ def warn_about_neurons(
             RuntimeWarning,
             stacklevel=3,
         )
-
-
-def _listed(names: np.ndarray) -> str:
-    shown = ", ".join(str(name) for name in names[:20])
-    more = f" and {names.size - 20} more" if names.size > 20 else ""
-    return f"neurons {shown}{more}"

@@ -11,13 +11,12 @@ import numpy as np
 from spikax._assemble import Units
 from spikax._inputs import Data, Outputs
 from spikax.glm import _posed
+from spikax.glm._prediction import null_scores
 from spikax.problem import (
     Problem,
     linear_predictor,
-    null_model,
     sample_loss,
     walk,
-    without_features,
 )
 
 
@@ -101,39 +100,41 @@ class Likelihood(NamedTuple):
 
     log_likelihood: np.ndarray  # at some scale, in nats
     deviance: np.ndarray  # at a scale of one
-    null_deviance: np.ndarray  # of the model without features
 
 
 def likelihood(fit: Fitted, scale: np.ndarray) -> Likelihood:
     """Judge a fit at a scale, which is that of a sample of mean weight, (n_neurons,)."""
-    log_likelihood, *deviances = (
+    log_likelihood, deviance = (
         np.asarray(a) for a in _likelihood(fit.problem, fit.theta, scale, fit.scaled_by_weights)
     )
-    deviance, null_deviance = (fit.data.mean_weight * a for a in deviances)
-    return Likelihood(fit.repeats * log_likelihood, deviance, null_deviance)
+    return Likelihood(fit.repeats * log_likelihood, fit.data.mean_weight * deviance)
 
 
 @partial(jax.jit, static_argnames="scaled_by_weights")
 def _likelihood(problem: Problem, theta: jax.Array, scale: jax.Array, scaled_by_weights: bool):
     family = problem.family
-    null = without_features(problem, null_model(problem))
 
     def block(X, y, weights, offset):
-        loss, null_loss = (
-            sample_loss(problem, linear_predictor(at, X, offset), y) for at in (theta, null)
-        )
-        saturated = family.saturated(y)
+        loss = sample_loss(problem, linear_predictor(theta, X, offset), y)
         of_sample, repeats = scale[:, None], weights
         if scaled_by_weights:
             # A density of scale phi / w, not the w-th power of one of scale phi.
             of_sample, repeats = of_sample / jnp.where(weights > 0, weights, 1), weights > 0
         normalizer = jnp.sum(repeats * family.log_normalizer(y, of_sample), axis=1)
-        parts = loss, loss - saturated, null_loss - saturated
+        parts = loss, loss - family.saturated(y)
         return *(jnp.sum(weights * part, axis=1) for part in parts), normalizer
 
-    loss, deviance, null_deviance, normalizer = walk(problem, block)
+    loss, deviance, normalizer = walk(problem, block)
     unit = 2 * family.precision(jnp.ones_like(scale))
-    return -family.precision(scale) * loss - normalizer, unit * deviance, unit * null_deviance
+    return -family.precision(scale) * loss - normalizer, unit * deviance
+
+
+def null_deviance(fit: Fitted) -> np.ndarray:
+    """Deviance of the model without features, (n_neurons,)."""
+    family = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], fit.problem.family)
+    scale = np.ones_like(fit.scale) if family.has_scale else fit.scale
+    _, deviance = null_scores(family, fit.problem.link, fit.data, scale, own_scale=False)
+    return np.nansum(fit.data.weight * deviance, axis=0)
 
 
 def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:

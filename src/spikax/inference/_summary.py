@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from spikax._degrees_of_freedom import effective_degrees_of_freedom
-from spikax.inference._fitted import Fitted, Likelihood, fitted, likelihood
+from spikax.glm._prediction import share_explained
+from spikax.inference._fitted import Fitted, Likelihood, fitted, likelihood, null_deviance
 from spikax.inference._infer import check_kind, infer_fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
 from spikax.observation_models import ProfilesScale
@@ -27,7 +28,8 @@ class Summary:
         A row for each neuron, with "n_samples" (the sum of the weights where these are
         frequencies), "edf" (effective degrees of freedom), "dof_resid", "scale", "log_likelihood"
         (nats; a Gaussian's is at its maximum in the scale, too, RSS / n), "deviance",
-        "null_deviance", "deviance_explained" and "status".
+        "null_deviance" (of an intercept and the offset), "deviance_explained" (NaN where the null
+        deviance is zero) and "status".
     parameters : pandas.DataFrame
         A row for each neuron and parameter, as from `Inference.frame`.
     inference : Inference
@@ -156,6 +158,7 @@ def summary(
             at_mean_weight = told.deviance / fit.data.mean_weight
             n = np.asarray(fit.problem.total_weight)
             told = likelihood(fit, of_family.likeliest_scale(at_mean_weight, n))
+        null = null_deviance(fit)
         edf = effective_degrees_of_freedom(fit.problem, fit.theta, np.inf)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
@@ -169,7 +172,7 @@ def summary(
         "unidentified": inference.unidentified.any(),
     }
     return Summary(
-        _neurons(model, fit, told, edf),
+        _neurons(model, fit, told, null, edf),
         inference.frame(level),
         inference,
         title,
@@ -178,13 +181,11 @@ def summary(
     )
 
 
-def _neurons(model: Any, fit: Fitted, told: Likelihood, edf: np.ndarray):
+def _neurons(model: Any, fit: Fitted, told: Likelihood, null: np.ndarray, edf: np.ndarray):
     import pandas as pd
 
     state = getattr(model, "solver_state_", None)
     status = [] if state is None else np.atleast_1d(state.stats.status)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        explained = 1 - told.deviance / told.null_deviance
     columns = {
         "n_samples": fit.data.n_observations,
         "edf": edf,
@@ -192,8 +193,8 @@ def _neurons(model: Any, fit: Fitted, told: Likelihood, edf: np.ndarray):
         "scale": np.atleast_1d(model.scale_),
         "log_likelihood": told.log_likelihood,
         "deviance": told.deviance,
-        "null_deviance": told.null_deviance,
-        "deviance_explained": explained,
+        "null_deviance": null,
+        "deviance_explained": share_explained(told.deviance, null),
         "status": [Status(s).name.lower() for s in status] or "unknown",
     }
     return pd.DataFrame(columns, pd.Index(fit.neurons, name="neuron"))
