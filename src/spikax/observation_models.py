@@ -458,7 +458,9 @@ class Gamma:
     def sample(self, key, mean, scale):
         """Draw values."""
         shape = jnp.broadcast_to(1 / jnp.asarray(scale, mean.dtype), mean.shape)
-        return jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
+        drawn = jax.random.gamma(key, shape, dtype=mean.dtype) / shape * mean
+        # What is too small for the precision must not become zero, which is no observation.
+        return jnp.where(mean > 0, jnp.maximum(drawn, jnp.finfo(mean.dtype).tiny), drawn)
 
 
 @register
