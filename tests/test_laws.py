@@ -3,6 +3,7 @@
 import pickle
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pynapple as nap
@@ -13,8 +14,10 @@ from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 
 from spikax.glm import GLM, PopulationGLM
+from spikax.observation_models import NegativeBinomialObservations
 
 FAMILIES = ("Poisson", "Bernoulli", "Gaussian")
+SCORES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 # Numbers of samples between 118 and 181 share one program.
 T, P, N = 150, 4, 3
 
@@ -183,7 +186,7 @@ def test_integer_weights_equal_repeated_rows(family):
     assert_same(weighted, repeated)
     np.testing.assert_allclose(weighted.scale_, repeated.scale_, rtol=1e-6)
     np.testing.assert_allclose(weighted.dof_resid_, repeated.dof_resid_)
-    for score_type in ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen"):
+    for score_type in SCORES if family != "Gaussian" else ("log-likelihood", "pseudo-r2-Cohen"):
         assert weighted.score(X, y, score_type, sample_weight=weights) == pytest.approx(
             repeated.score(X[rows], y[rows], score_type), rel=1e-6
         )
@@ -296,6 +299,93 @@ def test_a_model_without_intercept_equals_one_with_a_column_of_ones():
 
 def keep_three():
     return np.tile([[1], [1], [1], [0]], (1, N))
+
+
+# --- Scores.
+
+
+@pytest.mark.parametrize("score_type", SCORES)
+def test_missing_entries_of_a_neuron_do_not_count_in_its_score(score_type):
+    X, y = recording()
+    y[:50, 0], y[100:110, 1], y[7] = np.nan, np.nan, np.nan
+    weights = np.linspace(0, 2, T)
+    population = fit(X, y)
+    known = ~np.isnan(y)
+    alone = [fit(X[known[:, j]], y[known[:, j], j]) for j in range(N)]
+
+    def of_each(aggregate, **extra):
+        return np.array(
+            [
+                model.score(X[k], y[k, j], score_type, aggregate, **extra)
+                for j, (model, k) in enumerate(zip(alone, known.T, strict=True))
+            ]
+        )
+
+    for each in (lambda s: s.sum(0), lambda s: s.mean(0), lambda s: np.mean(s, axis=0)):
+        found = population.score(X, y, score_type, each)
+        assert type(found) is np.ndarray
+        np.testing.assert_allclose(found, of_each(each), rtol=1e-5)
+    if score_type == "log-likelihood":
+        for total in (jnp.sum, np.sum, lambda s: s.sum()):
+            found = population.score(X, y, score_type, total)
+            assert found == pytest.approx(of_each(np.sum).sum(), rel=1e-6)
+        found = population.score(X, y, score_type)
+        assert found == pytest.approx(of_each(jnp.mean).mean(), rel=1e-6)
+        found = population.score(X, y, score_type, sample_weight=weights)
+        weighted = [
+            model.score(X[k], y[k, j], sample_weight=weights[k])
+            for j, (model, k) in enumerate(zip(alone, known.T, strict=True))
+        ]
+        assert found == pytest.approx(np.mean(weighted), rel=1e-6)
+        assert np.isnan(population.score(X, y, score_type, np.asarray)).sum() == 59
+    with pytest.raises(ValueError, match="masked arrays are not supported"):
+        population.score(X, y, score_type, lambda s: jnp.mean(s, axis=0))
+
+
+def test_a_neuron_without_samples_has_no_score():
+    X, y = recording()
+    model = fit(X, y)
+    gone = np.where([False, True, False], np.nan, y)
+    each = model.score(X, gone, aggregate_sample_scores=lambda s: s.mean(0))
+    assert np.isnan(each).tolist() == [False, True, False]
+    assert model.score(X, gone) == pytest.approx(np.nanmean(each))
+
+
+SILENT = {
+    "silent": ("Poisson", 0.0, None),
+    "silent, dispersed": (NegativeBinomialObservations("estimate"), 0.0, None),
+    "never": ("Bernoulli", 0.0, None),
+    "always": ("Bernoulli", 1.0, None),
+    "level": ("Gaussian", 0.1, None),
+    "positive": ("Gamma", 0.7, None),
+    "exposed": ("Poisson", 1.0, np.log(np.tile([1.0, 2.0, 4.0], T // 3))),
+    "silent, exposed": ("Poisson", 0.0, np.log(np.tile([1.0, 2.0, 4.0], T // 3))),
+}
+
+
+@pytest.mark.parametrize("score_type", SCORES[1:])
+@pytest.mark.parametrize("case", SILENT)
+def test_nothing_to_explain_is_nan_with_a_reason(case, score_type):
+    family, level, offset = SILENT[case]
+    X, y = recording("Bernoulli")
+    X, y = 0.1 * X, y + 0.5 if family == "Gamma" else y
+    link = "exp" if family == "Gamma" else None
+    model = fit(X, y, family, ridge=0.1, inverse_link_function=link)
+    constant = np.full(T, level) * (1 if offset is None else np.exp(offset))
+    held_out = np.column_stack([y[:, 0], constant, y[:, 2]])
+    has_density = family in ("Gaussian", "Gamma")
+    if has_density and "McFadden" in score_type:
+        return
+    constant_counts = case == "exposed" and "McFadden" in score_type
+    given = (X, held_out, score_type)
+    if not constant_counts:  # whose log-likelihood is not zero
+        with pytest.warns(RuntimeWarning, match="neurons 1 are predicted without error") as caught:
+            each = model.score(*given, lambda s: s.mean(0), offset=offset)
+        assert len(caught) == 1
+        assert np.isnan(each).tolist() == [False, True, False]
+        with pytest.warns(RuntimeWarning, match="without error"):
+            assert np.isnan(model.score(X, held_out[:, [1, 1, 1]], score_type, offset=offset))
+    assert np.isfinite(model.score(*given, offset=offset))
 
 
 # --- Offsets.

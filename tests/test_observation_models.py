@@ -16,6 +16,8 @@ from spikax.observation_models import (
     ObservationModel,
     Poisson,
     PoissonObservations,
+    _invert,
+    _propose,
     resolve,
 )
 
@@ -85,6 +87,10 @@ def test_pseudo_r2_runs_from_the_mean_to_the_truth(name, score_type, data):
     y, _ = data
     model = resolve(name)
     null = np.broadcast_to(y.mean(axis=0), y.shape)
+    if score_type == "pseudo-r2-McFadden" and model.family.has_scale:
+        with pytest.raises(ValueError, match=r"depend on the units of y.*'pseudo-r2-Cohen'"):
+            model.pseudo_r2(y, null, score_type)
+        return
     assert model.pseudo_r2(y, null, score_type) == pytest.approx(0, abs=1e-12)
     halfway = model.pseudo_r2(y, 0.5 * (null + y), score_type)
     assert 0 < halfway < model.pseudo_r2(y, 0.02 * null + 0.98 * y, score_type) <= 1
@@ -95,6 +101,49 @@ def test_cohens_pseudo_r2_is_one_for_the_truth(name, data):
     y, _ = data
     nearly = np.clip(y, 1e-12, 1 - 1e-12) if name == "Bernoulli" else y
     assert resolve(name).pseudo_r2(y, nearly, "pseudo-r2-Cohen") == pytest.approx(1, abs=1e-9)
+
+
+@every_model
+def test_a_constant_has_nothing_to_explain(name, data):
+    _, mean = data
+    y = np.column_stack([np.full(60, 1.0), np.resize(OBSERVED[name], 60)])
+    with pytest.warns(RuntimeWarning, match="neurons 0 are predicted without error"):
+        each = resolve(name).pseudo_r2(
+            y, mean[:, :2], "pseudo-r2-Cohen", aggregate_sample_scores=lambda s: s.mean(0)
+        )
+    assert np.isnan(each).tolist() == [True, False]
+
+
+def test_the_null_of_a_dispersion_that_is_estimated_has_its_own(rng):
+    mean = np.exp(rng.normal(size=300))
+    y = rng.poisson(mean * rng.gamma(2.0, 0.5, size=300)).astype(float)
+    model = NegativeBinomialObservations("estimate")
+    scale, null = (model.estimate_scale(y, m, 300) for m in (mean, np.full(300, y.mean())))
+    assert null > 2 * scale
+    best, level = (
+        stats.nbinom.logpmf(y, 1 / a, 1 / (1 + a * m)).sum()
+        for a, m in ((scale, mean), (null, y.mean()))
+    )
+    assert model.pseudo_r2(y, mean, scale=scale) == pytest.approx(1 - best / level, rel=1e-6)
+
+
+@every_model
+def test_means_at_their_bounds_are_certain(name):
+    model = resolve(name)
+    for bound in np.array(model.family.mean_bounds)[np.isfinite(model.family.mean_bounds)]:
+        rate, y = np.full(2, bound), np.array([1 - bound, bound])
+        found = model.log_likelihood(y, rate, aggregate_sample_scores=lambda s: s)
+        deviance = model.deviance(y, rate)
+        assert found[0] == -np.inf
+        assert deviance[0] == np.inf
+        if model.family.allows(bound):
+            assert found[1] == deviance[1] == 0
+
+
+def test_the_smallest_rates_cost_what_they_should():
+    y, rate = np.array([1.0, 2.0]), np.array([1e-30, 1e-12])
+    found = PoissonObservations().log_likelihood(y, rate, aggregate_sample_scores=lambda s: s)
+    np.testing.assert_allclose(found, stats.poisson.logpmf(y, rate), rtol=1e-12)
 
 
 @every_model
@@ -154,6 +203,72 @@ def test_samples_have_the_mean_and_the_variance_of_the_family(name, key):
     assert np.all(model.family.allows(drawn))
 
 
+invert = jax.jit(_invert)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e-6, 0.01, 0.3, 1.0, 4.0, 8.236343, 9.999])
+def test_inverted_counts_have_the_tails_of_scipy_in_float32(mean):
+    mean = float(np.float32(mean))
+    counts = np.array([0, 1, 4, 9, 16, 25])
+
+    def drawn(bits):
+        return np.asarray(invert(jnp.asarray(bits, jnp.uint32), jnp.full(6, mean, jnp.float32)))
+
+    assert drawn(np.zeros(6))[0] == 0
+    assert drawn(np.full(6, 2**32 - 1))[0] <= (stats.poisson.isf(1e-10, mean) if mean else 0)
+    # The least pattern of bits that is inverted to more than each count.
+    low, high = np.zeros(6, int), np.full(6, 2**32 - 1)
+    for _ in range(32):
+        middle = (low + high) // 2
+        above = drawn(middle) > counts
+        low, high = np.where(above, low, middle + 1), np.where(above, middle, high)
+    tail, below = stats.poisson.sf(counts, mean), stats.poisson.cdf(counts, mean)
+    error = np.abs(1 - low / 2**32 - tail)
+    assert np.all(error < 1e-9 + 2e-6 * np.minimum(below, tail))
+
+
+@pytest.mark.parametrize("mean", [10.0, 17.3, 100.5, 1e4, 1e6])
+def test_counts_by_rejection_have_the_law_of_scipy_in_float32(mean):
+    # All proposals, evenly, each with its probability to be accepted.
+    n = 2**18
+    edge = ((np.arange(n) + 0.5) / n * 2**31).astype(np.uint32)
+    bits = jnp.asarray(np.concatenate([2 * edge, 2 * edge + 1]))
+    count, log_acceptance = _propose(bits, jnp.full(2 * n, mean, jnp.float32))
+    assert count.dtype == jnp.int32
+    accepted = np.exp(np.asarray(log_acceptance, float))
+    assert accepted.max() <= 1.0005
+    assert accepted.mean() > 0.7
+    mean, share = float(np.float32(mean)), np.minimum(accepted, 1) / np.minimum(accepted, 1).sum()
+    for deviation in (-6, -4, -2, -0.5, 0.5, 2, 4, 6):
+        at = np.floor(mean + deviation * np.sqrt(mean))
+        below, above = share[count <= at].sum(), share[count > at].sum()
+        for found, true in (
+            (below, stats.poisson.cdf(at, mean)),
+            (above, stats.poisson.sf(at, mean)),
+        ):
+            assert abs(found - true) < 1e-9 + 2e-3 * true, deviation
+
+
+def test_counts_of_all_sizes_are_drawn_together(key):
+    means = np.array([0.0, 0.2, 5.0, 30.0, 2e6], np.float32)
+    drawn = np.asarray(
+        PoissonObservations().sample_generator(key, np.broadcast_to(means, (20_000, 5)))
+    )
+    error = (drawn.mean(axis=0) - means) / np.sqrt(np.maximum(means, 1) / 20_000)
+    assert np.abs(error).max() < 4
+    np.testing.assert_allclose(drawn.var(axis=0)[1:] / means[1:], 1, atol=0.05)
+    odd = PoissonObservations().sample_generator(key, np.array([np.nan, -1.0, np.inf, 1e30, 0.5]))
+    assert odd[:2].tolist() == [-1, -1]
+    assert odd[2] > 2e9
+    assert odd[3] > 2e9
+
+
+def test_drawn_times_stay_positive_in_float32(key):
+    model = resolve("Gamma")
+    drawn = model.sample_generator(key, jnp.ones(5000, jnp.float32), 100.0)
+    assert np.all(model.family.allows(np.asarray(drawn)))
+
+
 @every_model
 def test_the_scale_is_estimated_where_the_family_has_one(name, data):
     y, mean = data
@@ -169,7 +284,12 @@ def test_the_scale_is_estimated_where_the_family_has_one(name, data):
 @every_model
 def test_observations_and_means_of_different_shapes_are_refused(name, data):
     y, mean = data
-    for score in (resolve(name).log_likelihood, resolve(name).deviance, resolve(name).pseudo_r2):
+    model = resolve(name)
+    for score in (
+        model.log_likelihood,
+        model.deviance,
+        lambda y, mean: model.pseudo_r2(y, mean, "pseudo-r2-Cohen"),
+    ):
         with pytest.raises(ValueError, match=r"same shape, got \(60,\) and \(60, 3\)"):
             score(y[:, 0], mean)
 

@@ -114,9 +114,8 @@ def test_scores_are_those_of_statsmodels_and_scipy(simulated):
     null = fit_peer(peer_family, X[:, :0], y)
     with jax.enable_x64(True):
         model = GLM(family, link, solver_kwargs={"tol": 1e-10}).fit(X, y)
-        log_likelihood, mcfadden, cohen = (
-            model.score(X, y, s)
-            for s in ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
+        log_likelihood, cohen = (
+            model.score(X, y, s) for s in ("log-likelihood", "pseudo-r2-Cohen")
         )
     mean, scale = peer.fittedvalues, peer.scale
     log_density, null_log_density = (
@@ -130,11 +129,64 @@ def test_scores_are_those_of_statsmodels_and_scipy(simulated):
         for mean in (mean, y.mean())
     )
     assert log_likelihood == pytest.approx(log_density.mean(), rel=1e-6)
-    if family not in ("Gaussian", "Gamma"):  # statsmodels takes another scale for its null model
+    if family in ("Gaussian", "Gamma"):
+        with pytest.raises(ValueError, match=r"depend on the units of y.*'pseudo-r2-Cohen'"):
+            model.score(X, y, "pseudo-r2-McFadden")
+    else:
         assert log_likelihood == pytest.approx(peer.llf / len(y), rel=1e-6)
+        with jax.enable_x64(True):
+            mcfadden = model.score(X, y, "pseudo-r2-McFadden")
         assert mcfadden == pytest.approx(1 - peer.llf / peer.llnull, rel=1e-5)
-    assert mcfadden == pytest.approx(1 - log_density.sum() / null_log_density.sum(), rel=1e-5)
+        assert mcfadden == pytest.approx(1 - log_density.sum() / null_log_density.sum(), rel=1e-5)
     assert cohen == pytest.approx(1 - peer.deviance / null.deviance, rel=1e-5)
+
+
+def test_every_score_compares_with_the_null_model_of_statsmodels(simulated):
+    family, link, peer_family, X, y, weights, offset = simulated
+    peer = fit_peer(peer_family, X, y, weights, offset)
+    null, evenly = (fit_peer(peer_family, X[:, :0], y, w, offset) for w in (weights, None))
+    given = {"sample_weight": weights, "offset": offset}
+    with jax.enable_x64(True):
+        model = GLM(family, link, solver_kwargs={"tol": 1e-10}).fit(X, y, **given)
+        cohen = model.score(X, y, "pseudo-r2-Cohen", **given)
+        row = nmo.inference.summary(model, X, y, **given).neurons.loc[0]
+        rate = np.asarray(model.predict(X, offset))
+        bare = GLM(family, link, fit_intercept=False).fit(X, y, **given)
+        without_intercept = nmo.inference.summary(bare, X, y, **given).neurons.null_deviance
+        if family not in ("Gaussian", "Gamma"):
+            mcfadden = model.score(X, y, "pseudo-r2-McFadden", **given)
+            assert mcfadden == pytest.approx(1 - peer.llf / null.llf, rel=1e-6)
+    assert cohen == pytest.approx(1 - peer.deviance / null.deviance, rel=1e-6)
+    assert row.null_deviance == pytest.approx(null.deviance, rel=1e-8)
+    assert row.deviance_explained == pytest.approx(cohen, rel=1e-6)
+    np.testing.assert_allclose(without_intercept, null.deviance, rtol=1e-8)
+    explained = nmo.diagnostics.deviance_explained(
+        y, rate, observation_model=family, offset=offset, inverse_link_function=link
+    )
+    expected = 1 - peer_family.deviance(y, rate) / evenly.deviance
+    np.testing.assert_allclose(explained, expected, rtol=1e-6)
+    against = nmo.diagnostics.deviance_explained(
+        y, rate, observation_model=family, null_rate=evenly.fittedvalues
+    )
+    np.testing.assert_allclose(against, expected, rtol=1e-6)
+
+
+def test_counts_that_follow_their_exposure_leave_little_to_explain():
+    x, exposure = np.linspace(-1, 1, 9), np.array([1.0, 2, 4, 8, 1, 2, 4, 8, 2])
+    y, offset = exposure + np.array([1, -1, 0, 0, 0, 0, 0, 0, 0]), np.log(exposure)
+    model = GLM(solver_kwargs={"tol": 1e-8}).fit(x[:, None], y, offset=offset)
+    rate = np.asarray(model.predict(x[:, None], offset), float)
+    cohen, mcfadden = (
+        model.score(x[:, None], y, f"pseudo-r2-{name}", offset=offset)
+        for name in ("Cohen", "McFadden")
+    )
+    assert cohen == pytest.approx(0.00419, abs=1e-5)
+    assert mcfadden == pytest.approx(0.00021, abs=1e-5)
+    explained = nmo.diagnostics.deviance_explained(y, rate, offset=offset)
+    assert explained == pytest.approx(cohen, abs=1e-6)
+    bits = nmo.diagnostics.bits_per_spike(y, rate, offset=offset)
+    gain = stats.poisson.logpmf(y, rate).sum() - stats.poisson.logpmf(y, exposure).sum()
+    assert bits == pytest.approx(gain / np.log(2) / y.sum(), rel=1e-3)
 
 
 # --- scikit-learn, with a penalty. Its losses are means over samples too, or sums: see `alpha`.
@@ -255,7 +307,13 @@ def test_a_jointly_estimated_scale_is_that_of_statsmodels(
             solver_name=solver,
             solver_kwargs={"tol": tol},
         ).fit(X, y)
-        scores = model.score(X, y, aggregate_sample_scores=lambda s: s.sum(axis=0, dtype=float))
+        scores, mcfadden = (
+            model.score(X, y, s, lambda s: s.sum(axis=0, dtype=float))
+            for s in ("log-likelihood", "pseudo-r2-McFadden")
+        )
+        bits = nmo.diagnostics.bits_per_spike(
+            y, model.predict(X), observation_model=model.observation_model, scale=model.scale_
+        )
     assert model.solver_state_.stats.converged.all()
     for j in range(3):
         peer = fit_joint_peer(X, y[:, j], near(model, j))
@@ -263,6 +321,10 @@ def test_a_jointly_estimated_scale_is_that_of_statsmodels(
         assert_close(model.intercept_[[j]], peer.params[:1], tolerance)
         np.testing.assert_allclose(model.scale_[j], peer.params[-1], rtol=tolerance)
         assert scores[j] == pytest.approx(peer.llf, rel=tolerance / 10)
+        # Its null model has a dispersion of its own.
+        assert mcfadden[j] == pytest.approx(peer.prsquared, rel=tolerance)
+        gain = (peer.llf - peer.llnull) / np.log(2) / y[:, j].sum()
+        assert bits[j] == pytest.approx(gain, rel=tolerance)
 
 
 @pytest.mark.parametrize("scale", [0.02, 3.0])

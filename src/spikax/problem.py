@@ -395,27 +395,49 @@ def _null_with_offset(
 ) -> tuple[jax.Array, jax.Array]:
     """Newton's method for the intercepts, and the mean curvature there."""
     several = intercept.ndim - 1
-    n = problem.total_weight.reshape((1,) * several + (-1,))
+    n = problem.total_weight
+    eps = jnp.finfo(n.dtype).eps
 
     def derivatives(intercept):
         def block(X, y, weights, offset):
             eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
-            weights = weights.reshape((1,) * several + weights.shape)
-            slope = jax.grad(lambda e: jnp.sum(sample_loss(problem, e, y)))(eta)
-            curvature = sample_curvature(problem, eta, y)
-            return jnp.sum(weights * slope, axis=-1), jnp.sum(weights * curvature, axis=-1)
+            loss, pull = jax.vjp(lambda e: sample_loss(problem, e, y), eta)
+            (slope,) = pull(jnp.broadcast_to(weights, loss.shape))
+            weighed = weights.reshape((1,) * several + weights.shape)
+            curvature = weighed * sample_curvature(problem, eta, y)
+            return jnp.sum(weights * loss, axis=-1), slope.sum(axis=-1), curvature.sum(axis=-1)
 
-        slope, curvature = walk(problem, block)
-        return slope / n, _positive(curvature / n)
+        loss, *both = walk(problem, block)
+        slope, curvature = (a / n.reshape((1,) * several + n.shape) for a in both)
+        return loss / n, free * slope, _positive(curvature)
 
-    def newton(_, intercept):
-        slope, curvature = derivatives(intercept)
+    def newton(state):
+        n_steps, intercept, found, length = state
+        loss, slope, curvature = found
         # Classes that step each by itself go up to twice as far together.
-        step = slope / curvature / (1 + several)
-        return intercept - free * jnp.clip(step, -4.0, 4.0)
+        step = jnp.clip(slope / curvature / (1 + several), -4.0, 4.0)
+        trial = intercept - length.reshape((1,) * several + n.shape) * step
+        tried = derivatives(trial)
+        # Near the optimum the slope still tells what the loss does not.
+        steep, flat = (jnp.abs(a).reshape(-1, n.size).max(axis=0) for a in (slope, tried[1]))
+        level = tried[0] <= loss + jnp.sqrt(eps) * (1 + jnp.abs(loss))
+        better = (tried[0] < loss) | ((flat <= steep / 2) & level)
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(better.reshape((1,) * (new.ndim - 1) + (-1,)), new, old),
+            (trial, tried),
+            (intercept, found),
+        )
+        return n_steps + 1, *kept, jnp.where(better, 1.0, length / 2)
 
-    intercept = jax.lax.fori_loop(0, 30, newton, intercept)
-    return intercept, derivatives(intercept)[1]
+    def unfinished(state):
+        n_steps, intercept, (_, slope, curvature), length = state
+        step = jnp.abs(slope / curvature).reshape(-1, n.size).max(axis=0)
+        size = 1 + jnp.abs(intercept).reshape(-1, n.size).max(axis=0)
+        return (n_steps < 30) & jnp.any(length * step > eps * size)
+
+    start = (jnp.asarray(0), intercept, derivatives(intercept), jnp.ones_like(n))
+    _, intercept, (_, _, curvature), _ = jax.lax.while_loop(unfinished, newton, start)
+    return intercept, curvature
 
 
 def without_features(problem: Problem, null: Null) -> jax.Array:

@@ -85,7 +85,8 @@ def null_scores(
         rate = null.predict(len(y), data.offset)
     if family.n_outputs == 1:
         rate = unless_exact(rate, y, known)
-    return rate_scores(ObservationModel(family), y, rate, null.scale[None])
+    at_scale = ObservationModel(with_scale(family, null.scale[None]))
+    return rate_scores(at_scale, y, rate, null.scale[None])
 
 
 @partial(jax.jit, static_argnums=(1, 2))
