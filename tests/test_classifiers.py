@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pynapple as nap
 import pytest
+from scipy import optimize, special
 from sklearn.base import clone, is_classifier, is_regressor
 
 from compilations import counted
@@ -247,6 +248,38 @@ def test_integer_weights_equal_repeated_rows():
     assert weighted.score(X, y, sample_weight=weights) == pytest.approx(
         repeated.score(X[rows], y[rows])
     )
+
+
+@pytest.mark.parametrize("score_type", ["pseudo-r2-McFadden", "pseudo-r2-Cohen"])
+def test_the_null_model_has_the_offset_and_the_weights(score_type):
+    X, y = choices()
+    rng = np.random.default_rng(9)
+    offset, weights = rng.normal(0, 2, size=(T, N, K)), rng.uniform(0.2, 2, size=T)
+    model = fit(X, y)
+    found = model.score(X, y, score_type, sample_weight=weights, offset=offset)
+    losses = []
+    for j in range(N):
+        chosen = y[:, j, None] == model.classes_
+
+        def loss(level, offset=offset[:, j], chosen=chosen):
+            eta = offset + level
+            return weights @ (special.logsumexp(eta, axis=1) - eta[chosen])
+
+        best = optimize.minimize(loss, np.zeros(K), method="BFGS", options={"gtol": 1e-8}).fun
+        losses.append((loss(X @ model.coef_[:, j] + model.intercept_[j]), best))
+    ours, null = np.sum(losses, axis=0)
+    assert found == pytest.approx(1 - ours / null, rel=1e-6)
+
+
+@pytest.mark.parametrize("score_type", ["pseudo-r2-McFadden", "pseudo-r2-Cohen"])
+def test_a_class_alone_leaves_nothing_to_explain(score_type):
+    X, y = choices()
+    model = fit(X, y)
+    y[:, 1] = y[0, 1]
+    with pytest.warns(RuntimeWarning, match="neurons 1 are predicted without error"):
+        each = model.score(X, y, score_type, lambda s: s.mean(0))
+    assert np.isnan(each).tolist() == [False, True, *[False] * (N - 2)]
+    assert np.isfinite(model.score(X, y, score_type))
 
 
 def test_an_offset_equals_a_feature_of_fixed_coefficients():

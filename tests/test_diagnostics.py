@@ -46,11 +46,13 @@ every_family = pytest.mark.parametrize("family", SCALES)
 # --- Time rescaling.
 
 
-@pytest.mark.parametrize("family", ["Poisson", "Bernoulli"])
+@pytest.mark.parametrize("family", ["Poisson", "Bernoulli", "NegativeBinomial"])
 @pytest.mark.parametrize("size", [0.02, 0.3])
 def test_p_values_of_a_true_model_are_uniform(family, size, rng, key):
     rate = rates(rng, 20_000 if size < 0.1 else 4000, 1000, size)
-    test = diagnostics.time_rescaling(drawn(rng, family, rate), rate, key, family)
+    test = diagnostics.time_rescaling(
+        drawn(rng, family, rate), rate, key, model_of(family), SCALES[family]
+    )
     assert stats.kstest(test.p_value, "uniform").pvalue > 0.01
     inside = np.mean(
         [
@@ -71,6 +73,26 @@ def test_a_rate_that_depends_on_past_spikes_is_rescaled_too(rng, key):
     assert stats.kstest(test.p_value, "uniform").pvalue > 0.01
     wrong = diagnostics.time_rescaling(spikes, np.full_like(rate, spikes.mean()), key)
     assert np.mean(wrong.p_value < 0.05) > 0.9
+
+
+def test_dispersed_counts_are_rescaled_at_their_own_intensity(rng, key):
+    mean = rates(rng, 500, 200, 3.0)
+    spikes = rng.poisson(mean * rng.gamma(0.5, 2.0, size=mean.shape))
+    model = NegativeBinomialObservations(2.0)
+    test = diagnostics.time_rescaling(spikes, mean, key, model)
+    assert stats.kstest(test.p_value, "uniform").pvalue > 0.01
+    assert np.mean(diagnostics.time_rescaling(spikes, mean, key).p_value < 0.05) > 0.9
+    # The whole bin's share of the intensity, for counts of zero.
+    silent = np.zeros((3, 1))
+    silent[2] = 1
+    (interval,) = diagnostics.time_rescaling(silent, np.full((3, 1), 1.5), key, model).intervals
+    assert 2 * np.log(4) / 2 < interval[0] < 3 * np.log(4) / 2
+    # Without dispersion it is the Poisson process.
+    poisson = rng.poisson(mean)
+    none = diagnostics.time_rescaling(poisson, mean, key, NegativeBinomialObservations(0.0))
+    assert stats.kstest(none.p_value, "uniform").pvalue > 0.01
+    for found, whole in zip(none.intervals, mean.T, strict=True):
+        assert 0 < whole.sum() - found.sum() < whole[-50:].sum()
 
 
 def test_intervals_are_independent_for_a_true_model(rng, key):
@@ -222,7 +244,13 @@ def test_scores_of_dispersed_counts_are_at_the_dispersion_of_the_model(rng, key)
 
     assert model.scale_[1] > 2 * model.scale_[0]
     best, null = log_likelihood(mean), log_likelihood(y.mean(axis=0))
-    bits = (best - null).sum(axis=0) / np.log(2) / y.sum(axis=0)
+    # A constant rate has another dispersion, the likeliest for it.
+    level = np.broadcast_to(y.mean(axis=0), y.shape)
+    size = 1 / np.asarray(model.observation_model.estimate_scale(y, level, 1000), float)
+    own = stats.nbinom.logpmf(y, size, size / (size + level))
+    bits = (best - own).sum(axis=0) / np.log(2) / y.sum(axis=0)
+    found = diagnostics.bits_per_spike(y, mean, null_rate=y.mean(axis=0), **kwargs)
+    np.testing.assert_allclose(found, bits, rtol=1e-5)
     np.testing.assert_allclose(diagnostics.bits_per_spike(y, mean, **kwargs), bits, rtol=1e-5)
     deviance, null_deviance = (2 * (log_likelihood(y) - other) for other in (best, null))
     explained = 1 - deviance.sum(axis=0) / null_deviance.sum(axis=0)
@@ -244,11 +272,16 @@ def test_cross_validated_bits_are_at_the_dispersion_of_the_training_samples(rng)
     train, test = np.arange(len(X) // 2), np.arange(len(X) // 2, len(X))
     table = diagnostics.cross_validated_scores(model, X, y, cv=[(train, test)])
     fitted = clone(model).fit(X[train], y[train])
-    size = 1 / np.maximum(np.asarray(fitted.scale_, float), 1e-9)
+    level = np.broadcast_to(y[train].mean(axis=0), y[train].shape)
+    null_scale = model.observation_model.estimate_scale(y[train], level, len(train))
     best, null = (
         stats.nbinom.logpmf(y[test], size, size / (size + mean)).sum(axis=0)
-        for mean in (np.asarray(fitted.predict(X[test]), float), y[train].mean(axis=0))
+        for size, mean in (
+            (1 / np.asarray(fitted.scale_, float), np.asarray(fitted.predict(X[test]), float)),
+            (1 / np.asarray(null_scale, float), level),
+        )
     )
+    np.testing.assert_allclose(table.pseudo_r2, 1 - best / null, rtol=2e-3)
     expected = (best - null) / np.log(2) / y[test].sum(axis=0)
     np.testing.assert_allclose(table.bits_per_spike, expected, rtol=1e-3)
 
@@ -279,10 +312,39 @@ def test_missing_samples_do_not_count_in_scores(rng):
     )
 
 
-def test_silent_neurons_have_no_score():
-    silent = np.zeros((10, 1))
-    assert np.isnan(diagnostics.bits_per_spike(silent, silent + 0.1))
-    assert np.isnan(diagnostics.deviance_explained(silent, silent))
+def test_scores_that_are_not_finite_have_a_reason():
+    y = np.column_stack([np.zeros(10), np.resize([0.0, 1.0], 10), np.resize([0.0, 2.0], 10)])
+    rate = np.full((10, 3), 0.5)
+    rate[3, 1] = 0
+    with pytest.warns(RuntimeWarning) as caught:
+        bits = diagnostics.bits_per_spike(
+            nap.TsdFrame(np.arange(10), y, columns=list("abc")), rate
+        )
+    assert len(caught) == 1
+    assert "neurons a have no spikes" in str(caught[0].message)
+    assert "neurons b have observations to which the predicted mean gives no" in str(
+        caught[0].message
+    )
+    with pytest.warns(RuntimeWarning, match="neurons 0 are predicted without error.*neurons 1 "):
+        explained = diagnostics.deviance_explained(y, rate)
+    for found in (bits, explained):
+        assert np.isnan(found[0])
+        assert found[1] == -np.inf
+        assert np.isfinite(found[2])
+    for score in (diagnostics.bits_per_spike, diagnostics.deviance_explained):
+        with pytest.warns(RuntimeWarning, match="null rate gives no probability"):
+            assert np.isnan(score(y[:, 2], rate[:, 2], null_rate=0.0))
+
+
+def test_a_null_rate_may_be_that_of_each_sample(rng):
+    exposure = rng.uniform(0.5, 4, size=(300, 2))
+    mean = exposure * rates(rng, 300, 2)
+    y = rng.poisson(mean).astype(float)
+    y[rng.uniform(size=y.shape) < 0.2] = np.nan
+    level = np.nansum(y, axis=0) / np.sum(exposure, axis=0, where=~np.isnan(y))
+    for score in (diagnostics.bits_per_spike, diagnostics.deviance_explained):
+        given = score(y, mean, null_rate=level * exposure)
+        np.testing.assert_allclose(score(y, mean, offset=np.log(exposure)), given, rtol=1e-8)
 
 
 def test_calibration_of_a_true_model_is_on_the_diagonal(rng):
@@ -362,6 +424,8 @@ def test_folds_without_spikes_are_scored_and_flagged(rng):
     assert np.isnan(table.loc[(0, 0), "bits_per_spike"])
     assert np.isfinite(table.loc[(0, 0), "log_likelihood"])
     assert np.isfinite(table.loc[(1, 0), "bits_per_spike"])
+    # A null model that has seen no spikes gives them no probability.
+    assert np.isnan(table.loc[(0, 1), "bits_per_spike"])
 
 
 def test_weights_and_offsets_are_cut_with_the_samples(rng):
@@ -377,6 +441,34 @@ def test_weights_and_offsets_are_cut_with_the_samples(rng):
     assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
 
 
+def test_held_out_samples_are_compared_with_their_exposure(rng):
+    X, _ = recording(rng)
+    exposure, weights = rng.uniform(0.2, 5, size=300), rng.uniform(0.5, 2, size=300)
+    y = rng.poisson(exposure[:, None] * np.exp(0.3 * X)).astype(float)
+    train, test = np.arange(100, 300), np.arange(100)
+    table = diagnostics.cross_validated_scores(
+        PopulationGLM(),
+        X,
+        y,
+        cv=[(train, test)],
+        sample_weight=weights,
+        offset=np.log(exposure),
+    )
+    level = weights[train] @ y[train] / (weights[train] @ exposure[train])
+    null = level * exposure[test, None]
+    fitted = PopulationGLM().fit(X[train], y[train], None, weights[train], np.log(exposure[train]))
+    mean = np.asarray(fitted.predict(X[test], np.log(exposure[test])), float)
+    for name, score in (
+        ("bits_per_spike", diagnostics.bits_per_spike),
+        ("deviance_explained", diagnostics.deviance_explained),
+    ):
+        np.testing.assert_allclose(
+            table[name], score(y[test], mean, null_rate=null), rtol=1e-4, atol=1e-4
+        )
+    best, null_ll = (stats.poisson.logpmf(y[test], m).sum(axis=0) for m in (mean, null))
+    np.testing.assert_allclose(table.pseudo_r2, 1 - best / null_ll, rtol=1e-3)
+
+
 def test_bits_per_spike_are_of_every_kind_of_counts(rng):
     X, y = recording(rng)
     table = diagnostics.cross_validated_scores(PopulationGLM("NegativeBinomial"), X, y, cv=3)
@@ -387,6 +479,8 @@ def test_traces_have_no_bits_per_spike(rng):
     X = rng.normal(size=(60, 2))
     table = diagnostics.cross_validated_scores(PopulationGLM("Gaussian"), X, X + 1, cv=3)
     assert "bits_per_spike" not in table.columns
+    assert "pseudo_r2" not in table.columns
+    assert table.deviance_explained.notna().all()
 
 
 # --- Bad input, and what it costs.
@@ -397,7 +491,10 @@ def test_bad_input_is_refused_with_a_remedy(key):
     d, dispersed = diagnostics, NegativeBinomialObservations("estimate")
     wrong = [
         (lambda: d.time_rescaling(y, mean[:2], key), r"same shape.*\(3,\) and \(2,\)"),
-        (lambda: d.time_rescaling(y, mean, key, "Gaussian"), "are none: look at residuals"),
+        (
+            lambda: d.time_rescaling(y, mean, key, "Gaussian"),
+            "intensity.*not for Gaussian",
+        ),
         (lambda: d.time_rescaling(y + 0.5, mean, key), "whole numbers"),
         (lambda: d.time_rescaling(y, -mean, key), "predicted_rate is -0.5 in row 0"),
         (lambda: d.time_rescaling(-y, mean, key), "y holds -1 in row 1"),
@@ -412,6 +509,11 @@ def test_bad_input_is_refused_with_a_remedy(key):
         (lambda: d.calibration(y, mean, 4), "4 bins need as many samples"),
         (lambda: d.calibration(y, mean, 0), "n_bins must be a positive"),
         (lambda: d.bits_per_spike(y, mean, null_rate=[1.0, 2.0]), "null_rate must be a scalar"),
+        (lambda: d.bits_per_spike(y, mean, null_rate=-1.0), "null_rate is -1 in row 0"),
+        (lambda: d.bits_per_spike(y, mean, null_rate=1.0, offset=y), "both say what to compare"),
+        (lambda: d.deviance_explained(y, mean, offset=y[:2]), r"offset must have shape \(3,\)"),
+        (lambda: d.deviance_explained(y, mean, offset=np.full(3, np.inf)), "offset is inf"),
+        (lambda: d.time_rescaling(y, mean, key, dispersed), "scale=model.scale_"),
         (lambda: d.deviance_explained(y, mean, observation_model="Bernoulli"), "y holds 2"),
         (lambda: d.bits_per_spike(y, mean, observation_model=dispersed), "scale=model.scale_"),
         (lambda: d.residuals(y, mean, observation_model=dispersed), "scale=model.scale_"),
