@@ -88,6 +88,23 @@ def test_weights_are_those_of_statsmodels(name, weight_type):
 
 
 @every_family
+@every_type
+def test_scores_are_the_weighted_log_likelihood_of_statsmodels(name, weight_type):
+    X, y, weights = recording(name)
+    y, counted = y[:, 0], weights > 0
+    family, link, _ = FAMILIES[name]
+    with jax.enable_x64(True):
+        model = GLM(family, link, weight_type=weight_type, solver_kwargs={"tol": 1e-13})
+        score = model.fit(X, y, sample_weight=weights).score(X, y, sample_weight=weights)
+    theirs = peer(name, X[counted], y[counted], weight_type, weights[counted])
+    expected = theirs.fit(tol=1e-14, maxiter=200).llf_scaled(
+        model.scale_ if name in ("Gaussian", "Gamma") else 1.0
+    )
+    divided = name in ("Gaussian", "Gamma") and weight_type == "precision"
+    assert score == pytest.approx(expected / (counted if divided else weights).sum(), rel=1e-6)
+
+
+@every_family
 def test_integer_frequencies_equal_repeated_rows_in_every_statistic(name):
     X, y, weights = recording(name)
     rows = np.repeat(np.arange(T), weights.astype(int))

@@ -118,6 +118,10 @@ class Data(NamedTuple):
             mean = np.where(n > 0, total / np.maximum(n, 1), 1)
         return np.broadcast_to(mean, self.y.shape[1])
 
+    def divides_scale(self, family: Any) -> bool:
+        """Tell whether weights divide the samples' scale; they count repetitions otherwise."""
+        return family.has_scale and self.weight_type == "precision"
+
     @property
     def n_observations(self) -> np.ndarray:
         """How many observations of each neuron the weighted samples are, (n_neurons,)."""

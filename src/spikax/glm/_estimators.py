@@ -299,7 +299,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             a masked array of NumPy, whose methods leave out what is missing, with NaN beneath the
             mask; and the default is the mean over neurons of each neuron's mean.
         sample_weight
-            Weights of the samples, (n_samples,), for the default mean.
+            Weights of the samples, (n_samples,), for the default mean, which they weigh. But where
+            a family has a scale and they are precisions (`weight_type`), they divide the scale of
+            the samples' densities, and the mean is plain.
         offset
             Added to the linear predictor, (n_samples,) or (n_samples, n_neurons).
 
@@ -356,6 +358,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             parts.model.family, parts.link, eta, data, score_type, np.atleast_1d(self.scale_)
         )
         weight = data.weight
+        if score_type == "log-likelihood" and data.divides_scale(parts.model.family):
+            weight = weight > 0
         if aggregate_sample_scores is jnp.mean:
             totals: list[Any] = [mean_over_neurons(s, weight) for s in samples]
         else:

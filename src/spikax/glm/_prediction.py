@@ -63,8 +63,11 @@ def sample_scores(
     with jax.enable_x64(True), np.errstate(invalid="ignore"):
         eta = np.where(np.tile(known, family.n_outputs), eta, 0)
         padded = pad(eta, length, float), pad(y, length, float)
-        at_scale = with_scale(family, scale[None])
-        model = np.array(_scores(at_scale, link, deviance, *padded, scale[None]))[: len(eta)]
+        at_scale, of_sample = with_scale(family, scale[None]), scale[None]
+        if data.weights is not None and data.divides_scale(family) and not deviance:
+            of_sample = np.tile(scale, (length, 1))
+            of_sample[: len(y)] /= np.where(known, data.weight, 1)
+        model = np.array(_scores(at_scale, link, deviance, *padded, of_sample))[: len(eta)]
         if score_type == "log-likelihood":
             return [model]
     terms = null_scores(family, link, data, scale, own_scale=not deviance)

@@ -47,7 +47,7 @@ class Fitted(NamedTuple):
     @property
     def scaled_by_weights(self) -> bool:
         """Whether weights divide a scale; they count repetitions otherwise."""
-        return self.problem.family.has_scale and self.data.weight_type == "precision"
+        return self.data.divides_scale(self.problem.family)
 
     @property
     def precision(self) -> np.ndarray:
@@ -79,7 +79,7 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
             "were not used to choose them; or use Ridge."
         )
     names, groups = _names(model, data)
-    scaled = problem.family.has_scale and data.weight_type == "precision"
+    scaled = data.divides_scale(problem.family)
     return Fitted(
         problem,
         units,
