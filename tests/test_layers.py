@@ -27,6 +27,7 @@ LAYERS = (
     {"basis"},
     {"convolve", "design"},
     {"_errors", "_pytrees", "_threads", "_time_series"},
+    {"_arrays"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

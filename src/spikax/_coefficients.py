@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from spikax._inputs import Layout, Outputs, as_float_array
+from spikax._time_series import values
 from spikax.regularizer import Grouping
 
 
@@ -239,16 +240,15 @@ def parameters(
     rows = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
         full = (width, *outputs.trailing)
-        if np.shape(part) != full:
+        part = values(part, f"coef of {argument}")
+        if part.shape != full:
             raise ValueError(
-                f"coef of {argument} must have shape {full} for {name}, got {np.shape(part)}."
+                f"coef of {argument} must have shape {full} for {name}, got {part.shape}."
             )
         rows.append(outputs.columns(xp.asarray(part)))
-    full = outputs.intercept
-    if np.shape(intercept) != full:
-        raise ValueError(
-            f"intercept of {argument} must have shape {full}, got {np.shape(intercept)}."
-        )
+    full, intercept = outputs.intercept, values(intercept, f"intercept of {argument}")
+    if intercept.shape != full:
+        raise ValueError(f"intercept of {argument} must have shape {full}, got {intercept.shape}.")
     coef, intercept = xp.concatenate(rows), outputs.columns(xp.asarray(intercept))[0]
     if xp is np and not (_finite_numbers(coef) and _finite_numbers(intercept)):
         raise ValueError(f"{argument} must hold finite numbers.")

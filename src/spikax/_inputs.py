@@ -8,16 +8,19 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from math import prod
+from numbers import Number
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
-from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
+from spikax._arrays import as_floats
 from spikax._errors import unknown_name
-from spikax._time_series import TimeSeries, check_same_times
+from spikax._time_series import check_times, holds_times, is_series, raw
 from spikax.basis import BasisDesign
 
 
@@ -26,8 +29,10 @@ class Layout:
     """How the columns of the design matrix lie in the user's container."""
 
     treedef: Any
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # as Python would write them: X['body']['speed']
+    labels: tuple[str, ...]  # as the user would call them: body.speed
     widths: tuple[int, ...]
+    columns: tuple[Any, ...]  # of each, what its columns are called; None where by number
     series: Any = None  # one of the time series among the features
 
     @property
@@ -150,6 +155,7 @@ def samples(
     """Check all that comes one by one with the samples."""
     matrix, layout = features(X)
     observed = observations(y, single, len(matrix), layout)
+    check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples)
     outputs = Outputs(n_neurons, n_classes, single)
@@ -187,39 +193,35 @@ def column_of(name: str, n_columns: int, column: int) -> str:
 
 def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
-    if value is None:
-        raise ValueError(f"{name} is None: pass an array of numbers.")
-    # To ask an array whether it follows a protocol would take longer than all else here.
+    # To ask an array what it is would take longer than all else here.
     if not isinstance(value, np.ndarray):
-        if issparse(value):
-            raise TypeError(f"{name} is a sparse matrix; pass a dense one, {name}.toarray().")
         if isinstance(value, BasisDesign):
             raise TypeError(
                 f"{name} is the design of a basis, which models take only as the whole of X. "
                 "Compose the bases with + and pass the design of all, or pass an array, "
                 f"{name}.compute()."
             )
-        value = value.d if isinstance(value, TimeSeries) else value
+        if isinstance(value, Tracer):
+            raise TypeError(
+                f"{name} is traced by JAX, but models look at the values of their data: call them "
+                "outside of jit, grad and vmap."
+            )
+    array = raw(value, name)
     try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is ragged: its rows have different lengths.") from error
+        array = np.asarray(array)
+        if array.dtype.kind not in "cmM":
+            return as_floats(array)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must hold numbers, got dtype {array.dtype} ({error}). Encode text and "
+            "categories as numbers first."
+        ) from error
     if array.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: {name} has dtype {array.dtype}. Pass its real and "
             "imaginary parts as separate features."
         )
-    if array.dtype.kind in "mM":
-        raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
-    if array.dtype.kind not in "fiub":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"{name} must hold numbers, got dtype {array.dtype} ({error}). Encode text and "
-                "categories as numbers first."
-            ) from error
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
 
 
 def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
@@ -227,7 +229,7 @@ def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
     if not isinstance(X, BasisDesign):
         return design_matrix(X)
     _check_width(X.shape)
-    return X, Layout(jax.tree_util.tree_structure(0), ("X",), (X.shape[1],), X.series)
+    return X, Layout(jax.tree_util.tree_structure(0), *_ARRAY, (X.shape[1],), (None,), X.series)
 
 
 def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray | None:
@@ -240,25 +242,26 @@ def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray |
 
 def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
     """Flatten a design, an array or a container of arrays, to one matrix."""
-    leaves, treedef, names = _leaves(X)
+    leaves, treedef, names, labels = _leaves(X)
     arrays = [as_float_array(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-    for name, array in zip(names, arrays, strict=True):
+    for name, leaf, array in zip(names, leaves, arrays, strict=True):
         if array.ndim != 2:
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array instead: {name} must have shape "
-                f"(n_samples, n_features), got {array.shape}.{_way_to_2d(name, array.ndim)}"
+                f"(n_samples, n_features), got {array.shape}."
+                f"{_way_to_2d(name, leaf, array.ndim)}"
             )
         if array.shape[0] != arrays[0].shape[0]:
             raise ValueError(
                 f"{name} has {array.shape[0]} samples, {names[0]} has {arrays[0].shape[0]}: all "
-                "features must have the same number of samples."
+                f"features must have the same number of samples. If they are trials, "
+                f"{_WAY_OF_TRIALS}"
             )
-    series = None
-    for name, leaf in zip(names, leaves, strict=True):
-        if not isinstance(leaf, np.ndarray) and isinstance(leaf, TimeSeries):
-            series = leaf if series is None else series
-            check_same_times("X", series, name, leaf)
-    layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)
+    timed = {name: x for name, x in zip(names, leaves, strict=True) if is_series(x)}
+    check_times(timed)
+    series = next(iter(timed.values()), None)
+    widths, columns = tuple(a.shape[1] for a in arrays), tuple(map(_column_names, leaves))
+    layout = Layout(treedef, names, labels, widths, columns, series)
     _check_width((len(arrays[0]), layout.n_features))
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
 
@@ -270,24 +273,76 @@ def _check_width(shape: tuple[int, int]) -> None:
         )
 
 
-def _way_to_2d(name: str, ndim: int) -> str:
+_WAY_OF_TRIALS = (
+    "join trials along time, with numpy.concatenate, those of y likewise, and compute features "
+    "of the past trial by trial first."
+)
+
+
+def _way_to_2d(name: str, leaf: Any, ndim: int) -> str:
+    """Tell how to bring an array that is not two-dimensional to a matrix."""
+
+    def reshaped(*shape: Any) -> str:
+        if isinstance(leaf, np.ndarray):
+            return f"{name}.reshape({', '.join(shape)})"
+        return f"numpy.reshape({name}, ({', '.join(shape)}))"
+
     if ndim == 0:
         return ""
     if ndim == 1:
         return (
-            f" Reshape your data: {name}.reshape(-1, 1) if it is one feature, "
-            f"{name}.reshape(1, -1) if it is one sample."
+            f" Reshape your data: {reshaped('-1', '1')} if it is one feature, "
+            f"{reshaped('1', '-1')} if it is one sample."
         )
-    return f" Reshape your data: {name}.reshape(len({name}), -1)."
+    of_samples = f"{reshaped(f'len({name})', '-1')} puts the features of a sample in its row."
+    if is_series(leaf):
+        return f" Reshape your data: {of_samples}"
+    last = f"{name}.shape[-1]"
+    return (
+        f" If its axes are trials, time and features, join the trials: {reshaped('-1', last)}, "
+        f"those of y likewise, and compute features of the past trial by trial first. If time is "
+        f"its first axis, {of_samples}"
+    )
 
 
-def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...]]:
+# What an array, no container, is called.
+_ARRAY = ("X",), ("X",)
+
+
+def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...], tuple[str, ...]]:
     if not isinstance(X, dict | list | tuple) or _is_rows(X):
-        return [X], jax.tree_util.tree_structure(0), ("X",)
-    flat, treedef = tree_flatten_with_path(X, is_leaf=_is_leaf)
+        return [X], jax.tree_util.tree_structure(0), *_ARRAY
+    try:
+        flat, treedef = tree_flatten_with_path(X, is_leaf=_is_leaf)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"X has keys that have no order, {_mixed_keys(X)}, but entries are kept in the order "
+            "of their keys. Use keys of one type, such as text."
+        ) from error
     if not flat:
         raise ValueError("X is an empty container: pass at least one array of features.")
-    return [leaf for _, leaf in flat], treedef, tuple("X" + keystr(path) for path, _ in flat)
+    for path, leaf in flat:
+        if isinstance(leaf, dict | list | tuple):
+            plain = "tuple" if isinstance(leaf, tuple) else "list"
+            plain = "dict" if isinstance(leaf, dict) else plain
+            name = "X" + keystr(path)
+            raise TypeError(
+                f"{name} is a {type(leaf).__name__}, which JAX does not take apart: pass "
+                f"{plain}({name})."
+            )
+    names = tuple("X" + keystr(path) for path, _ in flat)
+    labels = tuple(keystr(path, simple=True, separator=".") for path, _ in flat)
+    if len(set(labels)) < len(labels):  # such as of {"a": {"b": ...}, "a.b": ...}
+        labels = tuple(name.removeprefix("X") for name in names)
+    return [leaf for _, leaf in flat], treedef, names, labels
+
+
+def _mixed_keys(X: Any) -> str:
+    """Name the keys of the first dict in a container that has several types of them."""
+    if isinstance(X, dict) and len(set(map(type, X))) > 1:
+        return ", ".join(f"{key!r} ({type(key).__name__})" for key in list(X)[:5])
+    parts = X.values() if isinstance(X, dict) else X if isinstance(X, list | tuple) else ()
+    return next(filter(None, map(_mixed_keys, parts)), "")
 
 
 def _is_leaf(x: Any) -> bool:
@@ -295,16 +350,31 @@ def _is_leaf(x: Any) -> bool:
 
 
 def _is_rows(X: Any) -> bool:
-    """Whether a list holds the rows of one matrix, and no matrices of features."""
+    """Whether a list holds the rows of one matrix, and no features side by side."""
     if isinstance(X, dict):
         return False
     leaves = jax.tree_util.tree_leaves(X, is_leaf=_is_leaf)
-    return not any(isinstance(x, dict) for x in X) and not any(np.ndim(x) >= 2 for x in leaves)
+    return not any(isinstance(x, dict) for x in X) and not any(map(_is_feature, leaves))
+
+
+_TIMELESS: Any = (Number, str, np.generic, np.ndarray)
+
+
+def _is_feature(x: Any) -> bool:
+    return (not isinstance(x, _TIMELESS) and holds_times(x)) or np.ndim(x) >= 2
+
+
+def _column_names(x: Any) -> tuple[str, ...] | None:
+    """Names of the columns of a frame, if they are text."""
+    columns: Any = () if isinstance(x, np.ndarray) else getattr(x, "columns", ())
+    named = len(columns) > 0 and all(isinstance(name, str) for name in columns)
+    return tuple(columns) if named else None
 
 
 def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.ndarray:
     """Make the (n_samples, n_neurons) array of what was observed."""
     array = as_float_array(y, "y")
+    _check_not_trials(y, array.shape, n_samples, 1 if single else 2, layout)
     wanted = "(n_samples,)" if single else "(n_samples, n_neurons)"
     if single and array.ndim == 2 and array.shape[1] == 1:
         warnings.warn(
@@ -319,6 +389,8 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
             (True, 2): " Use PopulationGLM for several neurons.",
             (False, 1): " Use GLM for one neuron, or y.reshape(-1, 1).",
         }.get((single, array.ndim), "")
+        if array.ndim > 1 and 1 < array.shape[0] < prod(array.shape[:2]) == n_samples:
+            way = " If its first axes are trials and time, join the trials, as those of X are."
         raise ValueError(f"y must have shape {wanted}, got {array.shape}.{way}")
     if array.shape[-1] == 0 and not single:
         raise ValueError(f"y has no neurons: its shape is {array.shape}.")
@@ -327,9 +399,25 @@ def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.nda
             f"Found input variables with inconsistent numbers of samples: X has {n_samples}, y "
             f"has {array.shape[0]}."
         )
-    if layout.series is not None and isinstance(y, TimeSeries):
-        check_same_times("X", layout.series, "y", y)
     return array[:, None] if single else array
+
+
+def _check_not_trials(
+    y: Any, shape: tuple[int, ...], n_samples: int, ndim: int, layout: Layout
+) -> None:
+    """Refuse containers of trials, which would be taken for features side by side."""
+    n_parts = len(layout.widths)
+    if n_parts == 1 or not shape:
+        return
+    could_be = len(shape) == ndim and shape[0] == n_samples
+    by_trial = shape[:2] == (n_parts, n_samples) and (
+        not could_be or (isinstance(y, list | tuple) and not isinstance(y[0], list | tuple))
+    )
+    if by_trial or (shape[0] == n_parts * n_samples and n_samples > 1):
+        raise ValueError(
+            f"X holds {n_parts} arrays of {n_samples} samples, which are features side by side, "
+            f"but y has shape {shape}, as if they were trials: {_WAY_OF_TRIALS}"
+        )
 
 
 def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:

@@ -3,16 +3,15 @@
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 
-from spikax._time_series import TimeSeries, like
+from spikax._time_series import like, raw
 
 
 def find_classes(y: Any, n_classes: int) -> np.ndarray | None:
     """Sort the classes of labels; None if there are not `n_classes` of them."""
     array = _as_array(y)
-    present = array[~_missing(array)]
+    present = array[~is_missing(array)]
     if present.dtype.kind == "f":
         check_classification_targets(present.ravel())
     try:
@@ -25,7 +24,7 @@ def find_classes(y: Any, n_classes: int) -> np.ndarray | None:
 def wrong_number(y: Any, n_classes: int) -> ValueError:
     """Build the error for labels of too many or too few classes."""
     array = _as_array(y)
-    classes = np.unique(array[~_missing(array)])
+    classes = np.unique(array[~is_missing(array)])
     binary = "Only binary classification is supported. " if n_classes == 2 < len(classes) else ""
     return ValueError(
         f"{binary}y has {len(classes)} classes ({_some(classes)}), but n_classes={n_classes}. Set "
@@ -36,8 +35,8 @@ def wrong_number(y: Any, n_classes: int) -> ValueError:
 def encode(y: Any, classes: np.ndarray) -> Any:
     """Give the index of each label's class, NaN where it is missing, with the times of `y`."""
     array = _as_array(y)
-    missing = _missing(array)
-    present = array[~missing]
+    unlabelled = is_missing(array)
+    present = array[~unlabelled]
     unknown = ~np.isin(present, classes)
     if unknown.any():
         raise ValueError(
@@ -45,7 +44,7 @@ def encode(y: Any, classes: np.ndarray) -> Any:
             f"({_some(classes)}). Fit the model to all classes, or leave these samples out."
         )
     indices = np.full(array.shape, np.nan)
-    indices[~missing] = np.searchsorted(classes, present)
+    indices[~unlabelled] = np.searchsorted(classes, present)
     return like(indices, y)
 
 
@@ -60,12 +59,9 @@ def decode(indices: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _as_array(y: Any) -> np.ndarray:
-    if issparse(y):
-        raise TypeError("y is a sparse matrix; pass a dense one, y.toarray().")
-    try:
-        array = np.asarray(y.d if isinstance(y, TimeSeries) else y)
-    except ValueError as error:
-        raise ValueError("y is ragged: its rows have different lengths.") from error
+    array = np.asarray(raw(y, "y"))
+    if array.ndim == 0:
+        raise TypeError(f"y must be an array of labels, got {type(y).__name__}.")
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: y has dtype {array.dtype}.")
     if array.dtype.kind not in "fiubUSO":
@@ -76,7 +72,8 @@ def _as_array(y: Any) -> np.ndarray:
     return array
 
 
-def _missing(array: np.ndarray) -> np.ndarray:
+def is_missing(array: np.ndarray) -> np.ndarray:
+    """Mark the labels that are NaN or None."""
     if array.dtype.kind == "f":
         return np.isnan(array)
     if array.dtype.kind == "O":

@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
+
+from spikax._arrays import as_array, as_floats
 
 
 @runtime_checkable
@@ -16,6 +17,23 @@ class TimeSeries(Protocol):
     t: np.ndarray
     d: Any
     time_support: Any
+
+
+@runtime_checkable
+class Events(Protocol):
+    """What tells pynapple's Ts and TsGroup, which are no time series."""
+
+    time_support: Any
+    count: Any
+
+
+@runtime_checkable
+class Intervals(Protocol):
+    """What tells pynapple's IntervalSet."""
+
+    start: Any
+    end: Any
+    tot_length: Any
 
 
 class Epochs(NamedTuple):
@@ -35,26 +53,64 @@ def check_same_times(name: str, series: Any, other_name: str, other: Any) -> Non
         )
 
 
+def check_times(arguments: dict[str, Any]) -> None:
+    """Refuse arguments that are time series, by their names, unless on one time axis."""
+    timed = [(name, x) for name, x in arguments.items() if is_series(x)]
+    for name, x in timed[1:]:
+        check_same_times(*timed[0], name, x)
+
+
+def is_series(x: Any) -> bool:
+    """Tell whether `x` is a time series."""
+    # To ask an array whether it follows a protocol would take longer than most checks.
+    return not (x is None or isinstance(x, np.ndarray)) and isinstance(x, TimeSeries)
+
+
+def holds_times(x: Any) -> bool:
+    """Tell whether `x` is any of pynapple's objects."""
+    return isinstance(x, TimeSeries | Events | Intervals)
+
+
 def _span(t: np.ndarray) -> str:
     return f"{t.size} samples" + (f" from {t[0]:g} to {t[-1]:g} s" if t.size else "")
 
 
-def raw(x: Any) -> Any:
+def raw(x: Any, name: str = "x") -> Any:
     """Return `x` as a JAX or NumPy array; JAX arrays and tracers stay what they are."""
-    array = x.d if isinstance(x, TimeSeries) else x
-    return array if isinstance(array, jax.Array) else np.asarray(array)
+    return as_array(x if isinstance(x, np.ndarray | jax.Array) else _samples(x, name), name)
+
+
+def _samples(x: Any, name: str) -> Any:
+    """Return what a time series holds, and refuse what holds times alone."""
+    if isinstance(x, TimeSeries):
+        return x.d
+    if isinstance(x, Events):
+        raise TypeError(
+            f"{name} is a {type(x).__name__}: times of events, which are no samples. Count them "
+            "in bins with .count(bin_size), or take the values of a time series at these times "
+            "with .value_from(series)."
+        )
+    if isinstance(x, Intervals):
+        raise TypeError(
+            f"{name} is an {type(x).__name__}: times of epochs, which are no samples. Restrict "
+            "time series to them with series.restrict(epochs), or take as a variable which epoch "
+            "each sample is in, series.in_interval(epochs)."
+        )
+    return x
 
 
 def values(x: Any, name: str) -> Any:
     """Return `x` as a floating JAX or NumPy array."""
-    array = raw(x)
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
+    array = raw(x, name)
+    try:
+        if array.dtype.kind in "cmM":
+            raise TypeError("neither complex numbers nor dates are real numbers")
+        return as_floats(array)
+    except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
             f"{name} has dtype {array.dtype}, but real numbers are needed. "
             "Convert it to numbers first, e.g. with `.astype(float)`."
-        )
-    wide = jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize >= 4
-    return array if wide else array.astype(float)
+        ) from error
 
 
 def finite_values(x: Any, name: str) -> Any:

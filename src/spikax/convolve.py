@@ -107,7 +107,9 @@ def create_convolutional_predictor(
                 f"batch_size_{name} is {size!r}, but must be a positive whole number or None."
             )
     return jax.tree.map(
-        lambda series: _convolve_one(kernel, series, before, after, axis, batch), time_series
+        lambda series: _convolve_one(kernel, series, before, after, axis, batch),
+        time_series,
+        is_leaf=lambda series: series is None,
     )
 
 

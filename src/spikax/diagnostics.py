@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 from spikax import _inputs, links, observation_models
 from spikax._assemble import pad
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
-from spikax._time_series import TimeSeries, check_same_times
+from spikax._time_series import check_times
 from spikax.design import padded_length
 from spikax.glm._null import fit_null, unless_exact
 from spikax.glm._posed import outputs_of
@@ -730,6 +730,7 @@ def cross_validated_scores(
             "sklearn.model_selection.cross_validate."
         )
     observed = _inputs.observations(y, single, len(matrix), layout)
+    check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     labels = _neuron_names(y, observed.shape[1])
     added = _inputs.offsets(offset, len(matrix), outputs_of(model, observed.shape[1]))
     extra = {
@@ -827,8 +828,7 @@ def _neuron_names(y: Any, n_neurons: int) -> np.ndarray:
 
 def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
     """Check observations and predictions; both (n_samples, n_neurons)."""
-    if isinstance(y, TimeSeries) and isinstance(predicted_rate, TimeSeries):
-        check_same_times("y", y, "predicted_rate", predicted_rate)
+    check_times({"y": y, "predicted_rate": predicted_rate})
     observed, rate = (
         np.asarray(_inputs.as_float_array(a, name), float)
         for a, name in ((y, "y"), (predicted_rate, "predicted_rate"))

@@ -17,6 +17,7 @@ from spikax import links
 from spikax._dispersion import likeliest_scale, log1p_share, log_rising, second_order
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._pytrees import adopt, register
+from spikax._time_series import check_times, values
 from spikax.links import InverseLink
 
 __all__ = [
@@ -891,7 +892,7 @@ class ObservationModel:
         jax.Array
             Observations, shaped like `predicted_rate`.
         """
-        rate = jnp.asarray(predicted_rate)
+        rate = jnp.asarray(values(predicted_rate, "predicted_rate"))
         if self.family.n_outputs > 1:
             rate = jnp.exp(jnp.moveaxis(rate, -1, 0))
         return self._at(scale).sample(key, rate, scale)
@@ -948,7 +949,11 @@ def check_pseudo_r2(family: Family, score_type: str) -> None:
 
 def _aligned(y, predicted_rate, family: Family) -> tuple[jax.Array, jax.Array]:
     dtype = canonicalize_dtype(float)
-    y, predicted_rate = jnp.asarray(y, dtype), jnp.asarray(predicted_rate, dtype)
+    check_times({"y": y, "predicted_rate": predicted_rate})
+    y, predicted_rate = (
+        jnp.asarray(values(array, name), dtype)
+        for array, name in ((y, "y"), (predicted_rate, "predicted_rate"))
+    )
     several = family.n_outputs > 1
     if y.shape != (predicted_rate.shape[:-1] if several else predicted_rate.shape):
         what = "y and predicted_rate must have the same shape"

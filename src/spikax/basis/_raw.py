@@ -92,8 +92,8 @@ class OneHot(Function):
         """Return the place of each value among the categories, -1 for those of none."""
         named = np.array(self.categories)
         if x.dtype == object:
-            x = x.astype(named.dtype.kind if named.dtype.kind == "U" else float)
-        if (x.dtype.kind == "U") != (named.dtype.kind == "U"):
+            x = np.array(x.tolist(), None if x.size else named.dtype)
+        if (x.dtype.kind == "U") != (named.dtype.kind == "U") or x.dtype.kind not in "biufU":
             raise TypeError(
                 f"The samples are {x.dtype}, but the categories are {named.dtype}: "
                 f"{list(self.categories)}. Name the categories as the samples do."

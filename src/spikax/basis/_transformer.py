@@ -133,7 +133,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         _check_feature_names_in(self, input_features)
         labels = {id(part): label for label, part in by_label(self.basis_).items()}
         names = [
-            f"{labels[id(term)]}{list(channel) if channel else ''}_{i}".replace(" ", "")
+            f"{labels[id(term)]}{_bracketed(channel)}_{i}"
             for term in self.basis_._terms()
             for channel in np.ndindex(term._sample_shape() or ())
             for i in range(term.n_basis_funcs)
@@ -180,7 +180,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
 
     def _validated(self, basis: Basis, X: Any, reset: bool) -> Any:
         """Let scikit-learn check the columns; keep what it would lose: time, and types."""
-        array = X.d if isinstance(X, TimeSeries) else X
+        array = X if hasattr(X, "iloc") else raw(X, "X")
         names = any(leaf.takes_names for leaf in basis._leaves())
         dtype = None if names else "numeric"
         checked = validate_data(
@@ -193,6 +193,10 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # float32, or float64 where JAX has it
         return tags
+
+
+def _bracketed(channel: Shape) -> str:
+    return f"[{','.join(map(str, channel))}]" if channel else ""
 
 
 def _inputs(basis: Basis, X: Any) -> list[Any]:

@@ -255,7 +255,7 @@ class LookUp:
     out_of_category: bool = True
 
     def read(self, x: Any, name: str) -> Any:
-        return x if isinstance(x, TimeSeries) else np.asarray(x)
+        return x if isinstance(x, TimeSeries) else np.asarray(raw(x, name))
 
     def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
         place = self._places(function, xs[0])

@@ -340,7 +340,7 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
     def _log_probability(self, X, offset) -> tuple[np.ndarray, Layout]:
         matrix, layout = self._features(X)
         parts = self._parts()
-        eta = self._predictor(matrix, offset)
+        eta = self._predictor(matrix, layout, offset)
         return log_probabilities(parts.model.family, parts.link, eta), layout
 
     def _labelled(self, indices: np.ndarray, layout: Layout):

@@ -18,7 +18,7 @@ from spikax._degrees_of_freedom import effective_degrees_of_freedom
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
-from spikax._time_series import TimeSeries
+from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
 from spikax.fit import fit_population, null_parameters
 from spikax.glm import _batches
@@ -165,8 +165,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         tags.target_tags.single_output = self._single
         # The default score is a log-likelihood, not an R2 that could be called poor.
         tags.regressor_tags.poor_score = True
-        positive = ("Poisson", "Gamma", "NegativeBinomial")
-        tags.target_tags.positive_only = self.observation_model in positive
+        family = observation_models.resolve(self.observation_model).family
+        tags.target_tags.positive_only = not np.any(family.allows(np.array([-1.0])))
         return tags
 
     def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
@@ -269,7 +269,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             If the features are not those of `fit`.
         """
         matrix, layout = self._features(X)
-        rate = mean_of(self._parts().link, self._predictor(matrix, offset))
+        rate = mean_of(self._parts().link, self._predictor(matrix, layout, offset))
         return self._like_features(rate, layout)
 
     def score(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -353,7 +353,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {data.y.shape[1]} neurons, the model was fitted to {n_neurons}."
             )
-        eta = self._predictor(data.X, offset)
+        eta = self._predictor(data.X, data.layout, offset)
         samples = sample_scores(
             parts.model.family, parts.link, eta, data, score_type, np.atleast_1d(self.scale_)
         )
@@ -399,7 +399,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         parts = self._parts()
         matrix, layout = self._features(feedforward_input)
-        rate = mean_of(parts.link, self._predictor(matrix, None))
+        rate = mean_of(parts.link, self._predictor(matrix, layout, None))
         missing = np.isnan(rate)
         family = with_scale(parts.model.family, self.scale_)
         drawn = family.sample(random_key, jnp.where(missing, 0, rate), self.scale_)
@@ -745,7 +745,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         _inputs.known_rows(matrix, layout)
         return matrix, layout
 
-    def _predictor(self, matrix: np.ndarray | BasisDesign, offset) -> np.ndarray:
+    def _predictor(self, matrix: np.ndarray | BasisDesign, layout: Layout, offset) -> np.ndarray:
+        check_times({"X": layout.series, "offset": offset})
         outputs = self._outputs(np.size(self.scale_))
         coef = outputs.columns(np.concatenate(jax.tree_util.tree_leaves(self.coef_)))
         eta = np.asarray(matrix @ coef) + outputs.columns(self.intercept_)
@@ -833,10 +834,10 @@ class GLM(PopulationGLM):
 
 
 def _columns(y):
-    """Names and metadata of the neurons of a pynapple frame."""
+    """Names and metadata of the neurons of a frame of pynapple or pandas."""
     columns = getattr(y, "columns", None)
-    if columns is None or not isinstance(y, TimeSeries):
+    if columns is None:
         return None
-    metadata = getattr(y, "metadata", None)
+    metadata = getattr(y, "metadata", None) if isinstance(y, TimeSeries) else None
     metadata = {} if metadata is None else metadata
     return np.asarray(columns), {name: np.asarray(metadata[name]) for name in metadata}

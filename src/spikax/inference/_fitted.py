@@ -1,6 +1,5 @@
 """A fitted model and its data, as the problem that was solved and the point that was reached."""
 
-import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -148,7 +147,7 @@ def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
         for entry, columns in entries.items()
     }
     for i, feature in enumerate(features):
-        groups[feature] = slice(n_classes * i, n_classes * (i + 1))
+        groups.setdefault(feature, slice(n_classes * i, n_classes * (i + 1)))
     return tuple(f"{name} ({label})" for name in features for label in data.classes), groups
 
 
@@ -156,15 +155,13 @@ def _feature_names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, s
     """Name the features as the user would: columns of a frame, entries of a container."""
     layout = data.layout
     if layout.names == ("X",):
-        columns = getattr(model, "feature_names_in_", None)
+        columns = getattr(model, "feature_names_in_", layout.columns[0])
         if columns is None:
             columns = [f"x{i}" for i in range(layout.n_features)]
         return (*map(str, columns), "intercept"), {}
-    # What JAX calls X['body']['speed'] is body.speed here.
-    paths = [re.sub(r"\['?(.*?)'?\]", r".\1", name[1:])[1:] for name in layout.names]
     names: list[str] = []
     groups = {}
-    for path, width in zip(paths, layout.widths, strict=True):
-        groups[path] = slice(len(names), len(names) + width)
-        names += [f"{path}[{i}]" for i in range(width)]
+    for label, width, columns in zip(layout.labels, layout.widths, layout.columns, strict=True):
+        groups[label] = slice(len(names), len(names) + width)
+        names += [f"{label}[{column}]" for column in columns or range(width)]
     return (*names, "intercept"), groups

@@ -301,7 +301,7 @@ def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None)
         fit = fitted(model, X, y, sample_weight, offset)
     n_each = fit.outputs.n_classes or 1
     names = (*fit.names[:-n_each], *[""] * n_each)
-    groups = {name: some for name, some in fit.groups.items() if name != "intercept"}
+    groups = {name: some for name, some in fit.groups.items() if some.stop <= len(names) - n_each}
     kept = fit.free.astype(float)
     kept[:, chosen(features, names, groups, n_each)] = 0
     restricted: Any = clone(model)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikax._labels import is_missing
+from spikax._time_series import check_times, raw
 from spikax.inference._fitted import Fitted
 from spikax.problem import (
     Problem,
@@ -42,18 +44,19 @@ class Sums(NamedTuple):
 
 def clusters(groups: Any, fit: Fitted) -> Clusters:
     """Check the groups of samples, and lay them out."""
-    labels = np.asarray(groups)
+    check_times({"X": fit.data.layout.series, "groups": groups})
+    labels = np.asarray(raw(groups, "groups"))
     n_samples = len(fit.data.y)
     if labels.shape != (n_samples,):
         raise ValueError(
             f"groups must have shape ({n_samples},), one label for each sample, got "
             f"{labels.shape}."
         )
-    missing = labels != labels
+    missing = is_missing(labels)
     if missing.any():
         raise ValueError(
-            f"groups is NaN in row {int(np.argmax(missing))}: give each sample the label of its "
-            "group. Samples are left out by sample_weight=0."
+            f"groups is missing in row {int(np.argmax(missing))}: give each sample the label of "
+            "its group. Samples are left out by sample_weight=0."
         )
     names, index = np.unique(labels, return_inverse=True)
     weight = np.broadcast_to(fit.data.weight, fit.data.y.shape)
