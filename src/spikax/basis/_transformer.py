@@ -133,7 +133,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         _check_feature_names_in(self, input_features)
         labels = {id(part): label for label, part in by_label(self.basis_).items()}
         names = [
-            f"{labels[id(term)]}{_bracketed(channel)}_{i}"
+            f"{term.user_label or _short(labels[id(term)])}{_bracketed(channel)}_{i}"
             for term in self.basis_._terms()
             for channel in np.ndindex(term._sample_shape() or ())
             for i in range(term.n_basis_funcs)
@@ -193,6 +193,11 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # float32, or float64 where JAX has it
         return tags
+
+
+def _short(label: str) -> str:
+    """Write a label that was put together without spaces."""
+    return label.replace(" * ", "*").replace(" + ", "+")
 
 
 def _bracketed(channel: Shape) -> str:
