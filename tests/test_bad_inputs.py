@@ -8,10 +8,14 @@ import pandas as pd
 import pynapple as nap
 import pytest
 import scipy.sparse
+from sklearn.utils import Bunch
 
 from compilations import counted
 from spikax import observation_models, regularizer, solvers
+from spikax.diagnostics import cross_validated_scores
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.inference import infer, summary
+from spikax.model_selection import PopulationGLMCV
 from spikax.regularizer import GroupLasso
 
 T, P, N = 20, 3, 2
@@ -60,7 +64,91 @@ BEFORE_FIT = {
     "X of three": (
         lambda: GLM().fit(X[:, :, None], y),
         ValueError,
-        "X (n_samples, n_features) (20, 3, 1) X.reshape(len(X), -1)",
+        "X (n_samples, n_features) (20, 3, 1) trials join X.reshape(-1, X.shape[-1]) y likewise "
+        "trial by trial first time first axis X.reshape(len(X), -1)",
+    ),
+    "a time series of three": (
+        lambda: GLM().fit(nap.TsdTensor(t=TIMES, d=X[:, :, None]), y),
+        ValueError,
+        "X (n_samples, n_features) (20, 3, 1) numpy.reshape(X, (len(X), -1)) features of a sample",
+    ),
+    "a series": (
+        lambda: GLM().fit(pd.Series(y), y),
+        ValueError,
+        "X (n_samples, n_features) (20,) numpy.reshape(X, (-1, 1))",
+    ),
+    "a list of time series": (
+        lambda: GLM().fit([FRAME[:, 0], FRAME[:, 1]], y),
+        ValueError,
+        "X[0] (n_samples, n_features) (20,) numpy.reshape(X[0], (-1, 1))",
+    ),
+    # Trials
+    "lists of trials": (
+        lambda: GLM().fit([X] * 4, [y] * 4),
+        ValueError,
+        "X holds 4 arrays of 20 samples y (4, 20) trials join numpy.concatenate trial by trial",
+    ),
+    "lists of as many trials as bins": (
+        lambda: PopulationGLM().fit([X] * T, [y] * T),
+        ValueError,
+        "X holds 20 arrays of 20 samples y (20, 20) trials join numpy.concatenate",
+    ),
+    "lists of trials of a population": (
+        lambda: PopulationGLM().fit([X] * 4, [Y] * 4),
+        ValueError,
+        "X holds 4 arrays of 20 samples y (4, 20, 2) trials join numpy.concatenate",
+    ),
+    "a list of trials and observations in a row": (
+        lambda: GLM().fit([X] * 4, np.tile(y, 4)),
+        ValueError,
+        "X holds 4 arrays of 20 samples y (80,) trials join numpy.concatenate",
+    ),
+    "a dict of trials": (
+        lambda: GLM().fit({"first": X, "second": X}, np.stack([y, y])),
+        ValueError,
+        "X holds 2 arrays of 20 samples y (2, 20) trials join numpy.concatenate",
+    ),
+    "trials of different lengths": (
+        lambda: GLM().fit([X, X[:5]], [y, y[:5]]),
+        ValueError,
+        "X[1] has 5 samples X[0] has 20 trials join numpy.concatenate",
+    ),
+    "trials of y alone": (
+        lambda: GLM().fit(X, y.reshape(4, 5)),
+        ValueError,
+        "y must have shape (n_samples,) got (4, 5) trials join as those of X",
+    ),
+    # Containers
+    "keys of two types": (
+        lambda: GLM().fit({"a": X, 1: X}, y),
+        TypeError,
+        "X keys no order 'a' (str), 1 (int) one type",
+    ),
+    "nested keys of two types": (
+        lambda: GLM().fit([X, {"a": X, None: X}], y),
+        TypeError,
+        "X keys no order 'a' (str), None (NoneType) one type",
+    ),
+    "a dict of another class": (
+        lambda: GLM().fit({"a": Bunch(b=X)}, y),
+        TypeError,
+        "X['a'] is a Bunch pass dict(X['a'])",
+    ),
+    "a container that is none": (
+        lambda: GLM().fit({"a": frozenset([1.0])}, y),
+        TypeError,
+        "X['a'] must hold numbers frozenset",
+    ),
+    # Events and epochs
+    "events for counts": (
+        lambda: GLM().fit(X, nap.Ts(TIMES)),
+        TypeError,
+        "y is a Ts times of events .count(bin_size) .value_from(series)",
+    ),
+    "epochs among features": (
+        lambda: GLM().fit([X, nap.IntervalSet(0, 1)], y),
+        TypeError,
+        "X[1] is an IntervalSet times of epochs .restrict(epochs) .in_interval(epochs)",
     ),
     "X a number": (lambda: GLM().fit(3.0, y), ValueError, "X (n_samples, n_features) got ()"),
     "X None": (lambda: GLM().fit(None, y), ValueError, "X is None pass an array"),
@@ -419,6 +507,36 @@ BEFORE_FIT = {
         ValueError,
         "X['b'] different time axes Restrict",
     ),
+    "weights at other times": (
+        lambda: PopulationGLM().fit(FRAME, Y, sample_weight=nap.Tsd(t=TIMES + 5, d=y)),
+        ValueError,
+        "X and sample_weight different time axes Restrict",
+    ),
+    "an offset at other times": (
+        lambda: PopulationGLM().fit({"a": X, "b": FRAME}, EARLY, offset=LATE),
+        ValueError,
+        "X and offset different time axes Restrict",
+    ),
+    "an offset at other times than y": (
+        lambda: PopulationGLM().partial_fit(X, EARLY, offset=LATE),
+        ValueError,
+        "y and offset different time axes Restrict",
+    ),
+    "an offset at other times than weights": (
+        lambda: PopulationGLMCV().fit(X, Y, sample_weight=EARLY[:, 0], offset=LATE),
+        ValueError,
+        "sample_weight and offset different time axes Restrict",
+    ),
+    "weights of labels at other times": (
+        lambda: ClassifierGLM().fit(FRAME, y > 0, sample_weight=LATE[:, 0]),
+        ValueError,
+        "X and sample_weight different time axes Restrict",
+    ),
+    "an offset of a cross-validation at other times": (
+        lambda: cross_validated_scores(PopulationGLM(), FRAME, Y, offset=LATE),
+        ValueError,
+        "X and offset different time axes Restrict",
+    ),
     # Start, weights, offsets
     "init_params no pair": (
         lambda: GLM().fit(X, y, init_params=3),
@@ -657,6 +775,26 @@ AFTER_FIT = {
         lambda model, tree: model.score(FRAME, LATE),
         ValueError,
         "X and y different time axes Restrict",
+    ),
+    "an offset at other times": (
+        lambda model, tree: model.predict(FRAME, offset=LATE),
+        ValueError,
+        "X and offset different time axes Restrict",
+    ),
+    "an offset at other times to score": (
+        lambda model, tree: model.score(X, EARLY, offset=LATE),
+        ValueError,
+        "y and offset different time axes Restrict",
+    ),
+    "an offset of inference at other times": (
+        lambda model, tree: infer(model, FRAME, Y, offset=LATE),
+        ValueError,
+        "X and offset different time axes Restrict",
+    ),
+    "weights of a summary at other times": (
+        lambda model, tree: summary(model, FRAME, Y, sample_weight=LATE[:, 0]),
+        ValueError,
+        "X and sample_weight different time axes Restrict",
     ),
     "a new mask": (
         lambda model, tree: setattr(model, "feature_mask", np.ones((P, N))),

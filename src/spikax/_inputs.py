@@ -351,10 +351,9 @@ def _is_leaf(x: Any) -> bool:
 
 def _is_rows(X: Any) -> bool:
     """Whether a list holds the rows of one matrix, and no features side by side."""
-    if isinstance(X, dict):
+    if isinstance(X, dict) or any(isinstance(x, dict) for x in X):
         return False
-    leaves = jax.tree_util.tree_leaves(X, is_leaf=_is_leaf)
-    return not any(isinstance(x, dict) for x in X) and not any(map(_is_feature, leaves))
+    return not any(map(_is_feature, jax.tree_util.tree_leaves(X, is_leaf=_is_leaf)))
 
 
 _TIMELESS: Any = (Number, str, np.generic, np.ndarray)
