@@ -7,6 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pynapple as nap
 import pytest
 from scipy.interpolate import BSpline as ScipyBSpline
@@ -433,6 +434,23 @@ class TestCategory:
         X = np.asarray(basis.Category(["a", "b"], out_of_category=False).compute_features(strings))
         np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1]])
 
+    @pytest.mark.parametrize("kind", ["string", "str", "object", "category"])
+    def test_missing_text_of_pandas_is_missing(self, kind):
+        side = pd.Series(["A", None], dtype=kind)
+        category = basis.Category(["A", "B"])
+        for found in (
+            category.compute_features(side),
+            category.to_transformer().fit_transform(pd.DataFrame({"side": side})),
+        ):
+            np.testing.assert_array_equal(found, [[1, 0], [np.nan, np.nan]])
+
+    def test_missing_numbers_of_pandas_are_missing(self):
+        for kind in ("Int64", "Float32", "category"):
+            X = basis.Category(2).compute_features(pd.Series([0, None, 1], dtype=kind))
+            np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1]])
+        all_missing = pd.Series([None, None], dtype="string")
+        assert np.isnan(basis.Category(["A"]).compute_features(all_missing)).all()
+
 
 class TestCustom:
     """Functions of the user's own."""
@@ -531,6 +549,9 @@ class TestCustom:
         (basis.Category([1, 1]), U, ValueError, "names one of them twice"),
         (basis.Category("left"), U, ValueError, "must be a list"),
         (basis.Category(["a"]), U, TypeError, "Name the categories as the samples do"),
+        (basis.Category(["1.0"]), U.astype(object), TypeError, "Name the categories as the"),
+        (basis.Category(2), np.array(["a", None], object), TypeError, "Name the categories"),
+        (basis.Category(2), np.array([0, 1], "m8[s]"), TypeError, "Name the categories"),
         (basis.Category(2, out_of_category=False), [0, 7], ValueError, r"\['7'\] are in none"),
         (basis.BSplineEval(5), [], ValueError, "at least one"),
         (basis.BSplineEval(5), 0.5, ValueError, "at least one"),

@@ -19,6 +19,7 @@ from statsmodels.genmod.generalized_linear_model import DomainWarning
 from statsmodels.stats.multitest import multipletests
 
 from compilations import counted
+from spikax import load_model
 from spikax.basis import BSplineEval, RaisedCosineLogConv
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.inference import (
@@ -284,8 +285,62 @@ def test_names_come_from_the_users_frames(float64):
     frame = infer(fit(table, neurons), table, neurons).frame()
     assert frame.index[0] == ("a", "speed")
     assert frame.loc[("c", "intercept"), "lower"] < frame.loc[("c", "intercept"), "upper"]
+    assert infer(fit({"all": table}, y), {"all": table}, y).names[0] == "all[speed]"
+    timed = nap.TsdFrame(t=np.arange(T), d=X, columns=["speed", "turn", "light"])
+    assert infer(fit(timed, y), timed, y).names == ("speed", "turn", "light", "intercept")
     series = nap.TsdFrame(t=np.arange(T), d=y, columns=["u", "v", "w"])
     assert list(infer(fit(X, series), X, series).neurons) == ["u", "v", "w"]
+
+
+LABELS = ("speed [cm/s]", "pos [m]", "[", "']['", "θ (rad), 'left'", "a.b", "x[0]", "intercept")
+
+
+def test_labels_of_any_characters_survive(float64, tmp_path):
+    rng = np.random.default_rng(0)
+    position = rng.uniform(size=T)
+    past = rng.poisson(0.2, size=(T, 2)).astype(float)
+    y = rng.poisson(np.exp(np.sin(6 * position) - 1), size=(2, T)).T
+    for label in LABELS:
+        place = BSplineEval(4, bounds=(0, 1), label=label)
+        coupling = RaisedCosineLogConv(2, window_size=4, label=f"{label} of others")
+        both = place + coupling
+        X = {
+            label: place.compute_features(position),
+            coupling.label: coupling.compute_features(past),
+        }
+        assert list(both.split_by_feature(both.compute_features(position, past))) == list(X)
+        names = both.to_transformer().fit(np.c_[position, past]).get_feature_names_out()
+        assert names[0] == f"{label}_0"
+
+        model = PopulationGLM(regularizer="Ridge", regularizer_strength=0.01).fit(X, y)
+        model.save_params(tmp_path / "model.npz")
+        assert list(load_model(tmp_path / "model.npz").coef_) == list(model.coef_)
+        result = infer(model, X, y)
+        assert set(result.groups) == set(X)
+        assert f"{label}[3]" in result.names
+        assert tuning_curve(result, place).mean.shape == (100, 2)
+        assert coupling_filters(result, coupling).mean.shape == (2, 2, 4)
+        np.testing.assert_array_equal(
+            wald_test(result, label).statistic,
+            wald_test(result, [f"{label}[{i}]" for i in range(4)]).statistic,
+        )
+        assert (without(model, X, y, label).coef_[label] == 0).all()
+        assert f"{label}[3]" in str(summary(model, X, y))
+
+
+def test_labels_of_classes_survive(float64):
+    X, y = recording()
+    tree = {label: X[:, :1] for label in ("intercept", "speed [cm/s]")}
+    model = ClassifierGLM().fit(tree, y[:, 0] > 0)
+    result = infer(model, tree, y[:, 0] > 0)
+    assert result.groups["intercept"] == slice(0, 2)
+    assert (without(model, tree, y[:, 0] > 0, "intercept").coef_["intercept"] == 0).all()
+
+
+def test_labels_that_would_be_alike_are_told_apart(float64):
+    X, y = recording()
+    tree = {"a": {"b": X[:, :1]}, "a.b": X[:, 1:]}
+    assert set(infer(fit(tree, y), tree, y).groups) == {"['a']['b']", "['a.b']"}
 
 
 # --- Samples that are alike within groups.

@@ -549,6 +549,24 @@ def test_time_series_go_in_and_come_out(series):
     assert model.score(X, y) == pytest.approx(plain.score(X.d, y.d))
 
 
+def test_names_of_neurons_in_pandas_come_back(series):
+    X, y = series
+    table = pd.DataFrame(y.d, columns=["u", "v", "silent"])
+    table["silent"] = 0
+    with pytest.warns(RuntimeWarning, match="silent"):
+        model = fit(X, table)
+    assert list(model.predict(X).columns) == ["u", "v", "silent"]
+    pairs = table.set_axis(pd.MultiIndex.from_product([["ca1"], ["u", "v", "w"]]), axis=1)
+    assert model.fit(X, pairs.where(pairs > 0, 1)).predict(X).columns[0] == "('ca1', 'u')"
+
+
+def test_the_index_of_pandas_does_not_move_samples():
+    X, y = recording()
+    later = pd.DataFrame(y, index=pd.date_range("2026", periods=len(y)))
+    earlier = pd.DataFrame(X, index=pd.date_range("2025", periods=len(X)))
+    assert_same(fit(earlier, later), fit(X, y))
+
+
 def test_one_neuron_of_a_time_series_is_a_time_series(series):
     X, y = series
     rate = GLM().fit(X, y[:, 0]).predict(X)

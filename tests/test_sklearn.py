@@ -13,10 +13,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.model_selection import GLMCV, PopulationGLMCV
+from spikax.observation_models import OBSERVATION_MODELS
 
 EXPECTED_TO_FAIL = {
     "check_array_api_input": "NumPy, JAX, pandas and pynapple are taken, no other arrays",
@@ -91,6 +93,15 @@ def test_clone_keeps_every_argument_and_nothing_fitted(kind, data):
     assert not hasattr(copy, "coef_")
     for name, value in model.get_params().items():
         np.testing.assert_equal(getattr(copy, name), value)
+
+
+@pytest.mark.parametrize("kind", [GLM, PopulationGLM, GLMCV, PopulationGLMCV])
+@pytest.mark.parametrize("name", OBSERVATION_MODELS)
+def test_tags_follow_from_the_support_of_the_family(kind, name):
+    model = OBSERVATION_MODELS[name]()
+    for given in (name, model, model.family):
+        positive = get_tags(kind(given)).target_tags.positive_only
+        assert positive == ("non-negative" in model.family.support or name != "Gaussian")
 
 
 def test_fit_changes_no_argument(data):

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from functools import partial
+from numbers import Number
 from typing import Any, NamedTuple
 
 import jax
@@ -838,6 +839,9 @@ def _columns(y):
     columns = getattr(y, "columns", None)
     if columns is None:
         return None
+    labels = np.asarray(columns)
+    if labels.dtype == object:  # such as pairs, for columns of two levels
+        labels = np.array([c if isinstance(c, str | Number) else str(c) for c in columns], object)
     metadata = getattr(y, "metadata", None) if isinstance(y, TimeSeries) else None
     metadata = {} if metadata is None else metadata
-    return np.asarray(columns), {name: np.asarray(metadata[name]) for name in metadata}
+    return labels, {name: np.asarray(metadata[name]) for name in metadata}
