@@ -177,9 +177,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ----------
         X
             Features, (n_samples, n_features), or a container (dict, list, tuple, nested) of such
-            arrays. Arrays, pandas and pynapple objects are taken; rows with NaN are ignored. Also
-            the design of a basis, `basis.design(...)`, whose features are evaluated block by block
-            and never held together.
+            arrays. Arrays, pandas and pynapple objects are taken, by the order of their rows; rows
+            with NaN, or that are missing or masked, are ignored. Also the design of a basis,
+            `basis.design(...)`, whose features are evaluated block by block and never held
+            together.
         y
             Observations, (n_samples, n_neurons); (n_samples,) for `GLM`. A NaN is ignored for its
             neuron.
@@ -201,9 +202,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If shapes, lengths, names, values or strengths are wrong, or no row is left.
+            If shapes, lengths, names, values, strengths or the times of pynapple objects are
+            wrong, or no row is left.
         TypeError
-            If a container has the wrong structure or type.
+            If a container has the wrong structure or type, or something holds no samples, as
+            pynapple's events and epochs do.
 
         Warns
         -----

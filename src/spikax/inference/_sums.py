@@ -55,7 +55,7 @@ def clusters(groups: Any, fit: Fitted) -> Clusters:
     missing = is_missing(labels)
     if missing.any():
         raise ValueError(
-            f"groups is missing in row {int(np.argmax(missing))}: give each sample the label of "
+            f"groups is None or NaN in row {int(np.argmax(missing))}: give each sample the label of "
             "its group. Samples are left out by sample_weight=0."
         )
     names, index = np.unique(labels, return_inverse=True)
