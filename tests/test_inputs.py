@@ -18,6 +18,13 @@ from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGL
 from spikax.identifiability_constraints import apply_identifiability_constraints
 from spikax.model_selection import PopulationGLMCV
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*needs? a look:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:.*from its optimum:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:X has feature names:UserWarning"),
+    pytest.mark.filterwarnings("ignore:X is float32:UserWarning"),
+]
+
 T = 24
 RNG = np.random.default_rng(3)
 # Small whole numbers, which every type holds exactly.
@@ -275,10 +282,6 @@ def outcome(call, hold):
         return type(error)
 
 
-@pytest.mark.filterwarnings("ignore:.*needs? a look:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:.*from its optimum:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
-@pytest.mark.filterwarnings("ignore:X is float32:UserWarning")
 @pytest.mark.parametrize("door", DOORS)
 def test_what_holds_the_numbers_does_not_matter(door):
     with jax.enable_x64(True):
@@ -299,7 +302,7 @@ def test_what_holds_the_numbers_does_not_matter(door):
 
 @pytest.mark.parametrize("door", DOORS)
 def test_what_holds_no_numbers_is_refused(door):
-    words = "numbers|numeric|[Cc]omplex|dates|classes"
+    words = "numbers|numeric|float|[Cc]omplex|dates|classes"
     refused = {name: (hold, words) for name, hold in NO_NUMBERS.items()}
     for name, (hold, words) in (NO_SAMPLES | ({} if takes_labels(door) else refused)).items():
         if door in NO_FRAMES and name in ("sparse", "pandas's text"):
