@@ -138,7 +138,7 @@ def without_features(
     y: np.ndarray, known: np.ndarray, weights: np.ndarray | None, offset: np.ndarray | None
 ) -> Data:
     """Put together checked samples of which the features are not looked at."""
-    layout = Layout(jax.tree_util.tree_structure(()), (), ())
+    layout = Layout(jax.tree_util.tree_structure(()), (), (), (), ())
     return Data(np.zeros((len(y), 0)), y, layout, known, weights, offset)
 
 

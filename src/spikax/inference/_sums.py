@@ -55,8 +55,8 @@ def clusters(groups: Any, fit: Fitted) -> Clusters:
     missing = is_missing(labels)
     if missing.any():
         raise ValueError(
-            f"groups is None or NaN in row {int(np.argmax(missing))}: give each sample the label of "
-            "its group. Samples are left out by sample_weight=0."
+            f"groups is None or NaN in row {int(np.argmax(missing))}: give each sample the label "
+            "of its group. Samples are left out by sample_weight=0."
         )
     names, index = np.unique(labels, return_inverse=True)
     weight = np.broadcast_to(fit.data.weight, fit.data.y.shape)
