@@ -13,7 +13,8 @@ ROOT = Path(spikax.__file__).parent
 LAYERS = (
     {"plotting", "io"},
     {"inference", "diagnostics", "model_selection"},
-    {"glm", "simulation"},
+    {"glm"},
+    {"simulation"},
     {"datasets", "_npz"},
     {"_assemble"},
     {"_coefficients"},
