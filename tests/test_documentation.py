@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import types
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,12 @@ METHODS = {name: member for member, name in MEMBERS.items() if inspect.isfunctio
 PROPERTIES = {name: member for member, name in MEMBERS.items() if isinstance(member, property)}
 EVERYTHING = {**CLASSES, **FUNCTIONS, **METHODS, **PROPERTIES}
 
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("examples/*"), ROOT / "README.md"]
+SPELLED = re.compile(r"\b(?:spikax|nmo)((?:\.[A-Za-z]\w*)+)")  # nmo.glm.GLM
+IMPORTED = re.compile(r"\bfrom spikax\.([a-z]\w*) import ([\w, ]+)")
+
 
 def sections(thing):
     """Split a docstring by its numpydoc titles; what comes before the first is the summary."""
@@ -92,6 +99,39 @@ def test_every_module_names_what_users_need_and_nothing_else():
 def isort_order(name):
     """Sort constants, classes and functions as ruff sorts `__all__`."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+def mentioned():
+    """Find the full names, less `spikax`, that pages, docstrings and examples spell out."""
+    names = {}
+    for path in [*PAGES, *SOURCES]:
+        text = path.read_text()
+        if path.suffix == ".py":  # what a module imports for itself starts its line
+            text = re.sub(r"^(from|import) .*$", "", text, flags=re.MULTILINE)
+        spelled = {match[1:] for match in SPELLED.findall(text)}
+        for module, listed in IMPORTED.findall(text):
+            spelled |= {f"{module}.{name.strip()}" for name in listed.split(",") if name.strip()}
+        names |= dict.fromkeys(spelled - set(names), path.relative_to(ROOT))
+    return {name: path for name, path in names.items() if name.split(".")[0] in spikax.__all__}
+
+
+@pytest.mark.parametrize("name", sorted(mentioned()))
+def test_every_name_that_the_documentation_spells_is_public(name):
+    thing = spikax
+    for part in name.split("."):
+        if isinstance(thing, types.ModuleType):
+            assert part in thing.__all__, f"{name} of {mentioned()[name]} is not in __all__"
+            thing = getattr(thing, part)
+        else:
+            known = getattr(thing, "__dataclass_fields__", {})
+            assert hasattr(thing, part) or part in known, f"{name} of {mentioned()[name]}"
+            return
+
+
+def test_every_module_is_in_the_reference():
+    reference = (ROOT / "docs" / "api" / "index.md").read_text()
+    listed = re.findall(r"^ +(spikax\.\w+)$", reference, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(module.__name__ for module in MODULES)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

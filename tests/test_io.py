@@ -16,11 +16,16 @@ import pynapple as nap
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 
 import spikax as nmo
 from spikax import links
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.io import estimators
+from spikax.model_selection import GLMCV
 from spikax.observation_models import (
     Gamma,
     Gaussian,
@@ -152,6 +157,103 @@ def test_a_loaded_model_predicts_what_the_saved_one_did(
     assert loaded.score(tree, y) == model.score(tree, y)
     again = saved(loaded, tmp_path_factory.mktemp("models"))
     assert_same_model(loaded, again, tree)
+
+
+CONTAINERS = {"array": X, "nested": [X[:, :1], {"head": (X[:, 1:],)}]}
+every_estimator = pytest.mark.parametrize("kind", estimators().values(), ids=estimators())
+
+
+def made(kind, **arguments):
+    """Make a small model, and what it can be fitted to."""
+    known = kind().get_params(deep=False)
+    small = {"cv": 2, "n_strengths": 3, "regularizer": "Ridge", "solver_kwargs": {"maxiter": 20}}
+    model = kind(**{name: value for name, value in small.items() if name in known}, **arguments)
+    y = np.array(["left", "right"])[(Y > 0).astype(int)] if is_classifier(model) else Y
+    return model, y[:, 0] if kind._single else y
+
+
+def test_all_estimators_are_found():
+    found = {kind.__name__ for kind in estimators().values()}
+    assert {"GLM", "PopulationGLM", "ClassifierGLM", "GLMCV", "PopulationGLMCV"} <= found
+    for kind in estimators().values():
+        assert set(kind.__subclasses__()) <= {*estimators().values(), Mine}
+
+
+@every_estimator
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.filterwarnings("ignore:.*need:RuntimeWarning")
+def test_every_estimator_comes_back_as_it_was(tmp_path, kind, container):
+    tree = CONTAINERS[container]
+    model, y = made(kind)
+    assert_same_model(model, saved(model, tmp_path))
+    loaded = saved(model.fit(tree, y), tmp_path)
+    assert_same_model(model, loaded, tree)
+    np.testing.assert_array_equal(loaded.score(tree, y), model.score(tree, y))
+    key = jax.random.key(0)
+    for drawn, again in zip(model.simulate(key, tree), loaded.simulate(key, tree), strict=True):
+        np.testing.assert_array_equal(drawn, again)
+    assert_same_model(clone(model), clone(loaded))
+
+
+@every_estimator
+@pytest.mark.filterwarnings("ignore:.*need:RuntimeWarning")
+def test_every_estimator_comes_back_after_batches(tmp_path, kind):
+    model, y = made(kind)
+    assert_same_model(model.partial_fit(X, y), saved(model, tmp_path), X)
+    model, y = made(kind)
+    if is_classifier(model):
+        model.set_classes(y)
+    params = model.initialize_params(X, y)
+    model.update(params, model.initialize_optimizer_and_state(params, X, y), X, y)
+    assert_same_model(model, saved(model, tmp_path), X)
+
+
+@every_estimator
+@pytest.mark.filterwarnings("ignore:.*need:RuntimeWarning")
+def test_every_estimator_comes_back_with_the_columns_of_a_time_series(tmp_path, kind):
+    time, depth = np.arange(T) * 0.1, np.array([np.int64(3), "deep"], dtype=object)
+    design = nap.TsdFrame(t=time, d=X)
+    model, y = made(kind)
+    if y.dtype.kind == "U":
+        y = (y == "left").astype(int)
+    areas = {"metadata": {"area": ["adn", None], "depth": depth}}
+    series = nap.Tsd(time, y) if y.ndim == 1 else nap.TsdFrame(time, y, columns=["u", 7], **areas)
+    loaded = saved(model.fit(design, series), tmp_path)
+    out, expected = loaded.predict(design), model.predict(design)
+    np.testing.assert_array_equal(out.d, expected.d)
+    np.testing.assert_array_equal(out.t, expected.t)
+    assert y.ndim == 1 or list(out.columns) == list(expected.columns) == ["u", 7]
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        KFold(2, shuffle=True, random_state=3),
+        TimeSeriesSplit(2, gap=1),
+        ShuffleSplit(2, test_size=0.25, random_state=0),
+        [(np.arange(20), np.arange(20, 40)), (np.arange(20, 40), np.arange(20))],
+    ],
+    ids=lambda cv: type(cv).__name__,
+)
+def test_what_makes_the_folds_comes_back(tmp_path, cv):
+    model = GLMCV(cv=cv, n_strengths=2).fit(X, Y[:, 0])
+    loaded = saved(model, tmp_path)
+    assert repr(loaded.cv) == repr(cv)
+    np.testing.assert_array_equal(clone(loaded).fit(X, Y[:, 0]).scores_, model.scores_)
+    chance = KFold(2, shuffle=True, random_state=np.random.RandomState(0))
+    with pytest.raises(TypeError, match=r"cv\.random_state cannot be saved"):
+        GLMCV(cv=chance).save_params(tmp_path / "chance.npz")
+
+
+@every_estimator
+def test_what_scikit_learn_is_to_route_comes_back(tmp_path, kind):
+    model, _ = made(kind)
+    with config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=True, offset="log_exposure")
+        model.set_score_request(offset=False)
+    loaded = saved(model, tmp_path).get_metadata_routing()
+    assert loaded.fit.requests == model.get_metadata_routing().fit.requests
+    assert loaded.score.requests == model.get_metadata_routing().score.requests
 
 
 def _keys(tree):
@@ -421,6 +523,9 @@ def test_a_newer_format_is_refused_with_the_way_out(tmp_path, whole):
         {"fitted": {"predict": 1.0}},
         {"fitted": []},
         {"format": "1"},
+        {"routing": {"fit": {"X": True}}},
+        {"routing": {"x": {}}},
+        {"routing": ["fit"]},
     ],
     ids=str,
 )
@@ -439,6 +544,8 @@ def test_a_header_that_save_params_does_not_write_is_refused(tmp_path, whole, ch
         "jax.experimental.io_callback",
         "spikax.links.jax",
         "spikax._npz.write",
+        "sklearn.model_selection.train_test_split",
+        "sklearn.model_selection.GridSearchCV",
         "exp",
         "",
     ],

@@ -11,9 +11,10 @@ ROOT = Path(spikax.__file__).parent
 
 # Top to bottom. A module may import from the lines below its own.
 LAYERS = (
-    {"plotting"},
-    {"inference", "diagnostics", "model_selection", "io"},
-    {"glm", "simulation"},
+    {"plotting", "io"},
+    {"inference", "diagnostics", "model_selection"},
+    {"glm"},
+    {"simulation"},
     {"datasets", "_npz"},
     {"_assemble"},
     {"_coefficients"},

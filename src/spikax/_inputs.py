@@ -55,6 +55,9 @@ class Layout:
         raise IndexError(index)
 
 
+NO_FEATURES = Layout(jax.tree_util.tree_structure(()), (), (), (), ())
+
+
 class Outputs(NamedTuple):
     """How linear predictors lie in the user's arrays, and in columns, one for each.
 
@@ -138,8 +141,7 @@ def without_features(
     y: np.ndarray, known: np.ndarray, weights: np.ndarray | None, offset: np.ndarray | None
 ) -> Data:
     """Put together checked samples of which the features are not looked at."""
-    layout = Layout(jax.tree_util.tree_structure(()), (), (), (), ())
-    return Data(np.zeros((len(y), 0)), y, layout, known, weights, offset)
+    return Data(np.zeros((len(y), 0)), y, NO_FEATURES, known, weights, offset)
 
 
 def samples(

@@ -1,14 +1,15 @@
 """Models to npz files and back without pickle: what holds what as JSON, arrays as arrays.
 
 Reading runs no code that the file chooses: the names in it are looked up among spikax's and JAX's
-public functions and in what the caller hands over, and nowhere else.
+public functions, scikit-learn's splitters and in what the caller hands over, and nowhere else.
 """
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
+from inspect import signature
 from math import prod
 from os import PathLike, fspath
 from typing import Any
@@ -16,6 +17,7 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
+from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
 from spikax import links, observation_models, regularizer
 
@@ -25,8 +27,9 @@ FORMAT = 1
 _OWN = (regularizer, observation_models, links)
 _STATS = (jax.scipy.stats.norm, jax.scipy.stats.logistic, jax.scipy.stats.cauchy)
 _PUBLIC = (*_OWN, jax.numpy, jax.nn, jax.lax, jax.scipy.special, *_STATS)
-# How a fit went, and the samples that `partial_fit` goes on from.
-_NOT_SAVED = ("solver_state_", "_memory")
+_OBJECTS = bool | int | float | str | np.bool_ | np.number  # what arrays of objects may hold
+# How a fit went, the samples that `partial_fit` goes on from, and what has a place of its own.
+_NOT_SAVED = ("solver_state_", "_memory", "_metadata_request")
 
 
 def write(filename: Any, model: Any) -> None:
@@ -40,10 +43,21 @@ def write(filename: Any, model: Any) -> None:
         "model": name_of(type(model)),
         "params": {k: _encode(v, k, arrays) for k, v in params.items()},
         "fitted": {k: _encode(v, k, arrays) for k, v in fitted.items()},
+        "routing": _routing(model),
     }
     if not isinstance(filename, str | PathLike) and not hasattr(filename, "write"):
         raise TypeError(f"filename must be a path or a binary file, got {filename!r}.")
     np.savez(filename, spikax_model=np.array(json.dumps(header)), **arrays)  # pyright: ignore
+
+
+def _routing(model: Any) -> dict[str, dict[str, bool | str]]:
+    """Tell what scikit-learn was asked to route to each method."""
+    setters = (name for name in dir(model) if name.startswith("set_"))
+    methods = (n.removeprefix("set_").removesuffix("_request") for n in setters)
+    routing = model.get_metadata_routing()
+    asked = {m: getattr(routing, m).requests for m in methods if m in vars(routing)}
+    asked = {m: {k: v for k, v in of.items() if v is not None} for m, of in asked.items()}
+    return {method: of for method, of in asked.items() if of}
 
 
 def name_of(thing: Any) -> str:
@@ -52,7 +66,7 @@ def name_of(thing: Any) -> str:
         if getattr(module, thing.__name__, None) is thing:
             return f"{module.__name__}.{thing.__name__}"
     public = [part for part in thing.__module__.split(".") if not part.startswith("_")]
-    module = ".".join(public) if public[:1] == ["spikax"] else thing.__module__
+    module = ".".join(public) if public[:1] in (["spikax"], ["sklearn"]) else thing.__module__
     return f"{module}.{getattr(thing, '__qualname__', thing.__name__)}"
 
 
@@ -73,18 +87,26 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, links.InverseLink) and value in links.INVERSE_LINKS:
         return {"link": value.name}
     if is_dataclass(value) and not isinstance(value, type):
-        held = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
-        nodes = {k: _encode(v, f"{where}.{k}", arrays) for k, v in held.items()}
-        return {"object": name_of(type(value)), "fields": nodes}
+        names = [f.name for f in fields(value) if f.init]
+        return _encode_object(value, names, where, arrays)
+    if isinstance(value, BaseCrossValidator | BaseShuffleSplit):
+        return _encode_object(value, signature(type(value)).parameters, where, arrays)
     if callable(value) and hasattr(value, "__name__"):
         return {"function": name_of(value)}
     return _encode_array(value, where, arrays)
 
 
+def _encode_object(
+    value: Any, names: Iterable[str], where: str, arrays: dict[str, np.ndarray]
+) -> Any:
+    nodes = {name: _encode(getattr(value, name), f"{where}.{name}", arrays) for name in names}
+    return {"object": name_of(type(value)), "fields": nodes}
+
+
 def _encode_array(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     array = np.asarray(value) if hasattr(value, "__array__") else np.array(None)
     kind = "scalar" if isinstance(value, np.generic) else "array"
-    if array.dtype == object and all(isinstance(x, bool | int | float | str) for x in array.flat):
+    if array.dtype == object and all(isinstance(x, _OBJECTS) for x in array.flat):
         items = [_encode(x, where, arrays) for x in array.flat]
         return {"objects": items, "shape": array.shape}
     if array.dtype.kind not in "biufcUSmM":
@@ -107,6 +129,7 @@ class Saved:
     model: str
     params: dict[str, Any]
     fitted: dict[str, Any]
+    routing: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
     def values(self, nodes: dict[str, Any], find: Callable) -> dict[str, Any]:
@@ -188,8 +211,9 @@ def read(filename: Any) -> Saved:
             "model": str(model),
             "params": dict(params),
             "fitted": dict(fitted),
+            **rest,
         }:
-            return Saved(shown, by, model, params, fitted, arrays)
+            return Saved(shown, by, model, params, fitted, rest.get("routing", {}), arrays)
     raise damaged(shown, f"its header is {header!r:.60}")
 
 

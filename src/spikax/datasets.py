@@ -6,7 +6,13 @@ from importlib.resources import files
 import numpy as np
 import pynapple as nap
 
-__all__ = ["HeadDirectionRecording", "load_head_direction"]
+__all__ = [
+    "HeadDirectionRecording",
+    "RatChoices",
+    "load_calcium",
+    "load_head_direction",
+    "load_rat_choice",
+]
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,13 @@ class RatChoices:
         `"previous_answer"` and `"previous_choice"` -1 for left and 1 for right,
         `"previous_reward"` -1 and 1 for a wrong and a correct choice. All are 0 where the source
         knows of no such trial.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> rat = nmo.datasets.load_rat_choice()
+    >>> rat.choice.shape, int(rat.session.max()), sorted(rat.inputs)[0]
+    ((20000,), 79, 'previous_answer')
     """
 
     choice: np.ndarray

@@ -6,11 +6,16 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import sklearn.model_selection
+from sklearn import config_context
+from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
-from spikax import _npz, glm
+from spikax import _npz, glm, model_selection
 from spikax._errors import unknown_name
 
 __all__ = ["inspect_npz", "load_model"]
+
+_MODULES = (glm, model_selection)  # which have estimators
 
 
 def load_model(
@@ -18,8 +23,9 @@ def load_model(
 ) -> glm.PopulationGLM:
     """Load a model that `save_params` wrote.
 
-    A file runs no code: it holds no pickles, and of what it names only spikax's and JAX's own
-    functions and classes are looked up.
+    Files of all estimators are taken, those that choose their strength by cross-validation
+    included. A file runs no code: it holds no pickles, and of what it names only spikax's and
+    JAX's own functions and classes, and what makes folds in scikit-learn, are looked up.
 
     Parameters
     ----------
@@ -84,6 +90,7 @@ def load_model(
             raise _npz.damaged(saved.filename, f"{kind.__name__} has no place for {name!r}")
     model = kind(**params)
     vars(model).update(fitted)
+    _route(model, saved)
     return model
 
 
@@ -144,8 +151,18 @@ class _Shown:
         return self.text
 
 
+def _route(model: Any, saved: _npz.Saved) -> None:
+    """Ask scikit-learn for the metadata that the saved model asked for."""
+    try:
+        with config_context(enable_metadata_routing=True):
+            for method, asked in dict(saved.routing).items():
+                getattr(model, f"set_{method}_request")(**asked)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _npz.damaged(saved.filename, f"routing is {saved.routing!r:.60}") from error
+
+
 def _public(saved: _npz.Saved, where: str, name: str) -> Any:
-    found = _npz.public(name)
+    found = _npz.public(name) or _splitters().get(name)
     if found is None:
         last = name.rpartition(".")[2]
         raise ValueError(
@@ -158,14 +175,31 @@ def _public(saved: _npz.Saved, where: str, name: str) -> Any:
 
 def _made(saved: _npz.Saved, where: str, kind: type, held: dict[str, Any]) -> Any:
     try:
-        if not is_dataclass(kind):
+        if not (is_dataclass(kind) or issubclass(kind, BaseCrossValidator | BaseShuffleSplit)):
             raise TypeError("it is not a dataclass")
         return kind(**held)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{where} in {saved.filename} cannot be made as a {kind.__name__} from the fields "
             f"that were saved, {', '.join(held) or 'none'}: {error}."
         ) from error
+
+
+def _splitters() -> dict[str, Any]:
+    """Find all public classes that make folds, by the names that files give them."""
+    modules = (model_selection, sklearn.model_selection)
+    public = [(f"{m.__name__}.{n}", vars(m).get(n)) for m in modules for n in m.__all__]
+    return {name: thing for name, thing in public if callable(getattr(thing, "split", None))}
+
+
+def estimators() -> dict[str, type[glm.PopulationGLM]]:
+    """Find all public classes of models, by the names that files give them."""
+    public = [(f"{m.__name__}.{n}", getattr(m, n)) for m in _MODULES for n in m.__all__]
+    return {
+        name: thing
+        for name, thing in public
+        if isinstance(thing, type) and issubclass(thing, glm.PopulationGLM)
+    }
 
 
 def _model_class(saved: _npz.Saved, own: Any) -> type[glm.PopulationGLM]:
@@ -173,7 +207,7 @@ def _model_class(saved: _npz.Saved, own: Any) -> type[glm.PopulationGLM]:
         if not (isinstance(own, type) and issubclass(own, glm.PopulationGLM)):
             raise TypeError(f"mapping_dict['model'] must be a class of models, got {own!r}.")
         return own
-    kinds = {f"{glm.__name__}.{name}": getattr(glm, name) for name in glm.__all__}
+    kinds = estimators()
     if saved.model not in kinds:
         raise ValueError(
             f"The model in {saved.filename} is a {saved.model}, and not one of "

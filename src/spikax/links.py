@@ -11,7 +11,7 @@ from jax.scipy.special import log_ndtr, logit, ndtr, ndtri
 
 from spikax._errors import unknown_name
 
-__all__ = ["InverseLink"]
+__all__ = ["InverseLink", "resolve"]
 
 Function = Callable[[jax.Array], jax.Array]
 

@@ -21,14 +21,22 @@ from spikax._time_series import check_times, values
 from spikax.links import InverseLink
 
 __all__ = [
+    "Bernoulli",
     "BernoulliObservations",
+    "Categorical",
     "CategoricalObservations",
     "Family",
+    "Gamma",
     "GammaObservations",
+    "Gaussian",
     "GaussianObservations",
+    "NegativeBinomial",
     "NegativeBinomialObservations",
     "ObservationModel",
+    "Poisson",
     "PoissonObservations",
+    "resolve",
+    "with_scale",
 ]
 
 Aggregate = Callable[[jax.Array], jax.Array]
@@ -274,7 +282,15 @@ def with_scale(family: Family, scale: Any) -> Family:
 @register
 @dataclass(frozen=True)
 class Poisson:
-    """Counts whose variance equals their mean; fractional counts are allowed."""
+    """Counts whose variance equals their mean; fractional counts are allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import Poisson
+    >>> print(Poisson().variance(np.array([0.5, 2.0])), Poisson().support)
+    [0.5 2. ] non-negative counts
+    """
 
     default_link: ClassVar[str] = "exp"
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
@@ -320,7 +336,15 @@ class Poisson:
 @register
 @dataclass(frozen=True)
 class Bernoulli:
-    """Outcomes of 0 or 1."""
+    """Outcomes of 0 or 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import Bernoulli
+    >>> print(Bernoulli().variance(np.array([0.5, 1.0])), Bernoulli().support)
+    [0.25 0.  ] 0 or 1
+    """
 
     default_link: ClassVar[str] = "logistic"
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -366,7 +390,15 @@ class Bernoulli:
 @register
 @dataclass(frozen=True)
 class Gaussian:
-    """Real values with a constant variance, the scale."""
+    """Real values with a constant variance, the scale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import Gaussian
+    >>> print(Gaussian().variance(np.array([-1.0, 2.0])), Gaussian().support)
+    [1. 1.] real numbers
+    """
 
     default_link: ClassVar[str] = "identity"
     mean_bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
@@ -416,7 +448,15 @@ class Gaussian:
 @register
 @dataclass(frozen=True)
 class Gamma:
-    """Positive values whose standard deviation is proportional to their mean."""
+    """Positive values whose standard deviation is proportional to their mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import Gamma
+    >>> print(Gamma().variance(np.array([0.5, 2.0])), Gamma().support)
+    [0.25 4.  ] positive numbers
+    """
 
     default_link: ClassVar[str] = "one_over_x"
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
@@ -467,7 +507,22 @@ class Gamma:
 @register
 @dataclass(frozen=True)
 class NegativeBinomial:
-    """Counts whose variance exceeds their mean: `mu + scale mu^2`; Poisson at a scale of zero."""
+    """Counts whose variance exceeds their mean: `mu + scale mu^2`; Poisson at a scale of zero.
+
+    Parameters
+    ----------
+    scale
+        The dispersion, a number or one per neuron (default 1).
+    estimate
+        Whether a fit estimates it, neuron by neuron (default False).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import NegativeBinomial
+    >>> print(NegativeBinomial(scale=0.5).variance(np.array([1.0, 2.0])))
+    [1.5 4. ]
+    """
 
     default_link: ClassVar[str] = "exp"
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
@@ -531,7 +586,20 @@ class NegativeBinomial:
 @register
 @dataclass(frozen=True)
 class Categorical:
-    """One of several classes, whose probabilities sum to one."""
+    """One of several classes, whose probabilities sum to one.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes (default 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.observation_models import Categorical
+    >>> Categorical(3).n_outputs, Categorical(3).allows(np.array([0, 2, 3])).tolist()
+    (3, [True, True, False])
+    """
 
     default_link: ClassVar[str] = "log_softmax"
     mean_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)

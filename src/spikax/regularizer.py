@@ -16,11 +16,14 @@ from spikax._pytrees import register
 __all__ = [
     "CustomRegularizer",
     "ElasticNet",
+    "Elementwise",
     "GroupLasso",
     "Lasso",
+    "Penalty",
     "Regularizer",
     "Ridge",
     "UnRegularized",
+    "resolve",
 ]
 
 
@@ -28,16 +31,45 @@ class Penalty(Protocol):
     """A penalty with its strengths: a pytree of arrays whose last axis, of two, is neurons.
 
     Coefficients come as arrays (n_features, n_neurons) in the user's units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.regularizer import Elementwise, Penalty
+    >>> ridge: Penalty = Elementwise(squared=np.full((1, 1), 0.5))
+    >>> print(ridge.scaled(2.0).value(np.array([[1.0, 2.0], [0.0, 1.0]])))
+    [0.5 2.5]
     """
 
     def value(self, coef: jax.Array) -> jax.Array:
-        """Cost of each neuron's coefficients, shape (n_neurons,)."""
+        """Compute the cost of each neuron's coefficients.
+
+        Parameters
+        ----------
+        coef
+            Coefficients, (n_features, n_neurons).
+
+        Returns
+        -------
+        jax.Array
+            Costs, (n_neurons,).
+        """
         ...
 
     def prox(self, coef: jax.Array, step: jax.Array) -> jax.Array:
-        """Minimiser over `w` of `sum((w - coef)^2 / step) / 2 + value(w)`, shaped like `coef`.
+        """Minimise `sum((w - coef)^2 / step) / 2 + value(w)` over `w`.
 
-        The step is shaped like `coef`, and the same for features that are tied.
+        Parameters
+        ----------
+        coef
+            Coefficients, (n_features, n_neurons).
+        step
+            Shaped like `coef`, and the same for features that are tied.
+
+        Returns
+        -------
+        jax.Array
+            The minimiser, shaped like `coef`.
         """
         ...
 
@@ -52,11 +84,33 @@ class Penalty(Protocol):
         ...
 
     def scaled(self, factor: Any) -> Self:
-        """Multiply the strengths by a factor, (1, 1) or (1, n_neurons)."""
+        """Multiply the strengths.
+
+        Parameters
+        ----------
+        factor
+            (1, 1) or (1, n_neurons).
+
+        Returns
+        -------
+        Penalty
+            The penalty with the new strengths.
+        """
         ...
 
     def ties(self, n_features: int) -> np.ndarray | None:
-        """Label the features that must be scaled alike, (n_features,); None if none must."""
+        """Tell the features that must be scaled alike.
+
+        Parameters
+        ----------
+        n_features
+            Number of features.
+
+        Returns
+        -------
+        array or None
+            A label for each feature, (n_features,); None if none must.
+        """
         ...
 
 
@@ -135,6 +189,14 @@ class Elementwise:
     ----------
     absolute, squared
         Strengths, (1 or n_features, 1 or n_neurons).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.regularizer import Elementwise
+    >>> lasso = Elementwise(absolute=np.full((1, 1), 0.5))
+    >>> print(lasso.prox(np.array([[1.0], [-0.2]]), 1.0).ravel())
+    [ 0.5 -0. ]
     """
 
     absolute: Any = None

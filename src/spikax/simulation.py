@@ -1,18 +1,30 @@
 """Simulated populations whose neurons drive one another, and filters to couple them with."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigs
 from scipy.stats import gamma
 
 from spikax import links, observation_models
 from spikax._time_series import finite_values
 
-__all__ = ["difference_of_gammas", "regress_filter", "simulate_recurrent"]
+__all__ = [
+    "Stability",
+    "difference_of_gammas",
+    "regress_filter",
+    "simulate_recurrent",
+    "stability",
+]
+
+# Rates so many times above those without coupling, or above one, have run away.
+_FAR = 1000
 
 
 def difference_of_gammas(
@@ -216,41 +228,49 @@ def simulate_recurrent(
         "coupling_basis_matrix": coupling_basis_matrix,
         "init_y": init_y,
     }
-    arrays = {name: finite_values(array, name) for name, array in arrays.items()}
-    _check_shapes(arrays)
-    for name, array in arrays.items():
-        if np.isnan(np.asarray(array)).any():
-            raise ValueError(f"{name} has NaN, from which nothing can be simulated. Fill it in.")
+    arrays = _checked(arrays)
+    model = observation_models.resolve(observation_model)
     spikes, rates, alone = _simulate(
         *map(jnp.asarray, arrays.values()),
         random_key,
         jnp.asarray(scale, float),
+        model.family,
         links.resolve(inverse_link_function),
-        observation_models.resolve(observation_model),
     )
-    _warn_if_it_runs_away(np.asarray(jnp.max(jnp.abs(rates), axis=0)), np.asarray(alone))
+    warn_if_it_runs_away(rates, alone, np.arange(rates.shape[1]))
     return spikes, rates
 
 
-@partial(jax.jit, static_argnames=("link", "model"))
-def _simulate(
+@partial(jax.jit, static_argnames="link")
+def _simulate(coupling, feedforward, intercepts, inputs, basis, init_y, key, scale, family, link):
+    drive = jnp.einsum("tnk,nk->tn", inputs, feedforward) + intercepts[None]
+    return recur(
+        coupling, basis, drive, jnp.zeros(len(drive), bool), init_y, key, scale, family, link
+    )
+
+
+@partial(jax.jit, static_argnames="link")
+def recur(
     coupling: jax.Array,
-    feedforward: jax.Array,
-    intercepts: jax.Array,
-    inputs: jax.Array,
     basis: jax.Array,
+    drive: jax.Array,
+    starts: jax.Array,
     init_y: jax.Array,
     key: jax.Array,
     scale: jax.Array,
+    family: observation_models.Family,
     link: links.InverseLink,
-    model: observation_models.ObservationModel,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return activity, means, and the largest mean of each neuron without coupling."""
+    """Return activity, means, and the largest mean of each neuron without coupling.
+
+    The drive, (n_samples, n_neurons), is the linear predictor without coupling. At the samples
+    that `starts` marks, (n_samples,), the past is `init_y` again.
+    """
     n_neurons, _, n_basis = coupling.shape
-    drive = jnp.einsum("tnk,nk->tn", inputs, feedforward) + intercepts[None]
     dtype = jnp.result_type(drive, coupling, basis)
     # From a sender to what it adds, function by function, to all receivers.
     outgoing = coupling.transpose(1, 2, 0).reshape(n_neurons, -1).astype(dtype)
+    model = observation_models.ObservationModel(family)
 
     def send(coming, y):
         """Move one sample on, and add what `y` will do to the samples that are to come."""
@@ -258,31 +278,257 @@ def _simulate(
         return coming + basis @ (y @ outgoing).reshape(n_basis, n_neurons)
 
     def step(coming, now):
-        drive, key = now
+        drive, starts, key = now
+        coming = jnp.where(starts, first, coming)
         rate = link.mean(drive + coming[0])
         y = model.sample_generator(key, rate, scale)
         return send(coming, y.astype(dtype)), (y, rate)
 
-    coming = jnp.zeros((len(basis), n_neurons), dtype)
-    coming, _ = jax.lax.scan(lambda c, y: (send(c, y), None), coming, init_y.astype(dtype))
+    nothing = jnp.zeros((len(basis), n_neurons), dtype)
+    first, _ = jax.lax.scan(lambda c, y: (send(c, y), None), nothing, init_y.astype(dtype))
     keys = jax.random.split(key, len(drive))
-    _, (spikes, rates) = jax.lax.scan(step, coming, (drive.astype(dtype), keys))
+    _, (spikes, rates) = jax.lax.scan(step, first, (drive.astype(dtype), starts, keys))
     return spikes, rates, jnp.max(jnp.abs(link.mean(drive)), axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """Whether the mean activity of a coupled population stays where it is.
+
+    Attributes
+    ----------
+    rates
+        Rates at which the mean activity stays, (n_neurons,), in units of the observations, such as
+        spikes per bin; NaN if none were found.
+    spectral_radius
+        By what factor a small departure from these rates changes in a sample, in the long run:
+        below one it dies out. Infinite where the mean activity runs away.
+    stable
+        Whether there are such rates and the spectral radius is below one.
+    margin
+        By what factor all rates must be raised for the mean activity not to come back to them;
+        infinite if it comes back from rates a thousand times too high; one if it is not stable. An
+        exponential inverse link and coupling that excites have a finite margin: by chance, a
+        simulation that is long enough will cross it.
+    runaway
+        Which neurons run away, (n_neurons,): where the mean activity cannot stay, or else once it
+        is past the margin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.simulation import stability
+    >>> found = stability(np.full((1, 1, 1), 0.5), np.log([0.5]), np.ones((1, 1)), "exp")
+    >>> found.stable, round(found.spectral_radius, 3), round(found.margin, 1)
+    (True, 0.357, 6.0)
+    """
+
+    rates: np.ndarray
+    spectral_radius: float
+    stable: bool
+    margin: float
+    runaway: np.ndarray
+
+
+def stability(
+    coupling_coef: Any,
+    drive: Any,
+    coupling_basis_matrix: Any,
+    inverse_link_function: Any = "softplus",
+) -> Stability:
+    r"""Tell whether the mean activity of a coupled population is stable.
+
+    Parameters
+    ----------
+    coupling_coef : array, shape (n_neurons, n_neurons, n_basis_funcs)
+        Coefficients of the coupling filters: receiver, sender, function.
+    drive : array, shape (n_neurons,) or (n_samples, n_neurons)
+        The linear predictor without coupling. Of several samples, the constant drive that gives
+        the mean of their uncoupled rates.
+    coupling_basis_matrix : array, shape (window_size, n_basis_funcs)
+        The basis of the filters, shortest lag first, e.g. `kernel_` of a Conv basis.
+    inverse_link_function : str or callable, default "softplus"
+        From the linear predictor to the mean; see `spikax.links.resolve`.
+
+    Returns
+    -------
+    Stability
+        The rates at which the mean activity stays, and what becomes of departures from them.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or a parameter is infinite or missing.
+    TypeError
+        If a parameter does not hold real numbers.
+
+    Notes
+    -----
+    This is the linear stability of the mean field, in which neurons see one another's means:
+
+    .. math:: \mu_i(t) = f\Big(c_i + \sum_j \sum_{l=0}^{w-1} h_{ij}(l)\, \mu_j(t - 1 - l)\Big)
+
+    Its fixed point is followed from the uncoupled rates :math:`f(c_i)`, and the spectral radius is
+    that of the recursion linearised there, with filters :math:`f'(\eta_i)\, h_{ij}`; with an
+    exponential inverse link the gain :math:`f'(\eta_i)` is the rate. It is exact for means of
+    models whose inverse link is the identity. Otherwise it leaves out what fluctuations do, and
+    takes the effect of a spike to be small: strong refractoriness may oscillate in the mean field
+    (a spectral radius above one without a neuron that runs away) and not in the population.
+    Gerhard, Deger & Truccolo (2017), PLoS Comput Biol 13, e1005390, show that fitted models are
+    often stable, divergent or fragile (stable up to a margin), and give a finer approximation.
+
+    Examples
+    --------
+    Two neurons that excite each other strongly:
+
+    >>> import numpy as np
+    >>> from spikax.simulation import stability
+    >>> coupling = np.array([[0.0, 3.0], [3.0, 0.0]])[:, :, None]
+    >>> found = stability(coupling, np.log([0.2, 0.2]), np.ones((1, 1)), "exp")
+    >>> found.stable, found.spectral_radius, found.runaway.tolist()
+    (False, inf, [True, True])
+    """
+    drive = np.atleast_2d(np.asarray(finite_values(drive, "drive"), float))
+    given = {"coupling_coef": coupling_coef, "drive": drive}
+    arrays = _checked({**given, "coupling_basis_matrix": coupling_basis_matrix})
+    coupling, drive, basis = (np.asarray(array, float) for array in arrays.values())
+    link = links.resolve(inverse_link_function)
+    with jax.enable_x64(True):
+        return _mean_field(np.einsum("lb,ijb->lij", basis, coupling), drive, link)
+
+
+def _mean_field(filters: np.ndarray, drive: np.ndarray, link: links.InverseLink) -> Stability:
+    """Find the fixed point and what becomes of departures, filters (lag, receiver, sender)."""
+
+    def mean(eta):
+        return tuple(np.asarray(a) for a in _mean_and_gain(link, eta))
+
+    constant = np.asarray(_steady(link, drive))
+    total = filters.sum(axis=0)
+    alone = mean(constant)[0]
+    limit = _FAR * (np.abs(alone) + 1)
+    rates = _settle(mean, constant, total, alone, limit)
+    nowhere = np.full_like(rates, np.nan)
+    if np.isnan(rates).any():
+        return Stability(nowhere, np.nan, False, 1.0, np.zeros(len(rates), bool))
+    if (np.abs(rates) > limit).any():
+        return Stability(nowhere, np.inf, False, 1.0, np.abs(rates) > limit / 10)
+    gain = mean(constant + total @ rates)[1]
+    radius = _spectral_radius(gain[:, None] * filters)
+    if radius >= 1:
+        return Stability(rates, radius, False, 1.0, np.zeros(len(rates), bool))
+    margin, runaway = _margin(mean, constant, total, rates, limit)
+    return Stability(rates, radius, True, margin, runaway)
+
+
+@partial(jax.jit, static_argnums=0)
+def _mean_and_gain(link, eta):
+    return jax.jvp(link.mean, (eta,), (jnp.ones_like(eta),))
+
+
+@partial(jax.jit, static_argnums=0)
+def _steady(link, drive):
+    """Find the constant drive whose rates are the mean rates of all samples, (n_neurons,)."""
+    ends = jnp.min(drive, axis=0), jnp.max(drive, axis=0)
+    wanted = jnp.mean(link.mean(drive), axis=0)
+    increasing = link.mean(ends[1]) >= link.mean(ends[0])
+
+    def halve(_, ends):
+        middle = (ends[0] + ends[1]) / 2
+        up = (link.mean(middle) < wanted) == increasing
+        return jnp.where(up, middle, ends[0]), jnp.where(up, ends[1], middle)
+
+    low, high = jax.lax.fori_loop(0, 60, halve, ends)
+    return (low + high) / 2
+
+
+def _settle(
+    mean: Callable, drive: np.ndarray, total: np.ndarray, rates: np.ndarray, limit: np.ndarray
+) -> np.ndarray:
+    """Follow `d rates / dt = mean(drive + total rates) - rates` to its end, or beyond the limit.
+
+    Linearly implicit Euler steps, which become Newton's where the flow comes to rest. NaN if it
+    comes to no end.
+    """
+    step = 1.0
+    for _ in range(300):
+        eta = drive + total @ rates
+        value, gain = mean(eta)
+        flow = value - rates
+        if (np.abs(flow) <= 1e-10 * np.abs(rates) + 1e-300).all():
+            return rates
+        loop = gain[:, None] * total
+        growth = np.linalg.eigvals(loop).real.max() - 1
+        # A longer step would take the flow along what grows for one that goes back.
+        step = min(2 * step, 0.5 / growth if growth > 0 else 1e8)
+        move = np.linalg.solve((1 + 1 / step) * np.eye(len(rates)) - loop, flow)
+        while (np.abs(total @ move) > 0.5 + 0.1 * np.abs(eta)).any():
+            step /= 4
+            move = np.linalg.solve((1 + 1 / step) * np.eye(len(rates)) - loop, flow)
+        rates = rates + move
+        # Where rates are to rise a thousandfold beyond the limit, they will pass it.
+        reached = np.where(np.abs(value) > _FAR * limit, value, rates)
+        if (np.abs(reached) > limit).any():
+            return reached
+    return np.full_like(rates, np.nan)
+
+
+def _margin(
+    mean: Callable, drive: np.ndarray, total: np.ndarray, rates: np.ndarray, limit: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Find the factor from which on rates do not come back, and the neurons that then run away."""
+
+    def end(log_factor):
+        return _settle(mean, drive, total, np.exp(log_factor) * rates, limit)
+
+    low, high = 0.0, float(np.log(np.min(limit / np.maximum(np.abs(rates), 1e-300))))
+    last = end(high)
+    if np.allclose(last, rates, rtol=1e-4, atol=0):
+        return np.inf, np.zeros(len(rates), bool)
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        ends = end(middle)
+        if np.allclose(ends, rates, rtol=1e-4, atol=0):
+            low = middle
+        else:
+            high, last = middle, ends
+    return float(np.exp((low + high) / 2)), (np.abs(last) > limit).any() & (
+        np.abs(last) > limit / 10
+    )
+
+
+def _spectral_radius(filters: np.ndarray) -> float:
+    """Largest modulus of the eigenvalues of `x(t) = sum_l filters[l] x(t - 1 - l)`."""
+    window, n, _ = filters.shape
+    past = filters.swapaxes(0, 1).reshape(n, -1)
+
+    def advance(x):
+        return np.concatenate([past @ x, x[:-n]])
+
+    if window * n <= 1000:
+        return float(np.abs(np.linalg.eigvals(advance(np.eye(window * n)))).max())
+    operator: Any = LinearOperator((window * n, window * n), advance)  # pyright: ignore
+    options: dict[str, Any] = {"tol": 1e-6, "ncv": 80, "return_eigenvectors": False}
+    # Several, since the first to converge need not be the largest of those that are close.
+    largest = eigs(operator, 6, v0=np.ones(window * n), **options)
+    return float(np.abs(largest).max())
+
+
+def _checked(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Refuse arrays that are not finite, or do not go together."""
+    arrays = {name: finite_values(array, name) for name, array in arrays.items()}
+    _check_shapes(arrays)
+    for name, array in arrays.items():
+        if np.isnan(np.asarray(array)).any():
+            raise ValueError(f"{name} has NaN, from which nothing can be simulated. Fill it in.")
+    return arrays
 
 
 def _check_shapes(arrays: dict[str, Any]) -> None:
     """Refuse arrays whose shapes do not go together."""
-    shapes = {name: np.shape(array) for name, array in arrays.items()}
     sizes: dict[str, int] = {}
-    for name, axes in {
-        "coupling_coef": ("n_neurons", "n_neurons", "n_basis_funcs"),
-        "feedforward_coef": ("n_neurons", "n_features"),
-        "intercepts": ("n_neurons",),
-        "feedforward_input": ("n_samples", "n_neurons", "n_features"),
-        "coupling_basis_matrix": ("window_size", "n_basis_funcs"),
-        "init_y": ("window_size", "n_neurons"),
-    }.items():
-        shape = shapes[name]
+    for name, array in arrays.items():
+        axes, shape = _AXES[name], np.shape(array)
         fits = len(shape) == len(axes) and all(
             n == sizes.setdefault(axis, n) for axis, n in zip(axes, shape, strict=True)
         )
@@ -294,14 +540,29 @@ def _check_shapes(arrays: dict[str, Any]) -> None:
             )
 
 
-def _warn_if_it_runs_away(highest: np.ndarray, alone: np.ndarray) -> None:
-    runs_away = ~(highest <= 1000 * (alone + 1))
+_AXES = {
+    "coupling_coef": ("n_neurons", "n_neurons", "n_basis_funcs"),
+    "feedforward_coef": ("n_neurons", "n_features"),
+    "intercepts": ("n_neurons",),
+    "feedforward_input": ("n_samples", "n_neurons", "n_features"),
+    "drive": ("n_samples", "n_neurons"),
+    "coupling_basis_matrix": ("window_size", "n_basis_funcs"),
+    "init_y": ("window_size", "n_neurons"),
+}
+
+
+def warn_if_it_runs_away(rates: jax.Array, alone: jax.Array, names: np.ndarray) -> None:
+    """Warn once of the neurons that fire far more than their input alone would make them."""
+    highest = np.asarray(jnp.max(jnp.abs(rates), axis=0))
+    runs_away = ~(highest <= _FAR * (np.asarray(alone) + 1))
     if runs_away.any():
+        named = names[runs_away]
+        more = f" and {named.size - 20} more" if named.size > 20 else ""
         warnings.warn(
-            f"The population runs away: {int(runs_away.sum())} of {len(highest)} neurons, the "
-            f"first of them neuron {int(np.argmax(runs_away))}, fire over a thousand times more "
-            "than their input alone would make them. Weaken the coupling, or use an inverse link "
-            "that saturates.",
+            f"The population runs away: {named.size} of {highest.size} neurons, "
+            f"{', '.join(map(str, named[:20]))}{more}, fire over a thousand times more than their "
+            "input alone would make them. Weaken the coupling, or use an inverse link that "
+            "saturates; `stability` tells more.",
             RuntimeWarning,
             stacklevel=3,
         )

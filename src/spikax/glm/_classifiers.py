@@ -265,7 +265,7 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         return self._with_classes(out, layout)
 
     def simulate(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, random_key, feedforward_input
+        self, random_key, feedforward_input, offset=None
     ):
         """Draw labels from the fitted model.
 
@@ -275,6 +275,8 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
             Random key, from `jax.random.key`.
         feedforward_input
             Features as in `fit`.
+        offset
+            Added to the linear predictors, as in `predict`.
 
         Returns
         -------
@@ -287,8 +289,10 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
         """
-        log_probability, layout = self._log_probability(feedforward_input, None)
+        log_probability, layout = self._log_probability(feedforward_input, offset)
         model = self._parts().model
         drawn = model.sample_generator(random_key, np.nan_to_num(log_probability))
         missing = np.isnan(log_probability[..., 0])

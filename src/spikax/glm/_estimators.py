@@ -22,7 +22,7 @@ from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
 from spikax.fit import fit_population, null_parameters
-from spikax.glm import _batches
+from spikax.glm import _batches, _recurrence
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import (
     aggregated,
@@ -379,7 +379,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             warn_about_scores(self._neurons(n_neurons), reasons)
         return explained
 
-    def simulate(self, random_key, feedforward_input):
+    def simulate(self, random_key, feedforward_input, offset=None):
         """Draw observations from the fitted model.
 
         Parameters
@@ -387,7 +387,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         random_key
             Random key, from `jax.random.key`.
         feedforward_input
-            Features as in `fit`.
+            Features as in `fit`, those of past activity included, which is taken as it is:
+            `simulate_recurrent` feeds back what it draws.
+        offset
+            Added to the linear predictor, as in `predict`.
 
         Returns
         -------
@@ -400,15 +403,136 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
         """
         parts = self._parts()
         matrix, layout = self._features(feedforward_input)
-        rate = mean_of(parts.link, self._predictor(matrix, layout, None))
+        rate = mean_of(parts.link, self._predictor(matrix, layout, offset))
         missing = np.isnan(rate)
         family = with_scale(parts.model.family, self.scale_)
         drawn = family.sample(random_key, jnp.where(missing, 0, rate), self.scale_)
         sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
         return self._like_features(sample, layout), self._like_features(rate, layout)
+
+    def simulate_recurrent(
+        self,
+        random_key,
+        feedforward_input,
+        coupling_basis,
+        coupling=None,
+        init_y=None,
+        offset=None,
+    ):
+        r"""Draw activity from the fitted model, and feed it back through its coupling filters.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        feedforward_input
+            Features as in `fit` without those of coupling: a container without their entry, an
+            array without their columns. The number of samples if there are no others. Without NaN.
+        coupling_basis
+            The Conv basis that made features of the past activity of all neurons, in their order;
+            the sum that made an array `X`, with that basis among its terms; or a dict of Conv
+            bases, where several did, such as `{"history": fast, "coupling": slow}`.
+        coupling
+            Where the features of coupling are. In a container: their entry (default: the label of
+            the basis). Of a sum: its term or a list of its terms (default: its only Conv basis).
+            In another array: the first of their columns (default: they are all there is).
+        init_y
+            Activity before the first sample, the latest last, (window_size, n_neurons),
+            (window_size,) for `GLM`; none if None.
+        offset
+            Added to the linear predictor, as in `predict`.
+
+        Returns
+        -------
+        sample : array or pynapple object
+            Observations, (n_samples, n_neurons), (n_samples,) for `GLM`. With the time axis of
+            `feedforward_input` if that is a pynapple object: then each epoch begins anew with
+            `init_y`.
+        rate : array or pynapple object
+            Their means given the past: what `predict` makes of the features of `sample`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If there is no such coupling, it is not that of the model's neurons, it looks beyond
+            the past, or shapes or values are wrong.
+        TypeError
+            If `coupling_basis` does not convolve, or for a classifier.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, naming the neurons that run away: that fire over a thousand times more than their
+            input alone would make them. `stability` tells whether to expect it.
+
+        References
+        ----------
+        Pillow et al. (2008), Nature 454, 995.
+
+        Examples
+        --------
+        >>> import jax
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> stimulus, spikes = rng.normal(size=(1000, 2)), rng.poisson(0.2, size=(1000, 3))
+        >>> basis = nmo.basis.RaisedCosineLogConv(4, window_size=10, label="coupling")
+        >>> X = {"stimulus": stimulus, "coupling": basis.compute_features(spikes)}
+        >>> model = nmo.glm.PopulationGLM(regularizer="Ridge").fit(X, spikes)
+        >>> key = jax.random.key(0)
+        >>> sample, rate = model.simulate_recurrent(key, {"stimulus": stimulus}, basis)
+        >>> sample.shape, rate.shape
+        ((1000, 3), (1000, 3))
+        >>> model.stability({"stimulus": stimulus}, basis).stable
+        True
+        """
+        return _recurrence.simulate(
+            self, random_key, feedforward_input, coupling_basis, coupling, init_y, offset
+        )
+
+    def stability(self, feedforward_input, coupling_basis, coupling=None, offset=None):
+        """Tell whether the mean activity of the fitted model is stable when it is fed back.
+
+        Parameters
+        ----------
+        feedforward_input, coupling_basis, coupling, offset
+            As in `simulate_recurrent`. What the input does is taken to be constant: what gives the
+            mean of the rates that it alone would cause. One sample asks for its own stability.
+
+        Returns
+        -------
+        Stability
+            Rates at which the mean activity stays, and what becomes of departures from them: the
+            linear stability of the mean field, which `spikax.simulation.stability` explains.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            As `simulate_recurrent` does.
+
+        References
+        ----------
+        Gerhard, Deger & Truccolo (2017), PLoS Comput Biol 13, e1005390.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> spikes = np.random.default_rng(0).poisson(0.2, size=1000)
+        >>> basis = nmo.basis.HistoryConv(2)
+        >>> model = nmo.glm.GLM().fit(basis.compute_features(spikes), spikes)
+        >>> found = model.stability(1, basis)
+        >>> found.stable, bool(abs(found.rates[0] - 0.2) < 0.02)
+        (True, True)
+        """
+        return _recurrence.report(self, feedforward_input, coupling_basis, coupling, offset)
 
     def compute_loss(self, params, X, y):
         """Compute the unpenalised loss: the mean over time, summed over neurons.
@@ -749,10 +873,13 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         _inputs.known_rows(matrix, layout)
         return matrix, layout
 
-    def _predictor(self, matrix: np.ndarray | BasisDesign, layout: Layout, offset) -> np.ndarray:
+    def _predictor(
+        self, matrix: np.ndarray | BasisDesign, layout: Layout, offset, coef: Any = None
+    ) -> np.ndarray:
         check_times({"X": layout.series, "offset": offset})
         outputs = self._outputs(np.size(self.scale_))
-        coef = outputs.columns(np.concatenate(jax.tree_util.tree_leaves(self.coef_)))
+        leaves = jax.tree_util.tree_leaves(self.coef_ if coef is None else coef)
+        coef = outputs.columns(np.concatenate(leaves))
         eta = np.asarray(matrix @ coef) + outputs.columns(self.intercept_)
         added = _inputs.offsets(offset, len(eta), outputs)
         if added is None:
