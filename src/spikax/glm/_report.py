@@ -104,7 +104,7 @@ def warn_about_neurons(
     unscaled = unscaled & ~empty
     if unscaled.any():
         found.append(
-            f"{_listed(names[unscaled])} have as many parameters as observations, which leaves "
+            f"{listed(names[unscaled])} have as many parameters as observations, which leaves "
             "none to estimate their scale from (scale_, score and standard errors are NaN): fit "
             "fewer features, or add a Ridge penalty"
         )
