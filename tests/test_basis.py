@@ -346,6 +346,18 @@ def test_conv_forgets_between_epochs(conv_basis):
 
 
 @pytest.mark.parametrize("conv_basis", CONV, ids=named)
+def test_conv_forgets_where_time_jumps(conv_basis, rng):
+    x = nap.Tsd(np.arange(80.0), rng.normal(size=80))
+    part = x[np.r_[:30, 45:80]]
+    X = conv_basis.compute_features(part)
+    missing = np.isnan(X.d).all(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(missing), [*range(12), *range(30, 42)])
+    whole = conv_basis.compute_features(x).d[np.r_[:30, 45:80]]
+    np.testing.assert_allclose(X.d[~missing], whole[~missing], atol=1e-5)
+    np.testing.assert_array_equal(conv_basis.design(part).known, ~missing)
+
+
+@pytest.mark.parametrize("conv_basis", CONV, ids=named)
 def test_the_answer_to_one_spike_is_the_kernel(conv_basis):
     spike = np.zeros(40)
     spike[15] = 1

@@ -100,6 +100,10 @@ CASES = {
     ),
     "a long window": (conv("BSplineConv", window_size=1500), lambda x, v, s, y: (s,)),
     "epochs": (SPLINES, lambda x, v, s, y: (epochs(x), epochs(with_gaps(y)))),
+    "a jump in time": (
+        conv("BSplineConv", conv_kwargs={"predictor_causality": "acausal"}),
+        lambda x, v, s, y: (nap.TsdFrame(np.r_[:1000, 1010 : N + 10], s),),
+    ),
     "a product": (
         basis.BSplineEval(5, label="a") * basis.CyclicBSplineEval(4, bounds=(0, 7), label="b"),
         lambda x, v, s, y: (x, with_gaps(v)),
