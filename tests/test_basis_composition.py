@@ -66,6 +66,9 @@ class TestAddition:
         assert twice["BSplineEval"].bounds_ == (0, 1)
         assert twice["BSplineEval_1"].bounds_ == (0, 10)
         assert one.bounds_ is None
+        one.compute_features([2.0, 3.0])
+        assert twice["BSplineEval"].bounds_ == (0, 1)
+        assert (one + twice)["BSplineEval"].bounds_ == (2, 3)
 
     def test_inputs_that_do_not_fit_are_refused(self):
         ones = np.ones(30)

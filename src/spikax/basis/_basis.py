@@ -236,7 +236,9 @@ class Basis(BaseEstimator):
     def setup_basis(self, *xs: Any) -> Self:
         """Learn the shape of each input and, where no bounds were given, its range.
 
-        Bounds learned here are kept: features of other data are computed with them.
+        Bounds learned here replace those learned before and are kept: features of other data are
+        computed with them. Copies keep them too, in sums and products for example; those of
+        scikit-learn's `clone` do not.
 
         Parameters
         ----------
@@ -259,6 +261,10 @@ class Basis(BaseEstimator):
 
     def compute_features(self, *xs: Any) -> Any:
         """Turn inputs into features: columns of a design matrix.
+
+        Where no bounds were given or learned before, they are learned here, as the range of the
+        input, and kept: a value has the same features in every call. Later inputs may lie beyond
+        them, and get `fill_value` there; call `setup_basis` to learn bounds anew.
 
         Parameters
         ----------
@@ -292,8 +298,8 @@ class Basis(BaseEstimator):
         """Make a design matrix that need not exist: models evaluate its features block by block.
 
         A fit to it holds the inputs and the features of a few thousand samples, never all
-        features. Where no bounds were given or learned, they are those of these inputs: the
-        basis of the result, a copy, keeps them for other data.
+        features. Bounds that were neither given nor learned before are learned here and kept, as
+        `compute_features` does.
 
         Parameters
         ----------
@@ -340,8 +346,9 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *xs : array or pynapple object, shape (...)
-            Points for each input, all of the same shape. Conv bases, and Eval bases without
-            bounds, spread over the range of the points.
+            Points for each input, all of the same shape. Conv bases, and Eval bases whose bounds
+            were neither given nor learned, spread over the range of the points; nothing is
+            learned from them.
 
         Returns
         -------

@@ -29,8 +29,8 @@ class BasisDesign:
     Parameters
     ----------
     basis : Basis
-        What the features are of, with the bounds that were learned: `design.basis.design` makes
-        the design of other data.
+        What the features are of, a copy with the bounds that were learned:
+        `design.basis.design` makes the design of other data.
     inputs : tuple
         The inputs, one for each of the basis.
     shape : tuple
@@ -185,10 +185,7 @@ def make_design(basis: Basis, xs: tuple[Any, ...]) -> BasisDesign:
         known &= of_leaf | (leaf.n_basis_funcs == 0)
     rest = iter([term for term, _ in found])
     terms = tuple(term._join(rest) for term in basis._terms())
-    own_basis = deepcopy(basis)
-    for leaf, (_, own) in zip(own_basis._leaves(), inputs, strict=True):
-        leaf.learn_once(own)
     n_features = basis.n_output_features
     assert n_features is not None  # inputs were seen
     shape = len(known), n_features
-    return BasisDesign(own_basis, xs, shape, None if known.all() else known, terms)
+    return BasisDesign(deepcopy(basis), xs, shape, None if known.all() else known, terms)
