@@ -7,6 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pynapple as nap
 import pytest
 from scipy.interpolate import BSpline as ScipyBSpline
@@ -518,6 +519,33 @@ class TestCategory:
         strings = np.array(["a", None, "b"], dtype=object)
         X = np.asarray(basis.Category(["a", "b"], out_of_category=False).compute_features(strings))
         np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1]])
+
+    @pytest.mark.parametrize(
+        "side",
+        [
+            *(pd.Series(["A", None, "B"], dtype=kind) for kind in ("string", "str", "category")),
+            pd.array(["A", None, "B"], dtype="string"),
+            pd.Categorical(["A", None, "B"]),
+            np.array(["A", None, "B"], np.dtypes.StringDType(na_object=None)),
+            *(["A", missing, "B"] for missing in (None, np.nan, pd.NA, pd.NaT)),
+        ],
+        ids=lambda side: f"{type(side).__name__} {getattr(side, 'dtype', side)}",
+    )
+    def test_text_may_be_missing_in_any_way(self, side):
+        category = basis.Category(["A", "B"], out_of_category=False)
+        expected = [[1, 0], [np.nan, np.nan], [0, 1]]
+        np.testing.assert_array_equal(category.compute_features(side), expected)
+        np.testing.assert_array_equal(category.design(side).known, [True, False, True])
+        frame = pd.DataFrame({"side": side})
+        if frame["side"].dtype.kind == "O":
+            out = category.to_transformer().fit_transform(frame)
+            np.testing.assert_array_equal(out, expected)
+
+    @pytest.mark.parametrize("kind", ["Int64", "Float64", "category", "boolean", object])
+    def test_numbers_may_be_missing_in_any_way(self, kind):
+        numbers = pd.Series([1, None, 0], dtype=kind)
+        X = basis.Category([False, True] if kind == "boolean" else 2).compute_features(numbers)
+        np.testing.assert_array_equal(X, [[0, 1], [np.nan, np.nan], [1, 0]])
 
 
 class TestCustom:

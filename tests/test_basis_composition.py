@@ -239,6 +239,15 @@ class TestLabels:
             waves.evaluate([0, 1], [0, 1, 2])
 
 
+def test_a_basis_has_as_many_entries_as_terms():
+    assert len(A) == len(A * B) == len((A + B) * C) == 1
+    whole = A + B * C + 2 * basis.Zero()
+    assert len(whole) == 4
+    assert [term.label for term in whole][:2] == ["a", "(b * c)"]
+    assert next(iter(whole)) is whole["a"]
+    assert list(A) == [A]
+
+
 def test_missing_inputs_give_missing_rows_of_their_term_only(rng):
     x, y = rng.random((2, 20))
     x[3] = np.nan

@@ -18,6 +18,7 @@ LAYERS = (
     {"_assemble"},
     {"_coefficients"},
     {"_inputs", "_labels"},
+    {"_missing"},
     {"_degrees_of_freedom", "fit"},
     {"solvers"},
     {"problem"},

@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from spikax._errors import unknown_name
+from spikax._missing import warn_about_ignored
 from spikax._time_series import TimeSeries, check_same_times
 from spikax.basis import BasisDesign
 
@@ -177,6 +178,7 @@ def samples(
             f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "
             "sample_weight of zero."
         )
+    warn_about_ignored(data, y if layout.series is None else layout.series)
     return data
 
 

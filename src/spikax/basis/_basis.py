@@ -32,7 +32,9 @@ class Basis(BaseEstimator):
     """Functions and a way to apply them; or several such, composed with `+` and `*`.
 
     It is what all bases of this module are: use one of these. Bases with one input are added for
-    features side by side, and multiplied for features of several inputs together.
+    features side by side, and multiplied for features of several inputs together. `len(basis)` is
+    the number of terms of a sum, one for all others, iteration goes over these terms, and
+    `basis["label"]` is the part with that label.
 
     Attributes
     ----------
@@ -45,8 +47,10 @@ class Basis(BaseEstimator):
     --------
     >>> from spikax.basis import Basis, BSplineEval, RaisedCosineLogConv
     >>> basis = BSplineEval(5, label="place") + RaisedCosineLogConv(3, window_size=20)
-    >>> isinstance(basis, Basis), basis.n_basis_funcs, len(basis.children)
+    >>> isinstance(basis, Basis), basis.n_basis_funcs, len(basis)
     (True, 8, 2)
+    >>> [term.label for term in basis], basis["place"].order
+    (['place', 'RaisedCosineLogConv'], 4)
     """
 
     n_basis_funcs: int
@@ -108,6 +112,12 @@ class Basis(BaseEstimator):
         if label not in parts:
             raise KeyError(f"No part is labelled {label!r}. The labels are {list(parts)}.")
         return parts[label]
+
+    def __iter__(self) -> Iterator[Basis]:
+        return iter(self._terms())
+
+    def __len__(self) -> int:
+        return len(self._terms())
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         parameters = signature(type(self)).parameters

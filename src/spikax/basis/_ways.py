@@ -247,7 +247,7 @@ class LookUp:
     ----------
     out_of_category : bool, default True
         Whether samples may be of no category, and get zeros; if not, they are an error. Missing
-        samples (NaN or None) are missing in either case.
+        samples (NaN, None or pandas.NA) are missing in either case.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("*", "out_of_category", "label")
@@ -255,7 +255,14 @@ class LookUp:
     out_of_category: bool = True
 
     def read(self, x: Any, name: str) -> Any:
-        return x if isinstance(x, TimeSeries) else np.asarray(x)
+        if isinstance(x, TimeSeries):
+            return x
+        array = np.asarray(x)
+        # NumPy makes text of all that stands among text in a list, of what is missing too.
+        of_text = array.dtype.kind == "T" or (
+            isinstance(x, list | tuple) and array.dtype.kind == "U"
+        )
+        return np.asarray(x, object) if of_text else array
 
     def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
         place = self._places(function, xs[0])
@@ -272,7 +279,7 @@ class LookUp:
     def _places(self, function: OneHot, x: Any) -> np.ndarray:
         """Return the place of each sample among the categories; -1 is none, NaN is missing."""
         x = np.asarray(raw(x))
-        missing = (x != x) | np.isin(x, np.array([None]))
+        missing = _missing(x)
         place = np.full(x.shape, -1.0)
         place[~missing] = function.places(x[~missing])
         strange = (place < 0) & ~missing
@@ -282,7 +289,7 @@ class LookUp:
                 f"The samples {unknown} are in none of the categories "
                 f"{list(function.categories)}. Add them, or set out_of_category=True."
             )
-        place[np.asarray(missing, bool)] = np.nan
+        place[missing] = np.nan
         return place
 
     def learn(self, function: OneHot, xs: Inputs) -> None:
@@ -297,6 +304,14 @@ class LookUp:
                 "Their grid is the categories themselves: ask for as many points."
             )
         return [np.array(function.categories)]
+
+
+def _missing(x: np.ndarray) -> np.ndarray:
+    if x.dtype != object:
+        return x != x
+    import pandas as pd
+
+    return np.asarray(pd.isna(x), bool)
 
 
 def _position(x: Any, low: float, high: float) -> Any:
