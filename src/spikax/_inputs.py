@@ -78,7 +78,7 @@ class Outputs(NamedTuple):
         if self.n_classes is None:
             return array.reshape(-1, self.n_neurons)
         array = array.reshape(-1, self.n_neurons, self.n_classes)
-        return array.swapaxes(1, 2).reshape(len(array), -1)
+        return array.swapaxes(1, 2).reshape(len(array), self.n_neurons * self.n_classes)
 
     def restored(self, columns: Any) -> Any:
         """Bring an array (rows, n_columns) to (rows, *trailing)."""
@@ -228,7 +228,6 @@ def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
     """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
     if not isinstance(X, BasisDesign):
         return design_matrix(X)
-    _check_width(X.shape)
     return X, Layout(jax.tree_util.tree_structure(0), ("X",), (X.shape[1],), X.series)
 
 
@@ -261,14 +260,18 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
             series = leaf if series is None else series
             check_same_times("X", series, name, leaf)
     layout = Layout(treedef, names, tuple(a.shape[1] for a in arrays), series)
-    _check_width((len(arrays[0]), layout.n_features))
+    if names == ("X",) and not isinstance(X, jax.Array | TimeSeries):
+        _check_width(arrays[0].shape)
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
 
 
 def _check_width(shape: tuple[int, int]) -> None:
+    """Refuse a table without columns, which is a slip; a basis or a container may have none."""
     if shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required."
+            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required. To "
+            "fit the means alone, pass the features of a basis without functions as they are, "
+            "Zero().compute_features(t), or a container of what has no columns, {'none': X}."
         )
 
 
