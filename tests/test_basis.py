@@ -158,6 +158,17 @@ def of(family):
 
 
 @pytest.fixture
+def any_basis(request):
+    """Copy a basis of the lists, since it remembers what it has seen."""
+    return clone(request.param)
+
+
+eval_basis = any_basis
+of_all = pytest.mark.parametrize("any_basis", ALL, ids=named, indirect=True)
+of_eval = pytest.mark.parametrize("eval_basis", EVAL, ids=named, indirect=True)
+
+
+@pytest.fixture
 def x64():
     with jax.enable_x64(True):
         yield
@@ -265,25 +276,54 @@ def test_features_are_differentiable_out_of_bounds_too():
 
 
 @pytest.mark.parametrize("bounds", [(-2.0, 3.0), None], ids=str)
-@pytest.mark.parametrize("eval_basis", EVAL, ids=named)
+@of_eval
 def test_eval_maps_its_bounds_to_the_unit_interval(eval_basis, bounds):
-    eval_basis = clone(eval_basis).set_params(bounds=bounds)
+    eval_basis.set_params(bounds=bounds)
     x = -2 + 5 * U
     function = eval_basis._function()
     expected = of(function)(U) / (5 if function.density else 1)
     np.testing.assert_allclose(eval_basis.compute_features(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("eval_basis", [*EVAL, *RAW[:2]], ids=named)
+BOUNDED = [b for b in EVAL if not b._function().periodic] + RAW[:2]
+CIRCULAR = [b for b in EVAL if b._function().periodic]
+
+
+@pytest.mark.parametrize("eval_basis", BOUNDED, ids=named, indirect=True)
 def test_out_of_bounds_is_filled_and_missing_stays_missing(eval_basis):
-    filled = "fill_value" in eval_basis.get_params()
-    eval_basis = clone(eval_basis).set_params(bounds=(0, 10))
-    if filled:
-        eval_basis.set_params(fill_value=-7.0)
+    eval_basis.set_params(bounds=(0, 10), fill_value=-7.0)
     X = np.asarray(eval_basis.compute_features([0.0, -0.1, 5, 10, 10.1, np.nan]))
-    beyond = np.all(X == -7, axis=1) if filled else np.isnan(X).all(axis=1)
+    beyond = np.all(X == -7, axis=1)
     np.testing.assert_array_equal(beyond[:5], [False, True, False, False, True])
     assert np.isnan(X[5]).all()
+
+
+@pytest.mark.parametrize("ways", [{"bounds": (0.5, 2.5)}, {}], ids=["given", "learned"])
+@pytest.mark.parametrize("eval_basis", CIRCULAR, ids=named, indirect=True)
+def test_circular_bases_wrap(eval_basis, ways, rng):
+    eval_basis.set_params(**ways).compute_features([0.5, 2.5])
+    x = rng.uniform(-99, 99, 200)
+    home = eval_basis.compute_features(0.5 + (x - 0.5) % 2)
+    np.testing.assert_allclose(eval_basis.compute_features(x), home, atol=1e-6)
+    np.testing.assert_allclose(eval_basis.evaluate(x), home, atol=1e-6)
+    design = eval_basis.design(x)
+    assert design.known is None
+    np.testing.assert_allclose(design @ np.eye(home.shape[1]), home, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(eval_basis.compute_features)(x), home, atol=1e-3)
+    assert np.isnan(eval_basis.compute_features([np.nan, 1.0])[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_waves_are_sines_and_cosines_of_any_angle(dtype, rng):
+    angle = np.r_[-1, rng.uniform(-np.pi, np.pi, 50), rng.uniform(-500, 500, 50)].astype(dtype)
+    X = np.asarray(basis.FourierEval(2, bounds=(0, 2 * np.pi)).compute_features(angle))
+    exact = angle.astype(float)
+    np.testing.assert_allclose(X, np.stack([np.cos(exact), np.sin(exact)], 1), atol=1e-6)
+    np.testing.assert_allclose(X[0], [0.540302, -0.841471], atol=1e-6)
+    box = basis.FourierEval(2, ndim=2, bounds=(0, 1))
+    x, y = rng.random((2, 30))
+    inside = box.compute_features(x, y)
+    np.testing.assert_allclose(box.compute_features(x - 3, y + 2), inside, atol=1e-5)
 
 
 def test_a_small_range_around_a_large_value_loses_nothing():
@@ -296,18 +336,52 @@ def test_a_small_range_around_a_large_value_loses_nothing():
 def test_computation_is_in_float32_whatever_comes_in(dtype):
     x = np.array([0, 1, 1, 0], dtype=dtype)
     for any_basis in ALL:
-        assert any_basis.compute_features(np.tile(x, 5)).dtype == np.float32
+        assert clone(any_basis).compute_features(np.tile(x, 5)).dtype == np.float32
 
 
-def test_bounds_learned_once_hold_for_other_data():
-    learned = basis.BSplineEval(5).setup_basis(np.array([0.0, 10.0]))
-    given = basis.BSplineEval(5, bounds=(0, 10))
-    x = np.array([2.0, 4.0])
-    np.testing.assert_array_equal(learned.compute_features(x), given.compute_features(x))
-    assert clone(learned).bounds_ is None
+LEARN = {
+    "setup_basis": lambda learner, x: learner.setup_basis(x),
+    "compute_features": lambda learner, x: learner.compute_features(x),
+    "design": lambda learner, x: learner.design(x),
+}
 
 
-@pytest.mark.parametrize("any_basis", ALL, ids=named)
+@pytest.mark.parametrize("learn", LEARN.values(), ids=list(LEARN))
+@of_eval
+def test_bounds_learned_once_hold_for_other_data(eval_basis, learn):
+    given = clone(eval_basis).set_params(bounds=(0, 10))
+    learn(eval_basis, np.array([0.0, 5.0, 10.0]))
+    assert eval_basis.bounds_ == (0, 10)
+    assert given.setup_basis([2.0, 4.0]).bounds_ is None
+    for x in ([5.0, 0.0], [2.0, 4.0], [7.0]):
+        expected = given.compute_features(x)
+        np.testing.assert_array_equal(eval_basis.compute_features(x), expected)
+        np.testing.assert_array_equal(eval_basis.design(x).compute(), expected)
+        np.testing.assert_array_equal(eval_basis.evaluate(np.array(x)), expected)
+    beyond = np.isnan(eval_basis.compute_features([-1.0, 11.0])).any()
+    assert beyond == (not eval_basis._function().periodic)
+    assert pickle.loads(pickle.dumps(eval_basis)).bounds_ == (0, 10)
+    assert clone(eval_basis).bounds_ is None
+    assert repr(eval_basis) == repr(clone(eval_basis))
+    assert eval_basis.setup_basis([0.0, 3.0]).bounds_ == (0, 3)
+    np.testing.assert_array_equal(
+        eval_basis.set_params(bounds=(0, 10)).compute_features([5.0]),
+        given.compute_features([5.0]),
+    )
+
+
+def test_nothing_is_learned_by_looking_at_functions():
+    looked_at = basis.BSplineEval(5)
+    looked_at.evaluate(U)
+    looked_at.evaluate_on_grid(9)
+    assert looked_at.bounds_ is None
+    waves = basis.FourierEval(3)
+    waves.compute_features([0.0, 1.0])
+    assert waves.set_params(ndim=2).compute_features([0.0, 2.0], [0.0, 4.0]).shape == (2, 16)
+    assert waves.bounds_ == ((0, 2), (0, 4))
+
+
+@of_all
 def test_channels_are_handled_one_by_one(any_basis, rng):
     x = rng.random((40, 3))
     x[0], x[1] = 0, 1
@@ -316,7 +390,7 @@ def test_channels_are_handled_one_by_one(any_basis, rng):
     np.testing.assert_allclose(X, np.hstack(alone), atol=1e-6)
 
 
-@pytest.mark.parametrize("any_basis", ALL, ids=named)
+@of_all
 def test_containers_agree_and_pynapple_comes_back(any_basis, rng):
     x = rng.random(60)
     epochs = nap.IntervalSet([0, 3], [2.95, 10])
@@ -347,6 +421,18 @@ def test_conv_forgets_between_epochs(conv_basis):
 
 
 @pytest.mark.parametrize("conv_basis", CONV, ids=named)
+def test_conv_forgets_where_time_jumps(conv_basis, rng):
+    x = nap.Tsd(np.arange(80.0), rng.normal(size=80))
+    part = x[np.r_[:30, 45:80]]
+    X = conv_basis.compute_features(part)
+    missing = np.isnan(X.d).all(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(missing), [*range(12), *range(30, 42)])
+    whole = conv_basis.compute_features(x).d[np.r_[:30, 45:80]]
+    np.testing.assert_allclose(X.d[~missing], whole[~missing], atol=1e-5)
+    np.testing.assert_array_equal(conv_basis.design(part).known, ~missing)
+
+
+@pytest.mark.parametrize("conv_basis", CONV, ids=named)
 def test_the_answer_to_one_spike_is_the_kernel(conv_basis):
     spike = np.zeros(40)
     spike[15] = 1
@@ -371,7 +457,7 @@ def test_values_that_nemos_gives():
     )
 
 
-@pytest.mark.parametrize("any_basis", ALL, ids=named)
+@of_all
 def test_sklearn_can_copy_change_and_store_a_basis(any_basis):
     copy = clone(any_basis)
     assert repr(copy) == repr(any_basis)
@@ -401,12 +487,12 @@ def test_public_classes_document_themselves(kind):
     assert kind.__module__.startswith("spikax.basis.")
 
 
-@pytest.mark.parametrize("any_basis", ALL, ids=named)
+@of_all
 def test_the_grid_spans_the_bounds(any_basis):
     low, high = 0.0, 1.0
     if "bounds" in any_basis.get_params():
         low, high = 2.0, 4.0
-        any_basis = clone(any_basis).set_params(bounds=(low, high))
+        any_basis.set_params(bounds=(low, high))
     grid, evaluated = any_basis.evaluate_on_grid(11)
     np.testing.assert_allclose(grid, np.linspace(low, high, 11))
     np.testing.assert_allclose(evaluated, any_basis.evaluate(grid))
@@ -450,6 +536,33 @@ class TestCategory:
             np.testing.assert_array_equal(X, [[1, 0], [np.nan, np.nan], [0, 1]])
         all_missing = pd.Series([None, None], dtype="string")
         assert np.isnan(basis.Category(["A"]).compute_features(all_missing)).all()
+
+    @pytest.mark.parametrize(
+        "side",
+        [
+            *(pd.Series(["A", None, "B"], dtype=kind) for kind in ("string", "str", "category")),
+            pd.array(["A", None, "B"], dtype="string"),
+            pd.Categorical(["A", None, "B"]),
+            np.array(["A", None, "B"], np.dtypes.StringDType(na_object=None)),
+            *(["A", missing, "B"] for missing in (None, np.nan, pd.NA, pd.NaT)),
+        ],
+        ids=lambda side: f"{type(side).__name__} {getattr(side, 'dtype', side)}",
+    )
+    def test_text_may_be_missing_in_any_way(self, side):
+        category = basis.Category(["A", "B"], out_of_category=False)
+        expected = [[1, 0], [np.nan, np.nan], [0, 1]]
+        np.testing.assert_array_equal(category.compute_features(side), expected)
+        np.testing.assert_array_equal(category.design(side).known, [True, False, True])
+        frame = pd.DataFrame({"side": side})
+        if frame["side"].dtype.kind == "O":
+            out = category.to_transformer().fit_transform(frame)
+            np.testing.assert_array_equal(out, expected)
+
+    @pytest.mark.parametrize("kind", ["Int64", "Float64", "category", "boolean", object])
+    def test_numbers_may_be_missing_in_any_way(self, kind):
+        numbers = pd.Series([1, None, 0], dtype=kind)
+        X = basis.Category([False, True] if kind == "boolean" else 2).compute_features(numbers)
+        np.testing.assert_array_equal(X, [[0, 1], [np.nan, np.nan], [1, 0]])
 
 
 class TestCustom:

@@ -66,6 +66,9 @@ class TestAddition:
         assert twice["BSplineEval"].bounds_ == (0, 1)
         assert twice["BSplineEval_1"].bounds_ == (0, 10)
         assert one.bounds_ is None
+        one.compute_features([2.0, 3.0])
+        assert twice["BSplineEval"].bounds_ == (0, 1)
+        assert (one + twice)["BSplineEval"].bounds_ == (2, 3)
 
     def test_inputs_that_do_not_fit_are_refused(self):
         ones = np.ones(30)
@@ -234,6 +237,15 @@ class TestLabels:
             (A + waves).compute_features([0, 1], [0, 1, 2], [0, 1, 2])
         with pytest.raises(ValueError, match="need the same one"):
             waves.evaluate([0, 1], [0, 1, 2])
+
+
+def test_a_basis_has_as_many_entries_as_terms():
+    assert len(A) == len(A * B) == len((A + B) * C) == 1
+    whole = A + B * C + 2 * basis.Zero()
+    assert len(whole) == 4
+    assert [term.label for term in whole][:2] == ["a", "(b * c)"]
+    assert next(iter(whole)) is whole["a"]
+    assert list(A) == [A]
 
 
 def test_missing_inputs_give_missing_rows_of_their_term_only(rng):

@@ -74,6 +74,33 @@ def test_what_the_basis_was_is_left_alone(X):
     assert (low, high) == (X[:, 0].min(), X[:, 0].max())
 
 
+def test_it_answers_for_its_basis(X):
+    both = PLACE + PHASE
+    transformer = both.to_transformer()
+    assert transformer.n_basis_funcs == both.n_basis_funcs == 11
+    assert transformer.label == both.label == "(place + phase)"
+    assert transformer["phase"] is transformer.basis["phase"]
+    assert transformer.set_params(phase__n_basis_funcs=9)["phase"].n_basis_funcs == 9
+    again = transformer.fit(X).to_transformer()
+    assert isinstance(again, TransformerBasis)
+    assert again.n_basis_funcs == 14
+    assert again.basis is not transformer.basis
+    with pytest.raises(NotFittedError):
+        again.transform(X)
+    with pytest.raises(KeyError, match="No part is labelled 'speed'"):
+        transformer["speed"]
+
+
+def test_every_fit_learns_afresh(X):
+    transformer = basis.BSplineEval(5).to_transformer()
+    for low, high in [(0, 1), (5, 6)]:
+        transformer.fit(np.array([[low], [high]]))
+        assert transformer.basis_.bounds_ == (low, high)
+    used = basis.BSplineEval(5)
+    used.compute_features([0.0, 9.0])
+    assert used.to_transformer().fit(X[:, :1]).basis_.bounds_ == (X[:, 0].min(), X[:, 0].max())
+
+
 def test_train_and_test_features_agree(X):
     transformer = basis.BSplineEval(5).to_transformer().fit(X[:, :1])
     inside = np.sort(X[:, :1], axis=0)[10:20]

@@ -1,6 +1,6 @@
 """Convolution: equal to NumPy's, and blind to what lies beyond the window or the epoch."""
 
-from itertools import product
+from itertools import islice, product
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import numpy as np
 import pynapple as nap
 import pytest
 from scipy.signal import fftconvolve
+from sklearn.model_selection import KFold
 
 from compilations import counted
 from spikax import convolve
@@ -68,6 +69,47 @@ def test_epochs_are_filtered_one_by_one(causality, shift, rng):
         alone = create_convolutional_predictor(kernel, one, causality, shift)
         np.testing.assert_allclose(together.restrict(epoch).d, alone, atol=1e-6)
     assert np.isnan(together.restrict(epochs[1]).d).all()
+
+
+KEPT = {
+    "mask": lambda n: np.arange(n) % 17 < 14,
+    "middle fold": lambda n: next(islice(KFold(3).split(range(n)), 1, None))[0],
+    "indices": lambda n: np.r_[0:20, 21:41, 60:n],
+    "every third, with a hole": lambda n: np.r_[0:30:3, 36:n:3],
+}
+
+
+@reaches
+@pytest.mark.parametrize("kept", KEPT.values(), ids=list(KEPT))
+def test_a_jump_in_time_is_an_edge(causality, shift, kept, rng):
+    kernel, x = rng.normal(size=(3, 2)), rng.normal(size=100)
+    t = 5 + 0.01 * np.arange(100)
+    part = nap.Tsd(t, x)[kept(100)]
+    before, after = REACH[causality, shift](3)
+    step = round(100 * np.median(np.diff(part.t)))
+    present = dict(zip(np.round(100 * (part.t - 5)).astype(int), part.d, strict=True))
+    expected = np.full((len(part), 2), np.nan)
+    for row, sample in enumerate(present):
+        window = [present.get(sample + step * i, np.nan) for i in range(-before, after + 1)]
+        expected[row] = np.array(window)[::-1] @ kernel
+    got = create_convolutional_predictor(kernel, part, causality, shift)
+    np.testing.assert_allclose(got.d, expected, atol=1e-6)
+    assert got.time_support.values.tolist() == part.time_support.values.tolist()
+
+
+def test_jitter_is_no_jump_and_irregular_times_are_refused(rng):
+    x = rng.normal(size=60)
+    kernel = np.ones((4, 1))
+    expected = create_convolutional_predictor(kernel, x)
+    jittered = nap.Tsd(np.arange(60) + rng.uniform(-0.19, 0.19, 60), x)
+    got = create_convolutional_predictor(kernel, jittered)
+    np.testing.assert_array_equal(got.d, expected)
+    trials = nap.Tsd(np.cumsum(rng.exponential(size=60)), x)
+    with pytest.raises(ValueError, match=r"longest epoch has .* jump in time, .* pass .* `\.d`"):
+        create_convolutional_predictor(np.ones((20, 1)), trials)
+    one_by_one = nap.Tsd([0.0, 10.0], [1.0, 2.0], time_support=nap.IntervalSet([0, 9], [1, 11]))
+    with pytest.raises(ValueError, match=r"longest epoch has 1: .* Use a shorter window.$"):
+        create_convolutional_predictor(kernel, one_by_one)
 
 
 def test_a_missing_sample_is_missing_in_its_windows_only(rng):

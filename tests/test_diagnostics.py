@@ -436,7 +436,10 @@ def test_weights_and_offsets_are_cut_with_the_samples(rng):
         PopulationGLM(), X, y, cv=3, sample_weight=weights, offset=offset
     )
     dropped = np.where(weights[:, None] > 0, y, np.nan)
-    expected = diagnostics.cross_validated_scores(PopulationGLM(), X, dropped, cv=3, offset=offset)
+    with pytest.warns(RuntimeWarning, match="samples are ignored, since something is NaN: y in"):
+        expected = diagnostics.cross_validated_scores(
+            PopulationGLM(), X, dropped, cv=3, offset=offset
+        )
     pd.testing.assert_frame_equal(table, expected, rtol=1e-4)
     assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
 

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 
-from spikax.glm import GLM, PopulationGLM
+from spikax import load_model
+from spikax.basis import BSplineEval, HistoryConv, Zero
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.inference import infer
+from spikax.model_selection import GLMCV, PopulationGLMCV
 from spikax.observation_models import NegativeBinomialObservations
+from spikax.regularizer import GroupLasso, Lasso, Ridge
 
 FAMILIES = ("Poisson", "Bernoulli", "Gaussian")
 SCORES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
@@ -231,12 +236,135 @@ def test_nan_in_one_neuron_is_ignored_for_it_alone():
     np.testing.assert_array_equal(population.dof_resid_, [T - P - 1, T - 20 - P - 1, T - P - 1])
 
 
+# Every estimator, and what it takes of the counts of a population.
+ESTIMATORS = {
+    "GLM": (GLM(), lambda y: y[:, 0]),
+    "PopulationGLM": (PopulationGLM(), lambda y: y),
+    "GLMCV": (GLMCV(cv=3, strengths=[0.1, 1.0]), lambda y: y[:, 0]),
+    "PopulationGLMCV": (PopulationGLMCV(cv=3, strengths=[0.1, 1.0]), lambda y: y),
+    "ClassifierGLM": (ClassifierGLM(), lambda y: y[:, 0] > 0),
+    "ClassifierPopulationGLM": (ClassifierPopulationGLM(), lambda y: y > 0),
+}
+every_estimator = pytest.mark.parametrize(("model", "of"), ESTIMATORS.values(), ids=ESTIMATORS)
+
+
+@every_estimator
+def test_a_good_part_of_ignored_samples_is_one_warning(model, of):
+    X, y = recording()
+    x = np.linspace(-1, 1, T)
+    basis = BSplineEval(4, bounds=(-0.5, 1), label="place") + HistoryConv(2, label="past")
+    n = np.sum(x < -0.5)
+    ways = {
+        "X \\(most often column 0 of X\\)": basis.compute_features(x, y[:, 0]),
+        "the input of 'place'": basis.design(x, y[:, 0]),
+        "X\\['place'\\]": {"place": basis["place"].compute_features(x), "rest": X},
+    }
+    for name, features in ways.items():
+        message = f"{n} of {T} samples are ignored, since something is NaN: {name} in {n}[.,]"
+        with pytest.warns(RuntimeWarning, match=message) as caught:
+            clone(model).fit(features, of(y))
+        assert len(caught) == 1
+    with pytest.warns(RuntimeWarning, match=message) as caught:
+        fitted = clone(model).partial_fit(features, of(y))
+    with pytest.warns(RuntimeWarning, match=message):
+        fitted.score(features, of(y))
+    # Who says so beforehand, hears nothing.
+    clone(model).fit(features, of(y), sample_weight=(x >= -0.5).astype(float))
+
+
+def test_ignored_samples_of_y_are_told_and_single_entries_are_not():
+    X, y = recording()
+    y[: T // 2, 0] = np.nan
+    fit(X, y)
+    y[: T // 5] = np.nan
+    with pytest.warns(RuntimeWarning, match=f"{T // 5} of {T} samples .* NaN: y in {T // 5}"):
+        fit(X, y)
+
+
+def test_the_edges_of_epochs_are_expected_to_be_ignored():
+    y = recording()[1]
+    t = np.arange(T) + 100 * (np.arange(T) // 30)
+    epochs = nap.IntervalSet(t[::30], t[29::30])
+    counts = nap.TsdFrame(t, y, time_support=epochs)
+    fit(HistoryConv(4).compute_features(counts[:, 0]), counts)
+    fit(HistoryConv(4).design(counts[:, 0]), counts)
+    one_has_its_past = HistoryConv(4).compute_features(counts[:, 0]).d.copy()
+    one_has_its_past[:4] = 0
+    with pytest.warns(RuntimeWarning, match=f"16 of {T} samples are ignored"):
+        fit(one_has_its_past, counts)
+
+
 def test_the_order_of_samples_does_not_matter():
     X, y = recording()
     assert_same(fit(X[::-1], y[::-1]), fit(X, y))
 
 
 # --- Features.
+
+NO_COLUMNS = {
+    "a basis": lambda: Zero().compute_features(np.zeros(T)),
+    "a design": lambda: Zero().design(np.zeros(T)),
+    "a series": lambda: Zero().compute_features(nap.Tsd(np.arange(T), np.zeros(T))),
+    "a container": lambda: {"a": np.zeros((T, 0)), "b": np.zeros((T, 0))},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "no_columns"),
+    [*((name, "a basis") for name in ESTIMATORS), *(("PopulationGLM", x) for x in NO_COLUMNS)],
+)
+def test_without_columns_the_mean_is_fitted(name, no_columns):
+    model, of = ESTIMATORS[name]
+    X, observed = NO_COLUMNS[no_columns](), of(recording()[1])
+    fitted = clone(model).fit(X, observed)
+    if name.startswith("Classifier"):
+        mean = np.asarray(fitted.predict_proba(X, return_type="proba"))[..., 1]
+    else:
+        mean = np.asarray(fitted.predict(X))
+    expected = np.broadcast_to(observed.mean(axis=0), mean.shape)
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)
+    assert {len(leaf) for leaf in jax.tree.leaves(fitted.coef_)} == {0}
+    assert np.isfinite(fitted.score(X, observed))
+    with pytest.raises(ValueError, match="no columns and fit_intercept is False"):
+        clone(model).set_params(fit_intercept=False).fit(X, observed)
+
+
+@pytest.mark.parametrize("no_columns", NO_COLUMNS)
+def test_without_columns_a_file_predicts_the_same(no_columns, tmp_path):
+    X, y = NO_COLUMNS[no_columns](), recording()[1]
+    model = PopulationGLM().fit(X, y)
+    model.save_params(tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    assert {leaf.shape for leaf in jax.tree.leaves(loaded.coef_)} == {(0, N)}
+
+
+@pytest.mark.parametrize("regularizer", [Ridge(), Lasso(), GroupLasso()], ids=repr)
+def test_without_columns_there_is_nothing_to_penalise(regularizer):
+    y = recording()[1]
+    X = NO_COLUMNS["a container"]()
+    model = PopulationGLM(regularizer=regularizer, regularizer_strength=10.0).fit(X, y)
+    np.testing.assert_allclose(model.intercept_, np.log(y.mean(axis=0)), rtol=1e-6)
+    again = clone(model).partial_fit(X, y).partial_fit(X, y)
+    np.testing.assert_allclose(again.intercept_, model.intercept_, rtol=1e-6)
+
+
+def test_without_columns_inference_is_that_of_the_intercept():
+    y = recording()[1]
+    X = NO_COLUMNS["a basis"]()
+    found = infer(PopulationGLM().fit(X, y), X, y)
+    np.testing.assert_allclose(np.ravel(found.standard_error), y.sum(axis=0) ** -0.5, rtol=1e-5)
+
+
+def test_an_empty_array_beside_others_changes_nothing():
+    X, y = recording()
+    for regularizer in (Ridge(), GroupLasso()):
+        model = PopulationGLM(regularizer=regularizer, regularizer_strength=0.1)
+        with_empty = clone(model).fit({"a": X, "none": X[:, :0]}, y)
+        np.testing.assert_allclose(
+            with_empty.coef_["a"], clone(model).fit({"a": X}, y).coef_["a"], atol=1e-6
+        )
+        assert with_empty.coef_["none"].shape == (0, N)
 
 
 @every_family

@@ -19,6 +19,7 @@ LAYERS = (
     {"_assemble"},
     {"_coefficients"},
     {"_inputs", "_labels"},
+    {"_missing"},
     {"_degrees_of_freedom", "fit"},
     {"solvers"},
     {"problem"},

@@ -259,7 +259,8 @@ def test_missing_samples_and_weights_count_as_in_a_fit():
     gaps[::7] = np.nan
     weight = np.ones(T)
     weight[::7] = 0
-    with_gaps = PopulationGLMCV(strengths=STRENGTHS, solver_kwargs=TIGHT).fit(X, gaps)
+    with pytest.warns(RuntimeWarning, match="samples are ignored, since something is NaN: y in"):
+        with_gaps = PopulationGLMCV(strengths=STRENGTHS, solver_kwargs=TIGHT).fit(X, gaps)
     weighted = PopulationGLMCV(strengths=STRENGTHS, solver_kwargs=TIGHT)
     weighted.fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(with_gaps.scores_, weighted.scores_, rtol=1e-6)

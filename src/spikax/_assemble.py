@@ -167,8 +167,10 @@ def tell_apart(X: np.ndarray, rows: np.ndarray | None, units: Units) -> Units:
     A column that nearly follows from others is replaced by what it adds to them. A column that
     follows from others, to the precision that the data were written in, is left to the solver.
     """
-    kept = X if rows is None else X[rows]
     p = X.shape[1]
+    if p == 0:
+        return units
+    kept = X if rows is None else X[rows]
     some = kept[:: max(1, len(kept) // max(1000, 2 * p))]
     sample = (some - units.center) / units.scale
     gram = sample.T @ sample
@@ -281,6 +283,11 @@ def assemble(
     """
     dtype = canonicalize_dtype(float)
     p, n_neurons = data.X.shape[1], data.y.shape[1]
+    if p == 0 and not fit_intercept:
+        raise ValueError(
+            "X has no columns and fit_intercept is False, so there is nothing to fit. Fit an "
+            "intercept, or pass features."
+        )
     n_outputs = family.n_outputs
     n_columns = n_outputs * n_neurons
     # Without a penalty or a mask, coefficients may be sought in any basis.

@@ -108,9 +108,9 @@ class CoefficientShape:
 
     def groups(self, mask: Any) -> Grouping:
         """Index the groups that a mask tells; those of the arrays of features if it is None."""
-        n_leaves = len(self.layout.widths)
         if mask is None:
-            n_rows = np.multiply(self.layout.widths, self._n_classes)
+            widths = np.array([width for width in self.layout.widths if width], int)
+            n_leaves, n_rows = len(widths), widths * self._n_classes
             index = np.repeat(np.arange(n_leaves), n_rows)[:, None]
             number, n_numbers = np.arange(n_leaves)[:, None], n_leaves
         else:

@@ -20,6 +20,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from spikax._arrays import as_floats
 from spikax._errors import unknown_name
+from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
 from spikax.basis import BasisDesign
 
@@ -85,7 +86,7 @@ class Outputs(NamedTuple):
         if self.n_classes is None:
             return array.reshape(-1, self.n_neurons)
         array = array.reshape(-1, self.n_neurons, self.n_classes)
-        return array.swapaxes(1, 2).reshape(len(array), -1)
+        return array.swapaxes(1, 2).reshape(len(array), self.n_neurons * self.n_classes)
 
     def restored(self, columns: Any) -> Any:
         """Bring an array (rows, n_columns) to (rows, *trailing)."""
@@ -185,6 +186,7 @@ def samples(
             f"No sample is left of {n_samples}: each has NaN in X, y or offset, or a "
             "sample_weight of zero."
         )
+    warn_about_ignored(data, y if layout.series is None else layout.series)
     return data
 
 
@@ -230,7 +232,6 @@ def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
     """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
     if not isinstance(X, BasisDesign):
         return design_matrix(X)
-    _check_width(X.shape)
     return X, Layout(jax.tree_util.tree_structure(0), *_ARRAY, (X.shape[1],), (None,), X.series)
 
 
@@ -264,14 +265,18 @@ def design_matrix(X: Any) -> tuple[np.ndarray, Layout]:
     series = next(iter(timed.values()), None)
     widths, columns = tuple(a.shape[1] for a in arrays), tuple(map(_column_names, leaves))
     layout = Layout(treedef, names, labels, widths, columns, series)
-    _check_width((len(arrays[0]), layout.n_features))
+    if names == ("X",) and not (isinstance(X, jax.Array) or is_series(X)):
+        _check_width(arrays[0].shape)
     return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)), layout
 
 
 def _check_width(shape: tuple[int, int]) -> None:
+    """Refuse a table without columns, which is a slip; a basis or a container may have none."""
     if shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required."
+            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required. To "
+            "fit the means alone, pass the features of a basis without functions as they are, "
+            "Zero().compute_features(t), or a container of what has no columns, {'none': X}."
         )
 
 

@@ -41,6 +41,7 @@ class Epochs(NamedTuple):
 
     first: np.ndarray
     stop: np.ndarray
+    n_jumps: int = 0  # how many of the epochs begin at a jump in time, inside one of pynapple's
 
 
 def check_same_times(name: str, series: Any, other_name: str, other: Any) -> None:
@@ -127,14 +128,26 @@ def finite_values(x: Any, name: str) -> Any:
 
 
 def epochs(x: Any, n_samples: int) -> Epochs:
-    """Return the samples of each epoch of `x`; an array is one epoch."""
+    """Return the samples of each epoch of `x`; an array is one epoch.
+
+    A jump in time ends an epoch: a step that differs from the usual one, the median, by more than
+    40 %. So jitter is let pass, and neither twice nor half the usual step is.
+    """
     if not isinstance(x, TimeSeries):
         return Epochs(np.array([0]), np.array([n_samples]))
     support = x.time_support
-    return Epochs(
-        np.searchsorted(x.t, support.start, side="left"),
-        np.searchsorted(x.t, support.end, side="right"),
-    )
+    first = np.searchsorted(x.t, support.start, side="left")
+    stop = np.searchsorted(x.t, support.end, side="right")
+    inside = np.ones(max(0, n_samples - 1), bool)
+    inside[first[(first > 0) & (first < n_samples)] - 1] = False
+    if not inside.any():
+        return Epochs(first, stop)
+    steps = np.diff(x.t)
+    # The lower of two middle ones, since of a step and a jump the step is the usual one.
+    usual = np.quantile(steps[inside], 0.5, method="lower")
+    jumps = 1 + np.flatnonzero(inside & (np.abs(steps - usual) > 0.4 * usual))
+    first, stop = (np.sort(np.concatenate([ends, jumps])) for ends in (first, stop))
+    return Epochs(first, stop, len(jumps))
 
 
 def like(array: ArrayLike, x: Any) -> Any:

@@ -32,8 +32,8 @@ def create_convolutional_predictor(
 ) -> Any:
     r"""Filter time series with each column of `basis_matrix`.
 
-    Each epoch of a pynapple object is filtered by itself. A sample whose window reaches beyond
-    its epoch gets NaN.
+    Each epoch of a pynapple object is filtered by itself, and a jump in time ends an epoch. A
+    sample whose window reaches beyond its epoch gets NaN.
 
     Parameters
     ----------
@@ -81,8 +81,16 @@ def create_convolutional_predictor(
 
     when causal. Without shift, :math:`t - 1` becomes :math:`t`. In its place anti-causal windows
     have :math:`t + w` (:math:`t + w - 1` without shift), acausal ones
-    :math:`t + \lfloor w / 2 \rfloor`. Samples are taken block by block, those of a short window by
-    a matrix product, those of a long one by fast Fourier transforms (overlap-save).
+    :math:`t + \lfloor w / 2 \rfloor`.
+
+    Windows count samples. In a pynapple object a sample follows another if the step in time
+    between them differs by at most 40 % from the usual one, the median of all steps inside epochs.
+    So jitter is let pass, while samples that were lost, or cut out by a mask or the folds of a
+    cross-validation, leave an edge as the end of an epoch does. To count the samples of an
+    irregular series whatever their times, such as trials, pass its values, `.d`.
+
+    Samples are taken block by block, those of a short window by a matrix product, those of a long
+    one by fast Fourier transforms (overlap-save).
 
     Examples
     --------
@@ -201,16 +209,22 @@ def _check_epochs(spans: Epochs, n_needed: int) -> None:
     """Refuse a window that no epoch can hold; warn where some cannot."""
     lengths = spans.stop - spans.first
     n_short = int(np.sum(lengths < n_needed))
+    jumps = (
+        f" An epoch ends at a jump in time, of which there are {spans.n_jumps}: to count samples "
+        "whatever their times, pass the values of the series, `.d`."
+        if spans.n_jumps
+        else ""
+    )
     if n_short == len(lengths):
         raise ValueError(
             f"The window needs {n_needed} samples, but the longest epoch has "
-            f"{max(lengths, default=0)}: all features would be NaN. Use a shorter window."
+            f"{max(lengths, default=0)}: all features would be NaN. Use a shorter window.{jumps}"
         )
     if n_short:
         warnings.warn(
             f"{n_short} of {len(lengths)} epochs have fewer than the {n_needed} samples that "
             "the window needs: all their features are NaN. Use a shorter window, or leave these "
-            "epochs out.",
+            f"epochs out.{jumps}",
             stacklevel=5,
         )
 

@@ -284,6 +284,8 @@ class Grouped:
 
     def ties(self, n_features):
         """Tie the features that share a group, in any neuron."""
+        if n_features == 0:
+            return None
         # A graph of features and of the groups of each neuron, which its edges join.
         groups = n_features + self.index + len(self.cost) * np.arange(self.index.shape[1])
         row = np.arange(len(groups))[:, None] // (len(groups) // n_features)

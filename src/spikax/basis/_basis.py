@@ -32,7 +32,9 @@ class Basis(BaseEstimator):
     """Functions and a way to apply them; or several such, composed with `+` and `*`.
 
     It is what all bases of this module are: use one of these. Bases with one input are added for
-    features side by side, and multiplied for features of several inputs together.
+    features side by side, and multiplied for features of several inputs together. `len(basis)` is
+    the number of terms of a sum, one for all others, iteration goes over these terms, and
+    `basis["label"]` is the part with that label.
 
     Attributes
     ----------
@@ -45,8 +47,10 @@ class Basis(BaseEstimator):
     --------
     >>> from spikax.basis import Basis, BSplineEval, RaisedCosineLogConv
     >>> basis = BSplineEval(5, label="place") + RaisedCosineLogConv(3, window_size=20)
-    >>> isinstance(basis, Basis), basis.n_basis_funcs, len(basis.children)
+    >>> isinstance(basis, Basis), basis.n_basis_funcs, len(basis)
     (True, 8, 2)
+    >>> [term.label for term in basis], basis["place"].order
+    (['place', 'RaisedCosineLogConv'], 4)
     """
 
     n_basis_funcs: int
@@ -108,6 +112,12 @@ class Basis(BaseEstimator):
         if label not in parts:
             raise KeyError(f"No part is labelled {label!r}. The labels are {list(parts)}.")
         return parts[label]
+
+    def __iter__(self) -> Iterator[Basis]:
+        return iter(self._terms())
+
+    def __len__(self) -> int:
+        return len(self._terms())
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         parameters = signature(type(self)).parameters
@@ -236,7 +246,9 @@ class Basis(BaseEstimator):
     def setup_basis(self, *xs: Any) -> Self:
         """Learn the shape of each input and, where no bounds were given, its range.
 
-        Bounds learned here are kept: features of other data are computed with them.
+        Bounds learned here replace those learned before and are kept: features of other data are
+        computed with them. Copies keep them too, in sums and products for example; those of
+        scikit-learn's `clone` do not.
 
         Parameters
         ----------
@@ -259,6 +271,10 @@ class Basis(BaseEstimator):
 
     def compute_features(self, *xs: Any) -> Any:
         """Turn inputs into features: columns of a design matrix.
+
+        Where no bounds were given or learned before, they are learned here, as the range of the
+        input, and kept: a value has the same features in every call. Later inputs may lie beyond
+        them, and get `fill_value` there; call `setup_basis` to learn bounds anew.
 
         Parameters
         ----------
@@ -292,8 +308,8 @@ class Basis(BaseEstimator):
         """Make a design matrix that need not exist: models evaluate its features block by block.
 
         A fit to it holds the inputs and the features of a few thousand samples, never all
-        features. Where no bounds were given or learned, they are those of these inputs: the
-        basis of the result, a copy, keeps them for other data.
+        features. Bounds that were neither given nor learned before are learned here and kept, as
+        `compute_features` does.
 
         Parameters
         ----------
@@ -340,8 +356,9 @@ class Basis(BaseEstimator):
         Parameters
         ----------
         *xs : array or pynapple object, shape (...)
-            Points for each input, all of the same shape. Conv bases, and Eval bases without
-            bounds, spread over the range of the points.
+            Points for each input, all of the same shape. Conv bases, and Eval bases whose bounds
+            were neither given nor learned, spread over the range of the points; nothing is
+            learned from them.
 
         Returns
         -------

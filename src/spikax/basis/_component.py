@@ -51,9 +51,6 @@ class Leaf(Basis):
     def learn(self, xs: Inputs) -> None:
         """Learn from signals what is kept for others."""
 
-    def learn_once(self, xs: Inputs) -> None:
-        """Learn from signals, unless that was done before."""
-
     def see(self, shapes: tuple[Shape, ...]) -> None:
         """Take note of the shape of a sample of each input."""
         if len(set(shapes)) > 1:
@@ -142,7 +139,10 @@ class Component(Leaf):
 
     @property
     def bounds_(self) -> Bounds | Intervals | None:
-        """What `setup_basis` has learned: (low, high), with several inputs one pair for each."""
+        """The bounds learned from inputs: (low, high), with several inputs one pair for each.
+
+        None if bounds are given, or nothing was seen.
+        """
         one = self._learned is not None and len(self._learned) == 1
         return self._learned[0] if one else self._learned  # pyright: ignore[reportOptionalSubscript]
 
@@ -167,12 +167,14 @@ class Component(Leaf):
         return self._way().read(x, name)
 
     def features(self, xs: Inputs) -> jax.Array:
+        self.learn_once(xs)
         return self._way()(self._function(), xs, self._learned)
 
     def at(self, xs: Inputs) -> jax.Array:
         return self._way().at(self._function(), xs, self._learned)
 
     def term(self, xs: Inputs) -> tuple[Term, np.ndarray]:
+        self.learn_once(xs)
         return self._way().term(self._function(), xs, self._learned)
 
     def grid(self, n_points: tuple[int, ...]) -> list[Any]:
@@ -182,7 +184,8 @@ class Component(Leaf):
         self._learned = self._way().learn(self._function(), xs)
 
     def learn_once(self, xs: Inputs) -> None:
-        if self._learned is None:
+        """Learn, unless that was done before from as many inputs."""
+        if self._learned is None or len(self._learned) != len(xs):
             self.learn(xs)
 
 

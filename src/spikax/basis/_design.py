@@ -13,6 +13,7 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from spikax.basis._basis import _shared_time
+from spikax.basis._labels import by_label
 from spikax.design import Evaluated, Term, blocks, products, spread, weighted_sum
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class BasisDesign:
     Parameters
     ----------
     basis : Basis
-        What the features are of, with the bounds that were learned: `design.basis.design` makes
-        the design of other data.
+        What the features are of, a copy with the bounds that were learned:
+        `design.basis.design` makes the design of other data.
     inputs : tuple
         The inputs, one for each of the basis.
     shape : tuple
@@ -39,6 +40,8 @@ class BasisDesign:
         Which samples have features: the others are ignored like NaN. None is all.
     terms : tuple
         What the features are evaluated from.
+    missing : dict
+        For the label of each basis, how many samples lack its features.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class BasisDesign:
     shape: tuple[int, int]
     known: np.ndarray | None = field(repr=False)
     terms: tuple[Term, ...] = field(repr=False)
+    missing: dict[str, int] = field(repr=False)
 
     ndim = 2
 
@@ -180,15 +184,16 @@ def make_design(basis: Basis, xs: tuple[Any, ...]) -> BasisDesign:
     """Check the inputs of a basis, and bring them to the terms of a design."""
     inputs = basis._read(xs)
     found = [leaf.term(own) for leaf, own in inputs]
-    known = np.ones(len(xs[0]), bool)
-    for (leaf, _), (_, of_leaf) in zip(inputs, found, strict=True):
-        known &= of_leaf | (leaf.n_basis_funcs == 0)
+    labels = {id(part): label for label, part in by_label(basis).items()}
+    of_leaf = {
+        labels[id(leaf)]: known | (leaf.n_basis_funcs == 0)
+        for (leaf, _), (_, known) in zip(inputs, found, strict=True)
+    }
+    known = np.logical_and.reduce(list(of_leaf.values()))
+    missing = {label: int(np.sum(~own)) for label, own in of_leaf.items()}
     rest = iter([term for term, _ in found])
     terms = tuple(term._join(rest) for term in basis._terms())
-    own_basis = deepcopy(basis)
-    for leaf, (_, own) in zip(own_basis._leaves(), inputs, strict=True):
-        leaf.learn_once(own)
     n_features = basis.n_output_features
     assert n_features is not None  # inputs were seen
     shape = len(known), n_features
-    return BasisDesign(own_basis, xs, shape, None if known.all() else known, terms)
+    return BasisDesign(deepcopy(basis), xs, shape, None if known.all() else known, terms, missing)

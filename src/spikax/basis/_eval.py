@@ -28,7 +28,8 @@ class BSplineEval(Component, function=BSpline, way=Evaluate):
 class CyclicBSplineEval(Component, function=CyclicBSpline, way=Evaluate):
     """B-splines of a variable on a circle, such as head direction or the phase of a rhythm.
 
-    `bounds` are one turn of the circle: (0, 2 pi) for an angle in radians.
+    `bounds` are one turn of the circle: (0, 2 pi) for an angle in radians. Other turns are the
+    same points: -1 is 2 pi - 1.
 
     Examples
     --------
@@ -120,7 +121,7 @@ class FourierEval(
 ):
     """Cosines and sines of one variable, or waves over several, such as position in a box.
 
-    Samples out of bounds get NaN.
+    `bounds` are the period, beyond which everything repeats: (0, 2 pi) for an angle in radians.
 
     Examples
     --------

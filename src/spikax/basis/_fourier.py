@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ class Fourier(Function):
     but :math:`k = 0`. A negative frequency in one of several inputs gives waves in another
     direction; :math:`k` and :math:`-k` give the same functions up to sign.
     """
+
+    periodic: ClassVar[bool] = True
 
     frequencies: Any
     ndim: int = 1

@@ -11,6 +11,7 @@ class Function(Protocol):
 
     n_inputs: ClassVar[int] = 1  # coordinates of a point
     density: ClassVar[bool] = False  # per unit of the input: shrinks as bounds grow
+    periodic: ClassVar[bool] = False  # on a circle: 1 is the same point as 0
 
     n_basis_funcs: Any  # int: a field, or computed
 

@@ -86,6 +86,8 @@ class CyclicBSpline(Function):
     reach over the end wrapped around to the start. The functions add up to one.
     """
 
+    periodic: ClassVar[bool] = True
+
     n_basis_funcs: int
     order: int = 4
 

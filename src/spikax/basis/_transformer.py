@@ -1,5 +1,7 @@
 """A basis as a scikit-learn transformer: for pipelines and searches over its parameters."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from math import prod
 from typing import Any, Self
@@ -49,6 +51,8 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
     Inputs are taken from the columns from left to right, each as many as `set_input_shape` or
     earlier data said that it has channels, else one. A basis of one input takes all columns.
 
+    `transformer["label"]` is the part of `basis` with that label.
+
     Examples
     --------
     >>> import numpy as np
@@ -68,6 +72,29 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
 
     def __init__(self, basis: Basis):
         self.basis = basis
+
+    @property
+    def n_basis_funcs(self) -> int:
+        """Number of functions of the basis."""
+        return self.basis.n_basis_funcs
+
+    @property
+    def label(self) -> str:
+        """What the basis is called."""
+        return self.basis.label
+
+    def to_transformer(self) -> TransformerBasis:
+        """Return a transformer of a copy of the basis.
+
+        Returns
+        -------
+        TransformerBasis
+            It is not fitted.
+        """
+        return self.basis.to_transformer()
+
+    def __getitem__(self, label: str) -> Basis:
+        return self.basis[label]
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the range of each input that has no bounds.

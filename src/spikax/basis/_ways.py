@@ -21,7 +21,7 @@ from spikax.design import Term
 
 Bounds = tuple[float, float]
 Intervals = tuple[Bounds, ...]  # one for each input
-Learned = Intervals | None  # what setup_basis has kept
+Learned = Intervals | None  # what is kept of the first inputs
 Inputs = tuple[Any, ...]
 
 
@@ -70,10 +70,12 @@ class Evaluate:
     ----------
     bounds : (float, float), default None
         The interval that is covered, in the unit of the input; with several inputs, one for all
-        or a tuple with one for each. None: the range that `setup_basis` learned, or else that of
-        the input.
+        or a tuple with one for each. None: the range of the first input that features were
+        computed of, or of the last one that `setup_basis` or the `fit` of a transformer saw; it
+        is kept for all later ones, `bounds_`.
     fill_value : float, default NaN
-        What samples beyond the bounds get. Missing samples (NaN) stay missing.
+        What samples beyond the bounds get. Missing samples (NaN) stay missing. On a circle, no
+        sample is beyond them.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("*", "bounds", "fill_value", "label")
@@ -99,16 +101,14 @@ class Evaluate:
         self, function: Function, xs: Inputs, learned: Learned
     ) -> tuple[tuple[Any, ...], float]:
         """Map inputs to the unit interval; also say the size of the bounds, for a density."""
-        intervals = self._set(function) or learned or self.learn(function, xs)
+        intervals = self._set(function) or learned or _ranges(xs)
         # Before any cast to float32, which would lose a small range around a large value.
-        us = tuple(
-            (values(x, "x") - low) / (high - low)
-            for x, (low, high) in zip(xs, intervals, strict=True)
-        )
+        to_unit = _turn if function.periodic else _position
+        us = tuple(to_unit(values(x, "x"), *ends) for x, ends in zip(xs, intervals, strict=True))
         return us, prod(high - low for low, high in intervals) if function.density else 1.0
 
-    def learn(self, function: Function, xs: Inputs) -> Intervals:
-        return self._set(function) or tuple(range_of(values(x, "x")) for x in xs)
+    def learn(self, function: Function, xs: Inputs) -> Learned:
+        return None if self._set(function) else _ranges(xs)
 
     def grid(
         self, function: Function, n_points: tuple[int, ...], learned: Learned
@@ -247,7 +247,7 @@ class LookUp:
     ----------
     out_of_category : bool, default True
         Whether samples may be of no category, and get zeros; if not, they are an error. Missing
-        samples (NaN or None) are missing in either case.
+        samples (NaN, None or pandas.NA) are missing in either case.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("*", "out_of_category", "label")
@@ -255,7 +255,14 @@ class LookUp:
     out_of_category: bool = True
 
     def read(self, x: Any, name: str) -> Any:
-        return x if isinstance(x, TimeSeries) else np.asarray(raw(x, name))
+        if isinstance(x, TimeSeries):
+            return x
+        array = np.asarray(raw(x, name))
+        # NumPy makes text of all that stands among text in a list, of what is missing too.
+        of_text = array.dtype.kind == "T" or (
+            isinstance(x, list | tuple) and array.dtype.kind == "U"
+        )
+        return np.asarray(x, object) if of_text else array
 
     def __call__(self, function: OneHot, xs: Inputs, learned: Learned = None) -> jax.Array:
         place = self._places(function, xs[0])
@@ -272,7 +279,7 @@ class LookUp:
     def _places(self, function: OneHot, x: Any) -> np.ndarray:
         """Return the place of each sample among the categories; -1 is none, NaN is missing."""
         x = np.asarray(raw(x))
-        missing = (x != x) | np.isin(x, np.array([None]))
+        missing = _missing(x)
         place = np.full(x.shape, -1.0)
         place[~missing] = function.places(x[~missing])
         strange = (place < 0) & ~missing
@@ -282,7 +289,7 @@ class LookUp:
                 f"The samples {unknown} are in none of the categories "
                 f"{list(function.categories)}. Add them, or set out_of_category=True."
             )
-        place[np.asarray(missing, bool)] = np.nan
+        place[missing] = np.nan
         return place
 
     def learn(self, function: OneHot, xs: Inputs) -> None:
@@ -297,6 +304,27 @@ class LookUp:
                 "Their grid is the categories themselves: ask for as many points."
             )
         return [np.array(function.categories)]
+
+
+def _missing(x: np.ndarray) -> np.ndarray:
+    if x.dtype != object:
+        return x != x
+    import pandas as pd
+
+    return np.asarray(pd.isna(x), bool)
+
+
+def _position(x: Any, low: float, high: float) -> Any:
+    return (x - low) / (high - low)
+
+
+def _turn(x: Any, low: float, high: float) -> Any:
+    """Return the place within a period; in float64, since turns far away take digits."""
+    return _position(x if isinstance(x, Tracer) else np.asarray(x, float), low, high) % 1
+
+
+def _ranges(xs: Inputs) -> Intervals:
+    return tuple(range_of(values(x, "x")) for x in xs)
 
 
 def range_of(x: Any) -> Bounds:

@@ -37,8 +37,8 @@ def simulate(
     loop = _loop(model, feedforward, basis, coupling, offset)
     parts, (n_samples, n_neurons) = model._parts(), loop.drive.shape
     starts = np.zeros(n_samples, bool)
-    first, stop = epochs(loop.layout.series, n_samples)
-    starts[first[first < stop]] = True
+    spans = epochs(loop.layout.series, n_samples)
+    starts[spans.first[spans.first < spans.stop]] = True
     dtype = canonicalize_dtype(float)
     past = _past(init_y, (len(loop.kernel), n_neurons))
     arrays = (loop.coupling, loop.kernel, loop.drive)

@@ -167,7 +167,7 @@ def _totals(one: Problem, theta: jax.Array, cluster: jax.Array, n_clusters: int)
 
     def block(X, y, weights, offset, cluster):
         slope = _slope(one, y, linear_predictor(theta, X, offset))
-        rows = weights * jnp.concatenate([X, jnp.ones_like(X[:1])])
+        rows = weights * jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
         scores = rows[:, None] * slope.reshape(1, -1, X.shape[1])
         return jax.ops.segment_sum(scores.reshape(len(theta), -1).T, cluster, n_clusters)
 

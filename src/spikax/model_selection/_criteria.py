@@ -80,7 +80,7 @@ def approximate_leave_one_out(problem: Problem, theta: jax.Array) -> jax.Array:
         weights = jnp.broadcast_to(weights, eta.shape)
         slope = jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
         curvature = sample_curvature(problem, eta, y)
-        rows = jnp.concatenate([X, jnp.ones_like(X[:1])])
+        rows = jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
         reach = jax.lax.map(lambda matrix: jnp.sum(rows * (matrix @ rows), axis=0), inverse)
         reach = weights * reach / problem.total_weight[:, None]
         without = eta + reach * slope / (1 - jnp.minimum(reach * curvature, 0.999))

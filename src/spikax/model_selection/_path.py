@@ -147,4 +147,4 @@ def strongest(problem: Problem) -> jax.Array:
 def typical_curvature(problem: Problem) -> jax.Array:
     """Curvature of each neuron's loss in the coefficients of a typical feature, (n_neurons,)."""
     curvature = null_model(problem).curvature.reshape(problem.n_outputs, -1).mean(axis=0)
-    return curvature * jnp.median(problem.unit) ** 2
+    return curvature * jnp.median(problem.unit) ** 2 if problem.n_features else curvature
