@@ -107,8 +107,10 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
 def too_coarse(problem: Problem, null: Null, theta: jax.Array, status: jax.Array) -> jax.Array:
     """Tell for which neurons single precision is too coarse, (n_neurons,).
 
-    That is where a solver got stuck or met infinity, and where the rounding of the linear
-    predictors, by a share of the size of their terms, costs more than a negligible part of a nat.
+    That is where a solver got stuck or met infinity; where the rounding of the linear predictors,
+    by a share of the size of their terms, costs more than a negligible part of a nat; and where
+    single observations tell their predictor to so many digits (large counts, small noise) that
+    Hessians and gains, which are squares, would need twice as many as there are.
     """
     # Standardised features are of size one.
     size = jnp.abs(theta).reshape(problem.n_features + 1, -1).sum(axis=0)
@@ -116,13 +118,16 @@ def too_coarse(problem: Problem, null: Null, theta: jax.Array, status: jax.Array
     if problem.offset is not None:
         offset = jnp.abs(problem.offset).max(axis=(0, -1))
         size = size + offset.reshape(-1, offset.shape[-1])
-    error = jnp.finfo(theta.dtype).eps * size
+    eps = jnp.finfo(theta.dtype).eps
+    error = eps * size
     nats, curvature = null.nats, null.curvature.reshape(error.shape)
+    per_sample = (nats / problem.total_weight)[None] * curvature
+    signal = jnp.max(per_sample * null.intercept.reshape(error.shape) ** 2, axis=0)
     if problem.family.has_scale:
         nats, curvature = _at_scale_of_fit(problem, theta)
-    lost = jnp.max(nats * curvature * error**2 / 2, axis=0)
+    lost = jnp.max(nats[None] * curvature * error**2 / 2, axis=0)
     failed = (status == Status.STALLED) | (status == Status.NOT_FINITE)
-    return failed | (lost > NEGLIGIBLE)
+    return failed | (lost > NEGLIGIBLE) | (eps * signal > NEGLIGIBLE)
 
 
 def _at_scale_of_fit(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:

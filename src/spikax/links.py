@@ -93,8 +93,10 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
     """
     if isinstance(link, InverseLink):
         return link
+    named = isinstance(link, str)
     for known in (*INVERSE_LINKS, LOG_SOFTMAX):
-        if link == known.name or any(link is alias or link == alias for alias in known.aliases):
+        names = (known.name, *known.aliases)
+        if any(link is name or (named and link == name) for name in names):
             return known
     if isinstance(link, str):
         raise unknown_name("inverse_link_function", link, (k.name for k in INVERSE_LINKS))

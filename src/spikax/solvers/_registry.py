@@ -143,7 +143,8 @@ def register(
         they are what `solver_kwargs` may hold. A field that changes the program is marked with
         `field(metadata={"static": True})`; the others are numbers or arrays, of which other values
         compile nothing again. One whose values must be positive is marked with the kind of number,
-        `field(metadata={"positive": numbers.Real})` or `numbers.Integral`. JAX is told of the class here: leave its decorators out.
+        `field(metadata={"positive": numbers.Real})` or `numbers.Integral`. JAX is told of the
+        class here: leave its decorators out.
     backend
         Name of the library or the person it comes from (default "custom").
     replace
