@@ -464,7 +464,8 @@ def test_a_ridge_of_strength_zero_is_none_on_collinear_columns_too(family, x64):
 def test_every_solver_takes_a_ridge_of_strength_zero_on_collinear_columns(solver):
     X = np.c_[COLLINEAR, COLLINEAR]
     none = GLM(regularizer="Ridge", regularizer_strength=0.0, solver_name=solver).fit(X, COUNTS)
-    np.testing.assert_allclose(none.coef_.sum(), 1.3838, atol=5e-3)
+    # What 1e-4 nats leave is 0.014 standard errors, of 0.7.
+    np.testing.assert_allclose(none.coef_.sum(), 1.3838, atol=0.01)
 
 
 @pytest.mark.parametrize("strengths", [[0, 1e6], [1e-6, 1e6, 0]])

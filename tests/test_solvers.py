@@ -270,7 +270,7 @@ def test_no_number_that_a_user_tunes_compiles_again(solver, penalty, data):
 
 
 def counts_of(eta, largest, seed=0):
-    """Counts whose largest is about this."""
+    """Draw counts whose largest is about this."""
     counts = np.random.default_rng(seed).poisson(np.exp(eta - eta.max()) * largest)
     return counts.astype(float)
 
