@@ -1,5 +1,7 @@
 """Inverse links: their logarithms, slopes and inverses, and that none leaves the floats."""
 
+from dataclasses import dataclass, replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from scipy import special, stats
 
 import spikax as nmo
+from compilations import counted
+from spikax import links
 from spikax.links import INVERSE_LINKS, resolve
 
 # Each link as the textbooks write it, in SciPy: the mean, its logarithm, and where they hold.
@@ -152,3 +156,54 @@ def test_a_callable_of_the_users_fits_like_the_link_it_is(rng):
 def test_what_is_no_link_is_refused_before_the_fit(wrong, error, message, rng):
     with pytest.raises(error, match=message):
         nmo.glm.GLM(inverse_link_function=wrong).fit(rng.normal(size=(9, 1)), np.ones(9))
+
+
+def test_links_are_equal_if_they_hold_the_same_functions():
+    known = links.resolve("exp")
+    alike = replace(known, name="mine", aliases=())
+    assert alike == known
+    assert hash(alike) == hash(known)
+    for part in ("mean", "log_mean", "log_complement", "predictor"):
+        assert replace(known, **{part: jnp.sin}) != known
+
+
+def test_a_link_with_another_logarithm_is_another_program(rng):
+    X, y = rng.normal(size=(150, 4)), rng.poisson(1.0, size=150)
+    known = links.resolve("exp")
+    # A wrong logarithm leads elsewhere, and no program made for the right one may serve it.
+    wrong = replace(known, log_mean=lambda eta: 0.5 * eta)
+    right = nmo.glm.GLM(inverse_link_function=known).fit(X, y)
+    other = nmo.glm.GLM(inverse_link_function=wrong).fit(X, y)
+    assert abs(right.intercept_ - other.intercept_) > 0.1
+
+
+@dataclass
+class Softplus:
+    """A callable of a user's that is equal to any other, and cannot be hashed."""
+
+    sharpness: float = 1.0
+
+    def __call__(self, eta):
+        return jax.nn.softplus(self.sharpness * eta) / self.sharpness
+
+    def __eq__(self, other):
+        return True
+
+
+def test_callables_are_told_apart_by_what_they_are(rng):
+    X, y = rng.normal(size=(150, 4)), rng.poisson(1.0, size=150)
+    soft, sharp = Softplus(), Softplus(5.0)
+    assert links.resolve(soft) != links.resolve(sharp)
+    assert links.resolve(soft) == links.resolve(soft)
+    coefs = [nmo.glm.GLM(inverse_link_function=f).fit(X, y).intercept_ for f in (soft, sharp)]
+    assert abs(coefs[0] - coefs[1]) > 0.01
+    links._from_callable.cache_clear()
+    with counted() as compiled:
+        nmo.glm.GLM(inverse_link_function=soft).fit(X, y)
+    assert "fit_population" not in str(compiled)
+
+
+@pytest.mark.parametrize(("link", "linear"), [(lambda x: 2 * x + 1, True), (jnp.exp, False)])
+def test_a_linear_mean_is_known_as_such(link, linear):
+    assert links.resolve(link).linear == linear
+    assert links.resolve("identity").linear

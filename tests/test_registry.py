@@ -1,5 +1,6 @@
 """The registry: solvers are found by name, added, and chosen between."""
 
+import numbers
 import sys
 from dataclasses import dataclass, field
 
@@ -9,8 +10,9 @@ import pytest
 
 from compilations import counted
 from confusable import jax_confuses_dataclasses
-from spikax import solvers
+from spikax import inference, solvers
 from spikax.glm import GLM, PopulationGLM
+from spikax.model_selection import PopulationGLMCV, regularization_path
 from spikax.problem import value_and_grad
 from spikax.solvers import Newton, Outcome, Status, _registry
 
@@ -207,3 +209,60 @@ def test_no_number_that_a_user_tunes_compiles_an_adapter_again(solver, data):
     with counted() as compiled:
         PopulationGLM(solver_name=solver, solver_kwargs={"tol": 1e-4, "maxiter": 99}).fit(2 * X, y)
     assert not compiled
+
+
+@dataclass(frozen=True)
+class Rememberer(Descent):
+    """A solver of a user's whose fields are called as those of others, and mean something else."""
+
+    memory: float = 0.5
+    batch_size: float = -1.0
+    tol: float = 0.0
+    rate: float = field(default=0.1, metadata={"positive": numbers.Real})
+
+
+def test_a_field_is_checked_as_its_own_solver_says(data):
+    X, y = data
+    solvers.register("Rememberer", Rememberer)
+    kwargs = {"memory": 0.25, "batch_size": -3.5, "tol": 0.0}
+    PopulationGLM(solver_name="Rememberer", solver_kwargs=kwargs).fit(X, y)
+    with pytest.raises(ValueError, match=r"solver_kwargs\['rate'\] must be a positive number"):
+        PopulationGLM(solver_name="Rememberer", solver_kwargs={"rate": 0}).fit(X, y)
+    with pytest.raises(ValueError, match=r"\['memory'\] must be a positive whole number"):
+        PopulationGLM(solver_kwargs={"memory": 0.5}).fit(X, y)
+    with pytest.raises(ValueError, match=r"\['batch_size'\] must be a positive whole number"):
+        PopulationGLM(solver_name="SVRG", solver_kwargs={"batch_size": -1}).fit(X, y)
+
+
+@dataclass(frozen=True)
+class Doubting(Descent):
+    """A solver of a user's that says it needs double precision, and checks what it is given."""
+
+    needs_double = True
+
+    def run(self, problem, theta):
+        assert problem.y.dtype == np.float64
+        return super().run(problem, theta)
+
+    def init(self, problem, theta):
+        assert problem.y.dtype == theta.dtype == np.float64
+
+    def update(self, problem, theta, state):
+        assert problem.y.dtype == theta.dtype == np.float64
+        return super().update(problem, theta, state)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_solver_that_needs_double_precision_has_it_however_it_is_run(data):
+    X, y = data
+    solvers.register("Doubting", Doubting)
+    model = PopulationGLM(solver_name="Doubting").fit(X, y)
+    params = model.initialize_params(X, y)
+    state = model.initialize_optimizer_and_state(params, X, y)
+    model.update(*model.update(params, state, X, y), X, y)
+    model.partial_fit(X, y)
+    ridge = {"regularizer": "Ridge", "solver_name": "Doubting"}
+    regularization_path(PopulationGLM(**ridge), X, y, n_strengths=2)
+    PopulationGLMCV(**ridge, n_strengths=2, cv=2).fit(X, y)
+    fitted = PopulationGLM(solver_name="Doubting").fit(X, y)
+    inference.without(fitted, X, y, 0)

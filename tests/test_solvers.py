@@ -267,3 +267,86 @@ def test_no_number_that_a_user_tunes_compiles_again(solver, penalty, data):
         use(clone(model), X[:-1], y[:-1])
         use(model, X[1:], y[1:])
     assert compiled == []
+
+
+def counts_of(eta, largest, seed=0):
+    """Draw counts whose largest is about this."""
+    counts = np.random.default_rng(seed).poisson(np.exp(eta - eta.max()) * largest)
+    return counts.astype(float)
+
+
+def hard_cases():
+    """Features, observations and offsets of families that ask much of single precision."""
+    rng = np.random.default_rng(0)
+    wide, tall = rng.normal(size=(20, 30)), rng.normal(size=(200, 5))
+    eta = wide @ rng.normal(0, 0.5, 30)
+    tall_eta, offset = tall @ rng.normal(0, 0.5, 5), rng.normal(0, 3, size=200)
+    steep = np.column_stack([30 * np.abs(tall_eta) + 0.01, 1e-3 * tall[:, 1:]])
+    return {
+        "fewer samples than features, counts to 7e4": ("Poisson", wide, counts_of(eta, 7e4), None),
+        "fewer samples than features, counts to 3e7": ("Poisson", wide, counts_of(eta, 3e7), None),
+        "counts to 3e7": ("Poisson", tall, counts_of(tall_eta, 3e7), None),
+        "large offsets": ("Poisson", tall, counts_of(tall_eta + offset, 1e7), offset + 50),
+        "values about 1e8": ("Gaussian", tall, 1e8 + rng.normal(tall_eta), None),
+        "noise of 1e-6": ("Gaussian", tall, rng.normal(tall_eta, 1e-6), None),
+        "a wide range": ("Gamma", steep, rng.gamma(2, 0.5, size=200) / steep[:, 0], None),
+    }
+
+
+HARD = hard_cases()
+HARD_RUNS = [
+    *((case, "WhitenedLBFGS", "UnRegularized") for case in HARD),
+    *((case, "Newton", "Ridge") for case in HARD if HARD[case][0] == "Poisson"),
+    *((case, "ProximalQuasiNewton", "Lasso") for case in HARD if HARD[case][0] == "Poisson"),
+    *(("counts to 3e7", s, "Lasso") for s in ("ProxSVRG", "ProximalGradient[jaxopt]")),
+    *(("counts to 3e7", s, "Ridge") for s in ("SVRG", "LBFGS[jaxopt]", "LBFGS[optax]")),
+    ("counts to 3e7", "BFGS[optimistix]", "Ridge"),
+]
+
+
+def half_deviance(family, y, eta):
+    """Loss of all samples above that of a perfect prediction, without loss of digits."""
+    if family == "Poisson":
+        miss = eta - np.log(np.where(y > 0, y, 1))
+        return np.sum(np.where(y > 0, y * (np.expm1(miss) - miss), np.exp(eta)))
+    if family == "Gaussian":
+        return np.sum((y - eta) ** 2)
+    return np.sum(y * eta - 1 - np.log(y * eta))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("case", "solver", "penalty"), HARD_RUNS)
+def test_what_single_precision_calls_converged_is_as_good_as_double(case, solver, penalty):
+    family, X, y, offset = HARD[case]
+    strength = 0.01
+
+    def fit(x64):
+        model = GLM(family, solver_name=solver, regularizer=penalty, regularizer_strength=strength)
+        with jax.enable_x64(x64):
+            model.fit(X, y, offset=offset)
+        coef = model.coef_.astype(float)
+        eta = X @ coef + float(model.intercept_[0]) + (0 if offset is None else offset)
+        cost = {"Ridge": np.sum(coef**2) / 2, "Lasso": np.sum(np.abs(coef)), "UnRegularized": 0}
+        lost = half_deviance(family, y, eta) + len(y) * strength * cost[penalty]
+        return lost, model.solver_state_.stats.converged
+
+    single, converged = fit(False)
+    double, _ = fit(True)
+    # At the scale found: a Gaussian's is the mean of the squares, a Gamma's about one half.
+    nats = len(y) / 2 / double if family == "Gaussian" else 2
+    assert nats * (single - double) < 0.02 or not converged
+
+
+# The minima that solvers of different tolerances agree on, to the digits given.
+@pytest.mark.parametrize(("strength", "lowest"), [(0.01, 1.99233), (1.0, 199.22388)])
+def test_a_lasso_with_counts_of_all_sizes_is_solved(strength, lowest):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 30))
+    eta = X @ (0.5 * rng.normal(size=30))
+    rng.poisson(np.exp(eta - eta.max()) * 7e4)
+    y = rng.poisson(np.exp(eta - eta.max()) * 3e7).astype(float)
+    model = GLM(regularizer="Lasso", regularizer_strength=strength).fit(X, y)
+    cost = len(y) * strength * np.abs(model.coef_).sum()
+    found = half_deviance("Poisson", y, X @ model.coef_ + model.intercept_) + cost
+    assert found == pytest.approx(lowest, abs=1e-3)
+    assert model.solver_state_.stats.num_steps < 50

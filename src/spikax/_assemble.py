@@ -84,14 +84,19 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Units:
     """Find the center and the scale of each column over the rows that count."""
     kept = X if rows is None else X[rows]
     mean = kept.mean(axis=0, dtype=np.float64) if center else np.zeros(X.shape[1])
-    # Any scale near the deviation will do, so some rows are enough; a column that is constant in
-    # them is looked at whole.
+    # Any scale near the deviation will do, so some rows are enough, unless few of them carry it: a
+    # column that is seldom anything but zero, or constant in them, is looked at whole.
     some = kept[:: max(1, len(kept) // 2048)] - mean
-    scale = np.sqrt(np.einsum("tp,tp->p", some, some) / len(some))
-    for column in np.flatnonzero(~(scale > 1e-6 * np.abs(mean))):
-        spread = np.abs(kept[:, column] - mean[column]).max()
-        rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[column])
-        scale[column] = spread / np.sqrt(len(kept)) if spread > rounding else np.inf
+    largest = np.abs(some).max(axis=0)
+    squares = (some / np.where(largest > 0, largest, 1)) ** 2
+    total, fourth = squares.sum(axis=0), np.einsum("tp,tp->p", squares, squares)
+    scale = largest * np.sqrt(total / len(some))
+    few = np.flatnonzero(~((total**2 > 50 * fourth) & (scale > 1e-6 * np.abs(mean))))
+    away = kept[:, few] - mean[few]
+    rounding = 4 * np.finfo(X.dtype).eps * np.abs(mean[few])
+    spread = np.abs(away).max(axis=0, initial=0)
+    deviation = np.sqrt(np.einsum("tp,tp->p", away, away) / len(kept))
+    scale[few] = np.where(spread > rounding, deviation, np.inf)
     return Units(mean, scale)
 
 

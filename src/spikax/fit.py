@@ -1,17 +1,21 @@
-"""The one compiled entry of a fit."""
+"""The one compiled entry of a fit, and the precision that it runs in."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from spikax._dispersion import likeliest_scale
 from spikax._pytrees import register
 from spikax.observation_models import with_scale
 from spikax.problem import (
+    Null,
     Problem,
     centered,
     level_of,
@@ -20,14 +24,43 @@ from spikax.problem import (
     null_model,
     pearson,
     penalized_loss,
+    sample_curvature,
     value_and_grad,
     walk,
     without_features,
 )
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers import Outcome, Solver, Status
+from spikax.solvers._outcome import NEGLIGIBLE
 
 _MOST_TURNS = 30
+
+T = TypeVar("T")
+
+
+def precision_of(solver: Solver) -> AbstractContextManager:
+    """Choose the precision in which a solver's steps are taken."""
+    return jax.enable_x64(True) if solver.needs_double else nullcontext()
+
+
+def in_enough_digits(solver: Solver, run: Callable[[], T], coarse: Callable[[T], Any]) -> T:
+    """Run a solver, and again in double precision if single precision was too coarse.
+
+    Parameters
+    ----------
+    solver
+        What `run` takes its steps with.
+    run
+        Poses the problem anew, in the precision that it meets, and solves it.
+    coarse
+        Function of what `run` found to whether that was too coarse, as `too_coarse` tells it.
+    """
+    with precision_of(solver):
+        found = run()
+        if canonicalize_dtype(float) == np.float64 or not np.any(coarse(found)):
+            return found
+    with jax.enable_x64(True):
+        return run()
 
 
 @register
@@ -36,7 +69,7 @@ class FitResult:
     """What a fit found, neuron by neuron."""
 
     outcome: Outcome
-    rounding: jax.Array  # nats lost to the precision of the linear predictor, (n_neurons,)
+    coarse: jax.Array  # whether single precision is too coarse for it, (n_neurons,)
     pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
     scale: jax.Array | None  # for families whose loss has one, (n_neurons,)
 
@@ -65,11 +98,51 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
         judged = _at(problem, jnp.zeros_like(problem.total_weight))
     null = null_model(judged)
     outcome, problem = minimise(problem, solver, theta)
-    error = jnp.finfo(null.intercept.dtype).eps * null.intercept
-    rounding = (null.curvature * error**2 / 2).reshape(problem.n_outputs, -1).max(axis=0)
-    rounding = null.nats * rounding
+    pearson = _pearson(problem, outcome.theta)
+    coarse = too_coarse(problem, null, outcome.theta, outcome.status)
     scale = None if problem.family.scale is None else problem.family.scale[:, 0]
-    return FitResult(outcome, rounding, _pearson(problem, outcome.theta), scale)
+    return FitResult(outcome, coarse, pearson, scale)
+
+
+def too_coarse(problem: Problem, null: Null, theta: jax.Array, status: jax.Array) -> jax.Array:
+    """Tell for which neurons single precision is too coarse, (n_neurons,).
+
+    That is where a solver got stuck or met infinity; where the rounding of the linear predictors,
+    by a share of the size of their terms, costs more than a negligible part of a nat; and where
+    single observations tell their predictor to so many digits (large counts, small noise) that
+    Hessians and gains, which are squares, would need twice as many as there are.
+    """
+    # Standardised features are of size one.
+    size = jnp.abs(theta).reshape(problem.n_features + 1, -1).sum(axis=0)
+    size = size.reshape(problem.n_outputs, -1)
+    if problem.offset is not None:
+        offset = jnp.abs(problem.offset).max(axis=(0, -1))
+        size = size + offset.reshape(-1, offset.shape[-1])
+    eps = jnp.finfo(theta.dtype).eps
+    error = eps * size
+    nats, curvature = null.nats, null.curvature.reshape(error.shape)
+    per_sample = (nats / problem.total_weight)[None] * curvature
+    signal = jnp.max(per_sample * null.intercept.reshape(error.shape) ** 2, axis=0)
+    if problem.family.has_scale:
+        nats, curvature = _at_scale_of_fit(problem, theta)
+    lost = jnp.max(nats[None] * curvature * error**2 / 2, axis=0)
+    failed = (status == Status.STALLED) | (status == Status.NOT_FINITE)
+    return failed | (lost > NEGLIGIBLE) | (eps * signal > NEGLIGIBLE)
+
+
+def _at_scale_of_fit(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Nats per unit of loss at the scale found, and the mean curvature of the loss there."""
+
+    def block(X, y, weights, offset):
+        eta = linear_predictor(theta, X, offset)
+        return jnp.sum(weights * sample_curvature(problem, eta, y), axis=-1)
+
+    total = problem.total_weight
+    statistic = _pearson(problem, theta)
+    assert statistic is not None
+    scale = jnp.maximum(statistic / total, jnp.finfo(theta.dtype).tiny)
+    curvature = walk(problem, block) / total
+    return total * problem.family.precision(scale), curvature[None]
 
 
 def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
@@ -198,24 +271,23 @@ class Past(NamedTuple):
     slope: jax.Array  # gradient of their summed loss there, shaped like the problem's
 
 
+class Renewed(NamedTuple):
+    """What a fit to a batch and to what is left of those before it found."""
+
+    outcome: Outcome
+    past: Past  # what is left of all batches, this one included
+    pearson: jax.Array | None  # Pearson's statistic of the batch, for families with a scale
+    coarse: jax.Array  # whether single precision is too coarse for it, (n_neurons,)
+
+
 @partial(jax.jit, static_argnames="n_kept")
-def renew_estimate(
-    problem: Problem, solver: Solver, past: Past, n_kept: int
-) -> tuple[Outcome, Past, jax.Array | None]:
+def renew_estimate(problem: Problem, solver: Solver, past: Past, n_kept: int) -> Renewed:
     """Fit a batch together with what is left of those before it.
 
     The first `n_kept` samples of the problem are a sample of the past ones, weighted to stand for
     all. Their loss is that of the past but for chance; tilted so that its slope at the estimate
     is that of the past, it is right to first order, and beyond that up to chance.
 
-    Returns
-    -------
-    outcome
-        What the solver found.
-    past
-        What is left of all batches, this one included.
-    pearson
-        Pearson's statistic of the batch, for families with a scale, (n_neurons,).
     """
     total = problem.total_weight[None]
     shape = (len(problem.y), 1, problem.y.shape[2])
@@ -225,10 +297,12 @@ def renew_estimate(
     lean = past.slope - total * value_and_grad(kept, past.theta)[1]
 
     tilted = replace(problem, tilt=lean / total)
-    null = without_features(problem, null_model(problem))
-    known = penalized_loss(tilted, past.theta) <= penalized_loss(tilted, null)
-    outcome, _ = minimise(tilted, solver, jnp.where(known[None], past.theta, null))
+    null = null_model(problem)
+    start = without_features(problem, null)
+    known = penalized_loss(tilted, past.theta) <= penalized_loss(tilted, start)
+    outcome, _ = minimise(tilted, solver, jnp.where(known[None], past.theta, start))
 
     slope = lean + total * value_and_grad(smooth, outcome.theta)[1]
     batch = replace(problem, weights=jnp.where(of_past, 0, problem.weights))
-    return outcome, Past(outcome.theta, slope), _pearson(batch, outcome.theta)
+    coarse = too_coarse(problem, null, outcome.theta, outcome.status)
+    return Renewed(outcome, Past(outcome.theta, slope), _pearson(batch, outcome.theta), coarse)

@@ -6,6 +6,7 @@ from functools import lru_cache, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.dtypes import canonicalize_dtype
 from jax.scipy.special import log_ndtr, logit, ndtr, ndtri
 
@@ -37,6 +38,13 @@ class InverseLink:
         The link itself, from the mean to the linear predictor.
     aliases
         Other names, and the callables that mean this link, such as `jax.numpy.exp`.
+    linear
+        Whether the mean is a linear function of the predictor, which then has its unit (default
+        False).
+
+    Notes
+    -----
+    Links are equal, and share compiled programs, if they hold the same functions.
 
     Examples
     --------
@@ -45,12 +53,13 @@ class InverseLink:
     -1000.0
     """
 
-    name: str
+    name: str = field(compare=False)
     mean: Function
-    log_mean: Function = field(compare=False, repr=False)
-    log_complement: Function = field(compare=False, repr=False)
-    predictor: Function = field(compare=False, repr=False)
+    log_mean: Function = field(repr=False)
+    log_complement: Function = field(repr=False)
+    predictor: Function = field(repr=False)
     aliases: tuple[object, ...] = field(default=(), compare=False, repr=False)
+    linear: bool = field(default=False, repr=False)
 
 
 def resolve(link: str | Function | InverseLink) -> InverseLink:
@@ -84,8 +93,10 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
     """
     if isinstance(link, InverseLink):
         return link
+    named = isinstance(link, str)
     for known in (*INVERSE_LINKS, LOG_SOFTMAX):
-        if link == known.name or any(link is alias or link == alias for alias in known.aliases):
+        names = (known.name, *known.aliases)
+        if any(link is name or (named and link == name) for name in names):
             return known
     if isinstance(link, str):
         raise unknown_name("inverse_link_function", link, (k.name for k in INVERSE_LINKS))
@@ -94,11 +105,45 @@ def resolve(link: str | Function | InverseLink) -> InverseLink:
             f"inverse_link_function must be a name or a JAX callable, got {link!r} "
             f"of type {type(link).__name__}."
         )
-    return _from_callable(link)
+    return _from_callable(_Composed(_mean, link))
+
+
+@dataclass(frozen=True, eq=False)
+class _Composed:
+    """A function made of a callable of the user's: equal to another if made of the same object."""
+
+    make: Callable[[Function, jax.Array], jax.Array]
+    function: Function
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.make(self.function, x)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Composed)
+            and self.make is other.make
+            and self.function is other.function
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.make, id(self.function)))
+
+
+def _mean(function: Function, eta: jax.Array) -> jax.Array:
+    return function(eta)
+
+
+def _log_mean(function: Function, eta: jax.Array) -> jax.Array:
+    return _log(function(eta))
+
+
+def _log_complement(function: Function, eta: jax.Array) -> jax.Array:
+    return _log(1 - function(eta))
 
 
 @lru_cache(maxsize=64)
-def _from_callable(function: Function) -> InverseLink:
+def _from_callable(mean: _Composed) -> InverseLink:
+    function = mean.function
     name = getattr(function, "__name__", repr(function))
     probe = jax.ShapeDtypeStruct((3,), canonicalize_dtype(float))
     try:
@@ -116,11 +161,18 @@ def _from_callable(function: Function) -> InverseLink:
         )
     return InverseLink(
         name,
-        function,
-        lambda eta: _log(function(eta)),
-        lambda eta: _log(1 - function(eta)),
-        lambda mean: _bisect(function, mean),
+        mean,
+        _Composed(_log_mean, function),
+        _Composed(_log_complement, function),
+        _Composed(_bisect, function),
+        linear=_is_linear(function),
     )
+
+
+def _is_linear(function: Function) -> bool:
+    with jax.ensure_compile_time_eval():
+        bends = np.diff(np.asarray(function(jnp.arange(-2.0, 3.0))), n=2)
+    return bool(np.all(np.abs(bends) < 1e-5))
 
 
 def _bisect(function: Function, mean: jax.Array) -> jax.Array:
@@ -232,7 +284,7 @@ INVERSE_LINKS = (
         _reachable(ndtri, high=1.0),
         aliases=("norm.cdf", ndtr, jax.scipy.stats.norm.cdf),
     ),
-    InverseLink("identity", _identity, _log, lambda eta: _log(1 - eta), _identity),
+    InverseLink("identity", _identity, _log, lambda eta: _log(1 - eta), _identity, linear=True),
     InverseLink(
         "one_over_x",
         _reciprocal,

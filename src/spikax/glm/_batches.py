@@ -4,7 +4,6 @@ A model is `Any` here, as it is where others look at it from outside.
 """
 
 import operator
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, NamedTuple
@@ -18,7 +17,14 @@ from spikax._degrees_of_freedom import effective_degrees_of_freedom
 from spikax._inputs import Data
 from spikax._threads import one_blas_thread
 from spikax.basis import BasisDesign
-from spikax.fit import Past, renew_estimate, start_batches, update_on_batch
+from spikax.fit import (
+    Past,
+    in_enough_digits,
+    precision_of,
+    renew_estimate,
+    start_batches,
+    update_on_batch,
+)
 from spikax.glm import _reservoir
 from spikax.glm._report import moment_scale, solver_state
 from spikax.observation_models import Family
@@ -53,10 +59,12 @@ def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
     parts = model._parts()
     _check(parts.model.family)
     data = model._data(X, y, parts, None, None)
-    problem, units = model._problem(data, parts)
-    posed = _pose(model, parts, problem)
-    theta = model._theta(init_params, "init_params", data, units)
-    return BatchState(units, start_batches(problem, posed.solver, theta), posed)
+    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
+    with precision_of(solver):
+        problem, units = model._problem(data, parts)
+        posed = _pose(model, parts, solver, problem)
+        theta = model._theta(init_params, "init_params", data, units)
+        return BatchState(units, start_batches(problem, solver, theta), posed)
 
 
 def update(
@@ -71,21 +79,26 @@ def update(
     units, posed = opt_state.units, opt_state.posed
     if posed is not None and not _same(posed.arguments, _arguments(model)):
         posed = None
-    parts = model._parts() if posed is None else posed.parts
+    if posed is None:
+        parts = model._parts()
+        solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
+    else:
+        parts, solver = posed.parts, posed.solver
     data = model._data(X, y, parts, None, None)
     if data.X.shape[1] != len(units.scale):
         raise ValueError(
             f"X has {data.X.shape[1]} features, opt_state was made for {len(units.scale)}: make a "
             "new one with initialize_optimizer_and_state."
         )
-    theta = model._theta(params, "params", data, units)
-    if posed is None or not _alike(posed.rest["mask"], theta):
-        problem, _ = model._problem(data, parts, units)
-        posed = _pose(model, parts, problem)
-    else:
-        samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
-        problem = Problem(**samples, **posed.rest)
-    theta, state = update_on_batch(problem, posed.solver, theta, opt_state.solver)
+    with precision_of(solver):
+        theta = model._theta(params, "params", data, units)
+        if posed is None or not _alike(posed.rest["mask"], theta):
+            problem, _ = model._problem(data, parts, units)
+            posed = _pose(model, parts, solver, problem)
+        else:
+            samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
+            problem = Problem(**samples, **posed.rest)
+        theta, state = update_on_batch(problem, solver, theta, opt_state.solver)
 
     model.__dict__.pop("_memory", None)
     theta = np.asarray(theta, float)
@@ -96,12 +109,11 @@ def update(
     return BatchState(units, state, posed)
 
 
-def _pose(model: Any, parts: Any, problem: Problem) -> Posed:
+def _pose(model: Any, parts: Any, solver: Solver, problem: Problem) -> Posed:
     samples = {"X", "y", "weights", "offset", "total_weight", "n_observations"}
     names = (field.name for field in fields(problem) if field.name not in samples)
     rest = {name: getattr(problem, name) for name in names}
     link = rest.pop("link")
-    solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
     return Posed(_arguments(model), parts, solver, {**jax.device_put(rest), "link": link})
 
 
@@ -167,21 +179,22 @@ def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):
     _, penalty = model._penalty(data, parts)
     ties = penalty.ties(data.layout.n_features)
     units = measure_batch(np.asarray(data.X), rows, model.fit_intercept, ties, known)
-    with jax.enable_x64(True) if solver.needs_double else nullcontext():
-        dtype = canonicalize_dtype(float)
-        if memory is None:
-            memory = _reservoir.empty(data, units, parts.model.family.n_outputs, dtype)
-        memory = _reservoir.with_unit(memory, data)
-        problem, _ = model._problem(_reservoir.joined(memory, data), parts, units)
-        past = Past(*(a.astype(dtype) for a in memory.past))
-        outcome, past, pearson = jax.device_get(
-            renew_estimate(problem, solver, past, _reservoir.N_KEPT)
-        )
-    edf = effective_degrees_of_freedom(problem, outcome.theta)
-    if pearson is not None:
-        pearson = memory.pearson + pearson
-    memory = _reservoir.remember(memory, data, units=units, past=past, pearson=pearson)
-    return memory, outcome, edf
+    if memory is None:
+        memory = _reservoir.empty(data, units, parts.model.family.n_outputs)
+    memory = _reservoir.with_unit(memory, data)
+    joined = _reservoir.joined(memory, data)
+
+    def run():
+        problem, _ = model._problem(joined, parts, units)
+        past = Past(*(a.astype(canonicalize_dtype(float)) for a in memory.past))
+        found = renew_estimate(problem, solver, past, _reservoir.N_KEPT)
+        return problem, jax.device_get(found)
+
+    problem, found = in_enough_digits(solver, run, lambda found: found[1].coarse)
+    edf = effective_degrees_of_freedom(problem, found.outcome.theta)
+    pearson = None if found.pearson is None else memory.pearson + found.pearson
+    known = {"units": units, "past": found.past, "pearson": pearson}
+    return _reservoir.remember(memory, data, **known), found.outcome, edf
 
 
 def _keep(model: Any, X, y, data: Data, units: Units, theta, edf, total, scale) -> None:

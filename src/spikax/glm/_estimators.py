@@ -1,6 +1,5 @@
 """The estimators: they store, resolve names, call the fit, and unpack what it found."""
 
-from contextlib import nullcontext
 from functools import partial
 from numbers import Number
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
-from spikax.fit import fit_population, null_parameters
+from spikax.fit import fit_population, in_enough_digits, null_parameters
 from spikax.glm import _batches, _recurrence
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import (
@@ -217,12 +216,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
         data = self._data(X, y, parts, sample_weight, offset, afresh=True)
         with one_blas_thread():
-            with jax.enable_x64(True) if solver.needs_double else nullcontext():
-                problem, units, result = self._solve(data, parts, solver, init_params)
-            if np.any(result.rounding > 0.01):
-                # Huge counts ask for more digits than single precision has.
-                with jax.enable_x64(True):
-                    problem, units, result = self._solve(data, parts, solver, init_params)
+            problem, units, result = in_enough_digits(
+                solver,
+                lambda: self._solve(data, parts, solver, init_params),
+                lambda found: found[2].coarse,
+            )
 
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)

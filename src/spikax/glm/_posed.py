@@ -40,6 +40,11 @@ def outputs_of(model: Any, n_neurons: int) -> Outputs:
     return model._outputs(n_neurons)
 
 
+def regularizer_of(model: Any) -> Regularizer:
+    """Tell what a model's regularizer stands for."""
+    return model._parts().regularizer
+
+
 def posed(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
     """Check data as a model's `fit` does, and pose its problem."""
     parts = model._parts()

@@ -27,10 +27,10 @@ class Memory(NamedTuple):
     offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
 
 
-def empty(data: Data, units: Units, n_outputs: int, dtype) -> Memory:
+def empty(data: Data, units: Units, n_outputs: int) -> Memory:
     """Remember nothing."""
     n_neurons = data.y.shape[1]
-    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons), dtype)
+    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons))
     offset = np.zeros((N_KEPT, n_outputs * n_neurons))
     kept = np.zeros((N_KEPT, n_neurons))
     X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)

@@ -153,7 +153,8 @@ class PopulationGLMCV(PopulationGLM):
             self.strengths_, self.scores_ = factors[:, 0], scores[..., 0]
             self.strength_, self.silent_ = best[0, 0], self.silent_[:, 0]
         final = replace(problem, penalty=problem.penalty.scaled(best.astype(problem.y.dtype)))
-        return final, units, jax.device_get(fit_population(final, solver, start))
+        found = jax.device_get(fit_population(final, solver, start))
+        return final, units, replace(found, coarse=found.coarse | np.any(fits.coarse))
 
     def _walk(self, problem: Problem, solver, factors, scored, theta, criterion) -> Fits:
         """Go along the path, in pieces that show progress if that is wanted."""

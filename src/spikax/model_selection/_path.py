@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._pytrees import register
-from spikax.fit import minimise
+from spikax.fit import minimise, too_coarse
 from spikax.model_selection._criteria import CRITERIA, mean_score
 from spikax.problem import (
     Problem,
@@ -34,6 +34,7 @@ class Fits:
     )  # of the samples that weigh in it, or by a criterion, (n_strengths, n_neurons)
     status: jax.Array  # (n_strengths, n_neurons)
     n_passes: jax.Array  # (n_strengths,)
+    coarse: jax.Array  # whether single precision is too coarse, (n_strengths, n_neurons)
 
 
 @partial(jax.jit, static_argnames="criterion")
@@ -81,7 +82,8 @@ def fit_path(
         else:
             score = CRITERIA[criterion](found, outcome.theta)
         curvature = curvature if outcome.curvature is None else outcome.curvature
-        fits = Fits(outcome.theta, score, outcome.status, outcome.n_passes)
+        coarse = too_coarse(found, null, outcome.theta, outcome.status)
+        fits = Fits(outcome.theta, score, outcome.status, outcome.n_passes, coarse)
         return (outcome.theta, curvature), fits
 
     return jax.lax.scan(fit, (theta, curvature), factors)[1]

@@ -8,7 +8,8 @@ import numpy as np
 
 from spikax._inputs import Outputs
 from spikax._threads import one_blas_thread
-from spikax.glm._posed import posed, shaped
+from spikax.fit import in_enough_digits
+from spikax.glm._posed import posed, regularizer_of, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
 from spikax.solvers import Status, make_solver
@@ -97,12 +98,22 @@ def regularization_path(
     >>> bool(np.all(path.coef[0] == 0)), bool(np.any(path.coef[-1] != 0))
     (True, True)
     """
+    regularizer = regularizer_of(model)
+    check_penalty(regularizer)
+    solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
+
+    def run():
+        found = posed(model, X, y, sample_weight, offset)
+        factors = descending(
+            strengths, check_number(n_strengths), found.problem, found.outputs.single
+        )
+        fits = fit_path(found.problem, solver, factors.astype(found.problem.y.dtype))
+        return found, factors, jax.device_get(fits)
+
     with one_blas_thread():
-        problem, units, data, outputs, regularizer = posed(model, X, y, sample_weight, offset)
-        check_penalty(regularizer)
-        solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
-        factors = descending(strengths, check_number(n_strengths), problem, outputs.single)
-        fits = jax.device_get(fit_path(problem, solver, factors.astype(problem.y.dtype)))
+        (_, units, data, outputs, _), factors, fits = in_enough_digits(
+            solver, run, lambda found: found[2].coarse
+        )
     coef, intercept = in_users_units(np.asarray(fits.theta, float), units, data, outputs)
     status = np.asarray(fits.status)
     table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from spikax.problem import Null, Problem
 from spikax.solvers._line_search import choose
-from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
 
 # What a Hessian of its own costs a neuron, in turns of its bucket, and what it takes to settle.
 _HESSIAN_TURNS = 1.5
@@ -179,8 +179,9 @@ def _resolution(null: Null, value: jax.Array) -> jax.Array:
 
 
 def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
-    away = runs_away(problem, null, found.theta, found.value, found.towards)
-    converged = found.done | (found.gain <= _resolution(null, found.value))
+    away = runs_away(problem, null, found.theta, found.towards)
+    resolution = jnp.minimum(_resolution(null, found.value), NEGLIGIBLE)
+    converged = found.done | (found.gain <= resolution)
     return status_of(found.value, converged, null.at_bound | away, found.n_steps >= solver.maxiter)
 
 

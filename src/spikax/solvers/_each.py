@@ -125,7 +125,7 @@ class EachNeuron:
         if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
-            away |= runs_away(problem, null, theta, value, -whitening.to_parameters(slope))
+            away |= runs_away(problem, null, theta, -whitening.to_parameters(slope))
         status = status_of(value, residual <= 2 * tol, away, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 

@@ -1,6 +1,7 @@
 """Newton's method for each neuron, with exact Hessians: few passes where features are few."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ from spikax._pytrees import register
 from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.solvers._solver import positive
 from spikax.solvers._whitening import own_whitening
 
 
@@ -42,8 +44,8 @@ class Newton:
     needs_smooth = True
     needs_double = False
 
-    tol: float = 1e-4
-    maxiter: int = 100
+    tol: float = positive(1e-4)
+    maxiter: int = positive(100, Integral)
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -58,7 +60,7 @@ class Newton:
             return _step(problem, null.nats, point, self)
 
         point = jax.lax.while_loop(unfinished, step, _begin(problem, null.nats, theta, self))
-        away = null.at_bound | runs_away(problem, null, point.theta, point.value, point.direction)
+        away = null.at_bound | runs_away(problem, null, point.theta, point.direction)
         status = status_of(point.value, point.done, away, ~point.stuck)
         return Outcome(point.theta, point.value, point.n_steps, status, point.n_passes)
 

@@ -8,6 +8,7 @@ number of samples, and tries the point found in one pass over the data.
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -27,13 +28,16 @@ from spikax.regularizer import NO_PENALTY
 from spikax.solvers._buckets import Coordinates, converged, push, search, take_turns
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome
+from spikax.solvers._solver import positive
 from spikax.solvers._whitening import cholesky_factor, own_curvature, shared_curvature
 
 # How often a model is gone over, with how many proximal steps each time, and how closely it is
 # solved: what is left in it is less than this part of what it gained.
-_ROUNDS = 8
+_ROUNDS = 60
 _PROXIMAL_STEPS = 12
 _LEFT = 0.05
+# From this round on, coefficients that leave are not let in again before the others have moved.
+_PATIENT_ROUND = 4
 
 
 @register
@@ -66,8 +70,8 @@ class ProximalQuasiNewton:
     needs_smooth = False
     needs_double = False
 
-    tol: float = 1e-4
-    maxiter: int = 500
+    tol: float = positive(1e-4)
+    maxiter: int = positive(500, Integral)
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -208,7 +212,10 @@ class _Model(NamedTuple):
 
 
 def _minimise_model(problem, curvature, gradient, theta, wanted, negligible):
-    """Minimise each model plus the penalty; also tell what that is expected to gain."""
+    """Minimise each model plus the penalty; also tell what that is expected to gain.
+
+    That is unknown, and so infinite, of a model that no number of rounds allowed has solved.
+    """
 
     def at(target):
         move = target - theta
@@ -222,19 +229,23 @@ def _minimise_model(problem, curvature, gradient, theta, wanted, negligible):
 
     def go_over(carry):
         model, last = carry
-        nearer, left = _newton_step(problem, curvature, model, at)
+        nearer, left, crossed = _newton_step(problem, curvature, model, at)
         enough = jnp.maximum(_LEFT * (start_value - nearer.value), negligible)
         moves = last.value - nearer.value > enough
         moves |= jnp.any((nearer.target != 0) != (last.target != 0), axis=0)
         goes_on = model.active & ~(left <= enough) & (moves | (model.n_rounds == 0))
         nearer = nearer._replace(active=goes_on, n_rounds=model.n_rounds + 1)
         steps = partial(_proximal_steps, problem, curvature, at)
-        return jax.lax.cond(jnp.any(goes_on), steps, lambda model: model, nearer), nearer
+        stepping = goes_on & ~(crossed & (model.n_rounds >= _PATIENT_ROUND))
+        return jax.lax.cond(
+            jnp.any(stepping), steps, lambda model, _: model, nearer, stepping
+        ), nearer
 
     start_value, slope = at(theta)
     start = _Model(theta, start_value, slope, wanted, jnp.asarray(0))
     model, _ = jax.lax.while_loop(unfinished, go_over, (start, start))
-    return model.target, jnp.maximum(start_value - model.value, 0)
+    gained = jnp.maximum(start_value - model.value, 0)
+    return model.target, jnp.where(model.active, jnp.inf, gained)
 
 
 def _largest_eigenvalue(curvature, start) -> jax.Array:
@@ -255,8 +266,8 @@ def _step_of_free(problem, target, slope, size) -> jax.Array:
     return jnp.where(problem.mask > 0, nearer, target)
 
 
-def _proximal_steps(problem, curvature, at, model: _Model) -> _Model:
-    """Take accelerated proximal steps, starting afresh where momentum leads back.
+def _proximal_steps(problem, curvature, at, model: _Model, stepping: jax.Array) -> _Model:
+    """Let some neurons take accelerated proximal steps, afresh where momentum leads back.
 
     Values do not tell small steps from none, so that slopes decide: O'Donoghue & Candes (2015),
     section 3.2.
@@ -288,7 +299,7 @@ def _proximal_steps(problem, curvature, at, model: _Model) -> _Model:
     start = (target, slope, target, slope, jnp.ones_like(size), size)
     target, slope, *_ = jax.lax.fori_loop(0, _PROXIMAL_STEPS, step, start)
     value, slope = at(target)
-    good = model.active & (value <= model.value + _rounding(model))
+    good = stepping & (value <= model.value + _rounding(model))
     return _if(good, model, target, value, slope)
 
 
@@ -305,11 +316,12 @@ def _rounding(model: _Model) -> jax.Array:
     return jnp.finfo(model.value.dtype).eps * jnp.abs(model.value)
 
 
-def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Array]:
+def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Array, jax.Array]:
     """Step towards the minimum over the coefficients that are not zero, if that is better.
 
     Also tell what is left to be gained: infinite, unless after a whole step no coefficient wants
-    to become zero or to leave it. Then it is what the step missed of what it was to gain.
+    to become zero or to leave it. Then it is what the step missed of what it was to gain. And tell
+    whether the step was to lead across zero.
     """
     target = model.target
     intercepts = slice(-problem.n_outputs, None)
@@ -335,7 +347,7 @@ def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Arr
     size = 1 / jnp.trace(curvature, axis1=1, axis2=2)
     ahead = _step_of_free(problem, nearer.target, nearer.slope, size)
     settled = jnp.all(((ahead != 0) == (nearer.target != 0)) & ~crosses, axis=0)
-    return nearer, jnp.where(settled, left, jnp.inf)
+    return nearer, jnp.where(settled, left, jnp.inf), jnp.any(crosses, axis=0)
 
 
 def _newton_moves(problem, curvature, target, slope, moving, wanted) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import pydoc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from inspect import getdoc
 from numbers import Integral, Real
@@ -38,6 +38,9 @@ class SolverSpec:
         Function from those arguments to the solver.
     documented
         Function that finds whose documentation `get_solver_documentation` shows.
+    positive
+        Of the arguments that must be positive, the kind of number: `numbers.Real` or
+        `numbers.Integral`.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class SolverSpec:
     needs_smooth: bool
     make: Callable[..., Solver]
     documented: Callable[[], Any]
+    positive: Mapping[str, type] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,8 +67,16 @@ class SolverSpec:
 
 
 def _of_class(algorithm: str, backend: str, kind: Any) -> SolverSpec:
-    options = tuple(f.name for f in fields(kind) if f.init)
-    return SolverSpec(algorithm, backend, options, kind().needs_smooth, kind, lambda: kind)
+    options = [f for f in fields(kind) if f.init]
+    return SolverSpec(
+        algorithm,
+        backend,
+        tuple(f.name for f in options),
+        kind().needs_smooth,
+        kind,
+        lambda: kind,
+        {f.name: f.metadata["positive"] for f in options if "positive" in f.metadata},
+    )
 
 
 def _of_library(algorithm: str, backend: str, adapter: Any) -> SolverSpec:
@@ -90,10 +102,9 @@ def _of_library(algorithm: str, backend: str, adapter: Any) -> SolverSpec:
 
     needs_smooth = steps(algorithm).needs_smooth
     names = ("tol", "maxiter", *options)
-    return SolverSpec(algorithm, backend, names, needs_smooth, make, documented)
+    positive = {"tol": Real, "maxiter": Integral}
+    return SolverSpec(algorithm, backend, names, needs_smooth, make, documented, positive)
 
-
-_POSITIVE = {"tol": Real, "maxiter": Integral, "memory": Integral, "batch_size": Integral}
 
 # The specs of each algorithm by their backends, the default one first. `register` and
 # `set_default_backend` change it, and nothing else does.
@@ -131,7 +142,9 @@ def register(
         A frozen dataclass with the members of `spikax.solvers.Solver`, whose fields have defaults:
         they are what `solver_kwargs` may hold. A field that changes the program is marked with
         `field(metadata={"static": True})`; the others are numbers or arrays, of which other values
-        compile nothing again. JAX is told of the class here: leave its decorators out.
+        compile nothing again. One whose values must be positive is marked with the kind of number,
+        `field(metadata={"positive": numbers.Real})` or `numbers.Integral`. JAX is told of the
+        class here: leave its decorators out.
     backend
         Name of the library or the person it comes from (default "custom").
     replace
@@ -410,7 +423,7 @@ def make_solver(
     for key, value in (kwargs or {}).items():
         if key not in spec.options:
             raise unknown_name(f"argument of {spec.name} in solver_kwargs", key, spec.options)
-        kind = _POSITIVE.get(key)
+        kind = spec.positive.get(key)
         if kind is not None and not (isinstance(value, kind) and value > 0):
             what = "number" if kind is Real else "whole number"
             raise ValueError(f"solver_kwargs[{key!r}] must be a positive {what}, got {value!r}.")

@@ -1,11 +1,18 @@
 """What a fit asks of a solver."""
 
+from dataclasses import field
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 from spikax.problem import Problem
 from spikax.solvers._outcome import Outcome
+
+
+def positive(default: Any, kind: type = Real, static: bool = False) -> Any:
+    """Make a field of a solver that must be a positive number, of a kind."""
+    return field(default=default, metadata={"positive": kind, "static": static})
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Stochastic variance-reduced gradients: steps on small batches, corrected by a whole gradient."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from spikax.problem import (
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers._line_search import choose
 from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.solvers._solver import positive
 from spikax.solvers._whitening import SharedWhitening, shared_whitening
 
 
@@ -66,11 +68,11 @@ class SVRG:
     needs_smooth = True
     needs_double = False
 
-    tol: float = 1e-4
-    maxiter: int = 1000
+    tol: float = positive(1e-4)
+    maxiter: int = positive(1000, Integral)
     stepsize: float = 0.0
     seed: int = 0
-    batch_size: int = field(default=128, metadata={"static": True})
+    batch_size: int = positive(128, Integral, static=True)
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
@@ -119,11 +121,11 @@ class ProxSVRG:
     needs_smooth = False
     needs_double = False
 
-    tol: float = 1e-4
-    maxiter: int = 1000
+    tol: float = positive(1e-4)
+    maxiter: int = positive(1000, Integral)
     stepsize: float = 0.0
     seed: int = 0
-    batch_size: int = field(default=128, metadata={"static": True})
+    batch_size: int = positive(128, Integral, static=True)
 
     run = SVRG.run
     init = SVRG.init
@@ -199,7 +201,7 @@ def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> 
     away = null.at_bound
     if problem.penalty.smooth:
         towards = -whitening.to_parameters(whitening.pull_back(state.slope))
-        away |= runs_away(problem, null, state.theta, state.value, towards)
+        away |= runs_away(problem, null, state.theta, towards)
     status = status_of(state.value, state.done, away, state.damping > 1e-6)
     return Outcome(state.theta, state.value, state.n_steps, status, 3 * state.n_epochs + 2)
 

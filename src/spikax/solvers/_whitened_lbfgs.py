@@ -4,8 +4,9 @@ Every turn of the loop is one pass over the data, in which each neuron tries a p
 the first of a new direction, or a shorter step along the last one. Neurons that converged wait.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from spikax.problem import (
 from spikax.solvers._buckets import Coordinates, converged, push, search, take_turns
 from spikax.solvers._line_search import choose, judge
 from spikax.solvers._outcome import Outcome
+from spikax.solvers._solver import positive
 from spikax.solvers._whitening import (
     SharedWhitening,
     own_whitening,
@@ -61,9 +63,9 @@ class WhitenedLBFGS:
     needs_smooth = True
     needs_double = False
 
-    tol: float = 1e-4
-    maxiter: int = 500
-    memory: int = field(default=10, metadata={"static": True})
+    tol: float = positive(1e-4)
+    maxiter: int = positive(500, Integral)
+    memory: int = positive(10, Integral, static=True)
 
     def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
         """Minimise from `theta`, or from the model without features."""

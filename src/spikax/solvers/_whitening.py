@@ -2,7 +2,8 @@
 
 With `G` the Gram matrix of the features that a group of neurons shares, `c` a neuron's curvature
 and `t S` its ridge term, `c G + t S` is factored for all neurons at once: `B = G + S = C C'`, and
-`C^-1 G C^-T = Q diag(share) Q'` give `c G + t S = C Q diag(c share + t (1 - share)) Q' C'`.
+`C^-1 S C^-T = Q diag(share) Q'` give `c G + t S = C Q diag(c (1 - share) + t share) Q' C'`.
+The jitter that `B` needs where columns are collinear counts as curvature of the data.
 Of a neuron with several outputs each is whitened as a neuron would be, and its own Hessian is that
 of all together.
 """
@@ -106,26 +107,32 @@ def shared_whitening(
         jnp.stack([ratio, jnp.ones_like(ratio)], 1), problem.group, representative.size
     )
     typical = by_group[:, 0] / by_group[:, 1]
+    # A neuron of a group may have no ridge term, and the others of that group one.
+    profile = (ridge / jnp.where(amplitude > 0, amplitude, 1)[None]).T
+    profile = jax.ops.segment_max(profile, problem.group, representative.size)
 
-    def factor(neuron, ratio):
+    def factor(neuron, ratio, profile):
         mask = free[:, neuron]
-        profile = ridge[:, neuron] / jnp.where(amplitude[neuron] > 0, amplitude[neuron], 1)
         masked = moments * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         level = jnp.trace(masked) / len(masked)
-        inverse = _inverse_factor(masked + jnp.diag(ratio * profile * mask), level)
+        term = ratio * profile * mask
+        inverse = _inverse_factor(masked + jnp.diag(term), level)
         if problem.penalty.curvature is None:
-            return inverse, jnp.ones_like(mask)
-        share, rotation = jnp.linalg.eigh(inverse.T @ masked @ inverse)
+            return inverse, jnp.zeros_like(mask)
+        share, rotation = jnp.linalg.eigh(inverse.T @ (term[:, None] * inverse))
         # A masked parameter moves by nothing, not by the rounding of a rotation.
         return mask[:, None] * (inverse @ rotation), jnp.clip(share, 0, 1)
 
+    groups = representative, typical, profile
     if representative.size == 1:
-        factors, share = jax.tree.map(lambda a: a[None], factor(representative[0], typical[0]))
+        only = factor(*(array[0] for array in groups))
+        factors, share = jax.tree.map(lambda a: a[None], only)
     else:
-        factors, share = jax.lax.map(lambda item: factor(*item), (representative, typical))
+        factors, share = jax.lax.map(lambda item: factor(*item), groups)
     share = share[problem.group].T
     relative = ratio / jnp.where(typical > 0, typical, 1)[problem.group]
-    whitened_curvature = curvature[None] * (share + relative[None] * (1 - share))
+    of_data = jnp.maximum(1 - share, jnp.finfo(share.dtype).eps)
+    whitened_curvature = curvature[None] * (of_data + relative[None] * share)
     return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
 
 
@@ -255,9 +262,11 @@ def _hessian_of_all(problem: Problem, theta: jax.Array) -> Callable:
 def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callable:
     """Estimate a neuron's Hessian from some rows.
 
-    Half of the rows stand at equal steps of the neuron's cumulated curvature, half at equal steps
-    of time: few rows of a sharply tuned neuron carry its curvature, and the others must not be
-    forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton methods", section 2).
+    A third of the rows stand at equal steps of the neuron's cumulated curvature, a third at equal
+    steps of the rows' squared lengths, and a third at equal steps of time: few rows of a sharply
+    tuned neuron carry its curvature, few rows tell of a feature that is seldom anything but zero,
+    and the others must not be forgotten (Roosta-Khorasani & Mahoney 2019, "Sub-sampled Newton
+    methods", section 2).
     """
     block = problem.y.shape[2]
 
@@ -267,10 +276,11 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
 
     curvature = along(problem, total_curvature)
     weights = along(problem, lambda X, y, weights, offset: weights)
+    squares = along(problem, lambda X, y, weights, offset: jnp.sum(X**2, axis=0, keepdims=True))[0]
 
     def hessian(neuron):
         v, w = curvature[neuron], weights[jnp.minimum(neuron, len(weights) - 1)]
-        density = v / jnp.maximum(v.sum(), jnp.finfo(v.dtype).tiny) + w / w.sum()
+        density = _shares(v) + _shares(w) + _shares(w * squares)
         edges = jnp.cumsum(density)
         at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
         rows = jnp.minimum(jnp.searchsorted(edges, at), v.size - 1)
@@ -288,6 +298,10 @@ def _hessian_of_some(problem: Problem, theta: jax.Array, n_rows: int) -> Callabl
         return border_moments(*moments(X.T, v * (w[rows] * stands_for)[None, None]))
 
     return hessian
+
+
+def _shares(part: jax.Array) -> jax.Array:
+    return part / jnp.maximum(part.sum(), jnp.finfo(part.dtype).tiny)
 
 
 def _ridge(problem: Problem) -> jax.Array:
