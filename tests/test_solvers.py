@@ -350,3 +350,28 @@ def test_a_lasso_with_counts_of_all_sizes_is_solved(strength, lowest):
     found = half_deviance("Poisson", y, X @ model.coef_ + model.intercept_) + cost
     assert found == pytest.approx(lowest, abs=1e-3)
     assert model.solver_state_.stats.num_steps < 50
+
+
+def place_fields():
+    """Make one-hot bins of a random walk, and two neurons, of which one is silent in two bins."""
+    rng = np.random.default_rng(0)
+    bins = np.minimum(np.cumsum(rng.integers(-1, 2, size=6000)) % 40, 39)
+    X = np.eye(40)[bins]
+    y = rng.poisson(0.3, size=(6000, 2)).astype(float)
+    y[np.isin(bins, (3, 7)), 0] = 0
+    return X, y
+
+
+def test_a_warning_names_the_features_that_run_away():
+    X, y = place_fields()
+    with pytest.warns(RuntimeWarning, match="neurons 0 have their optimum at infinity") as heard:
+        model = PopulationGLM().fit(X, y)
+    assert "coefficients of column 3 of X, column 7 of X run away" in str(heard[0].message)
+    assert list(model.solver_state_.stats.status) == [Status.UNBOUNDED, Status.CONVERGED]
+    # As many passes as the bounded one takes, and some to reach the limit.
+    assert model.solver_state_.n_passes < 40
+    rate = model.predict(X)
+    counts = X.T @ y
+    expected = X @ (counts / X.sum(axis=0)[:, None])
+    lost = np.where(y > 0, y * np.log(np.where(y > 0, expected / rate, 1)), 0) + rate - expected
+    assert np.all(np.abs(lost.sum(axis=0)) < 0.01)

@@ -31,7 +31,12 @@ from spikax.glm._prediction import (
     sample_scores,
     share_explained,
 )
-from spikax.glm._report import moment_scale, solver_state, warn_about_neurons
+from spikax.glm._report import (
+    moment_scale,
+    parting_features,
+    solver_state,
+    warn_about_neurons,
+)
 from spikax.links import LOG_SOFTMAX, InverseLink
 from spikax.observation_models import (
     SCORE_TYPES,
@@ -40,7 +45,7 @@ from spikax.observation_models import (
     with_scale,
 )
 from spikax.regularizer import Regularizer
-from spikax.solvers import make_solver
+from spikax.solvers import Status, make_solver
 
 
 class _Parts(NamedTuple):
@@ -244,6 +249,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             (scale == 0) & parts.model.family.estimate,
             np.isnan(scale),
             self._neurons(n_neurons),
+            parting_features(data, result.outcome.status == Status.UNBOUNDED, parts.model.family),
         )
         return self
 

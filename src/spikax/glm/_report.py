@@ -1,12 +1,16 @@
 """What a fitted model tells of its fit: statistics of each neuron, and at most one warning."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from spikax._errors import listed
+from spikax._inputs import Data
+from spikax.basis import BasisDesign
+from spikax.observation_models import Family
 from spikax.solvers import Outcome, Status
 
 ADVICE = {
@@ -85,14 +89,39 @@ def moment_scale(pearson: np.ndarray, dof_resid: np.ndarray) -> np.ndarray:
     return pearson.astype(float) / np.where(dof_resid > 1e-6, dof_resid, np.nan)
 
 
+def parting_features(data: Data, unbounded: np.ndarray, family: Family) -> list[str]:
+    """Name the features that alone lead some neurons to infinity.
+
+    That are those which are at their least or at their greatest value wherever a neuron's
+    observations are not at a bound of its mean (McCullagh & Nelder 1989, section 4.4.3).
+    """
+    if isinstance(data.X, BasisDesign) or data.classes is not None:
+        return []
+    found = np.zeros(data.layout.n_features, bool)
+    weight = np.broadcast_to(data.weight, data.y.shape)
+    for neuron in np.flatnonzero(unbounded):
+        y, X = data.y[weight[:, neuron] > 0, neuron], data.X[weight[:, neuron] > 0]
+        low, high = X.min(axis=0), X.max(axis=0)
+        for bound in family.mean_bounds:
+            inside = X[y != bound]
+            if 0 < len(inside) < len(X):
+                apart = (inside.max(axis=0) == low) | (inside.min(axis=0) == high)
+                found |= apart & (low < high)
+    return [data.layout.column(index) for index in np.flatnonzero(found)]
+
+
 def warn_about_neurons(
     status: np.ndarray,
     empty: np.ndarray,
     poisson: np.ndarray,
     unscaled: np.ndarray,
     names: np.ndarray,
+    parting: Sequence[str] = (),
 ) -> None:
-    """Warn once about all neurons whose fit needs a look."""
+    """Warn once about all neurons whose fit needs a look.
+
+    `parting` names features that alone lead to infinity.
+    """
     found = []
     if empty.any():
         found.append(f"{listed(names[empty])} have no sample that counts: they were not fitted")
@@ -112,6 +141,13 @@ def warn_about_neurons(
         affected = (status == value) & ~empty
         if affected.any():
             found.append(f"{listed(names[affected])} {advice}")
+            if value == Status.UNBOUNDED and parting:
+                more = f" and {len(parting) - 10} more" if len(parting) > 10 else ""
+                found.append(
+                    f"coefficients of {', '.join(parting[:10])}{more} run away, for nothing was "
+                    "observed where these features differ from their least, or greatest, value: "
+                    "merge them with others, or leave them out by feature_mask"
+                )
     if found:
         n_affected = np.sum((status != Status.CONVERGED) | empty | poisson | unscaled)
         warnings.warn(
