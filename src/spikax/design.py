@@ -121,6 +121,8 @@ class Evaluated:
         def row(i):
             return self._standardised(self._raw(i, 1), counted[i][None, None])[:, 0]
 
+        if self.n_features == 0:  # of which JAX makes no batches
+            return jnp.zeros((len(index), 0), self.center.dtype)
         return jax.lax.map(row, index, batch_size=_ROWS)
 
     def _raw(self, start: Any, length: int) -> jax.Array:
