@@ -491,6 +491,7 @@ SILENT = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*vary no more than Poisson:RuntimeWarning")
 @pytest.mark.parametrize("score_type", SCORES[1:])
 @pytest.mark.parametrize("case", SILENT)
 def test_nothing_to_explain_is_nan_with_a_reason(case, score_type):
