@@ -11,6 +11,7 @@ from spikax._threads import one_blas_thread
 from spikax.glm._posed import posed, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
+from spikax.regularizer import Penalty
 from spikax.solvers import Status, make_solver
 
 
@@ -99,7 +100,7 @@ def regularization_path(
     """
     with one_blas_thread():
         problem, units, data, outputs, regularizer = posed(model, X, y, sample_weight, offset)
-        check_penalty(regularizer)
+        check_penalty(problem.penalty)
         solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
         factors = descending(strengths, check_number(n_strengths), problem, outputs.single)
         fits = jax.device_get(fit_path(problem, solver, factors.astype(problem.y.dtype)))
@@ -111,9 +112,9 @@ def regularization_path(
     return RegularizationPath(table[0], coef, intercept, table[1], table[2])
 
 
-def check_penalty(regularizer: Any) -> None:
-    """Refuse a model without a penalty."""
-    if type(regularizer).__name__ == "UnRegularized":
+def check_penalty(penalty: Penalty) -> None:
+    """Refuse a model without a penalty: one that has no strengths."""
+    if not jax.tree.leaves(penalty):
         raise ValueError(
             "A path of strengths needs a penalty, and regularizer is UnRegularized. Set "
             "regularizer='Ridge', 'Lasso', 'ElasticNet' or 'GroupLasso'."
