@@ -3,15 +3,19 @@
 import jax
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.linalg import null_space
+from scipy.optimize import minimize_scalar
+from scipy.stats import gamma, multivariate_normal, nbinom
 from scipy.stats import poisson as scipy_poisson
 from sklearn.base import clone
 from sklearn.linear_model import lasso_path
 from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
 
 from compilations import counted
+from spikax.basis import BSplineEval
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.model_selection import GLMCV, PopulationGLMCV, regularization_path
+from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
 
 T, P, N = 200, 5, 3
@@ -203,18 +207,142 @@ def test_generalized_cross_validation_is_the_textbooks_for_a_gaussian():
         np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
 
 
-def test_the_evidence_is_exact_for_a_gaussian():
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_evidence_is_exact_for_a_gaussian_at_its_likeliest_scale(unit, fit_intercept):
     X, y = recording("Gaussian")
-    X, y = X[:30], y[:30]
+    X, y = X[:30], unit * (y[:30] + fit_intercept)
+    strengths = [1.0, 1e-2, 1e-7]
     model = PopulationGLMCV(
-        "Gaussian", strengths=[1.0, 0.1], cv="evidence", fit_intercept=False, solver_kwargs=TIGHT
+        "Gaussian",
+        strengths=strengths,
+        cv="evidence",
+        fit_intercept=fit_intercept,
+        solver_kwargs=TIGHT,
     ).fit(X, y)
-    for s, strength in enumerate((1.0, 0.1)):
+    # Restricted likelihood: that of all contrasts of the observations with the intercept.
+    contrasts = null_space(np.ones((1, 30))) if fit_intercept else np.eye(30)
+    for s, strength in enumerate(strengths):
         prior = np.eye(P) / (strength * 30 / 2)
-        marginal = multivariate_normal(np.zeros(30), np.eye(30) + X @ prior @ X.T)
-        saturated = -30 / 2 * np.log(2 * np.pi)
-        expected = marginal.logpdf(y.T) - saturated
-        np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
+        covariance = contrasts.T @ (np.eye(30) + X @ prior @ X.T) @ contrasts
+        for j in range(N):
+            z = contrasts.T @ y[:, j]
+            scale = z @ np.linalg.solve(covariance, z) / len(z)
+            marginal = multivariate_normal(np.zeros(len(z)), scale * covariance)
+            expected = marginal.logpdf(z) + 30 / 2 * np.log(2 * np.pi)
+            if fit_intercept:  # its flat prior is of a unit of the intercept, and has no 2 pi
+                expected -= 0.5 * np.log(2 * np.pi) + 0.5 * np.log(30)
+            np.testing.assert_allclose(model.scores_[s, j], expected, rtol=1e-6)
+
+
+def test_the_evidence_of_a_gamma_is_laplaces_at_its_likeliest_scale():
+    X, _ = recording()
+    rng = np.random.default_rng(5)
+    X, strengths = X[:60], [0.3, 1e-3]
+    y = np.exp(X[:, 0] * 0.3) * rng.gamma(20, 1 / 20, 60)
+    model = GLMCV("Gamma", "exp", strengths=strengths, cv="evidence", solver_kwargs=TIGHT)
+    model.fit(X, y)
+    rows = np.column_stack([X, np.ones(60)])
+    for s, strength in enumerate(strengths):
+        alone = GLM("Gamma", "exp", "Ridge", strength, solver_kwargs=TIGHT).fit(X, y)
+        mean = alone.predict(X)
+        prior = np.diag([*np.full(P, strength), 0.0])
+        hessian = rows.T @ (rows * (y / mean)[:, None]) + 60 * prior
+        cost = 60 * strength * np.sum(alone.coef_**2) / 2
+
+        def evidence(log_scale, mean=mean, hessian=hessian, cost=cost, strength=strength):
+            scale = np.exp(log_scale)
+            fitted = gamma.logpdf(y, 1 / scale, scale=mean * scale).sum() - cost / scale
+            log_prior = P * np.log(60 * strength / scale)
+            return fitted + 0.5 * (log_prior - np.linalg.slogdet(hessian / scale)[1])
+
+        best = minimize_scalar(lambda u: -evidence(u), (-6, -1), method="brent", tol=1e-10)
+        saturated = gamma.logpdf(y, 1, scale=y).sum()
+        np.testing.assert_allclose(model.scores_[s], -best.fun - saturated, rtol=1e-5)
+
+
+# The link, and to what power of the unit of y a strength goes.
+UNITS = {"Gaussian": ("identity", 0), "Gamma": ("exp", 0), "Gamma, inverse": ("one_over_x", 2)}
+
+
+@pytest.mark.parametrize("cv", [4, "gcv", "loo", "evidence"])
+@pytest.mark.parametrize("family", UNITS)
+def test_the_choice_does_not_depend_on_the_units_of_y(family, cv):
+    link, power = UNITS[family]
+    X, y = recording("Gaussian")
+    y = y if family == "Gaussian" else np.exp(0.1 * y) * [1.0, 2.0, 3.0]
+    strengths = np.geomspace(10, 1e-5, 15)
+    chosen = {}
+    for unit in (1.0, 30.0):
+        model = PopulationGLMCV(
+            family.split(",")[0],
+            link,
+            strengths=strengths * unit**power,
+            cv=cv,
+            solver_kwargs=TIGHT,
+        ).fit(X, unit * y)
+        chosen[unit] = model.strength_ / unit**power
+    np.testing.assert_allclose(chosen[30.0], chosen[1.0], rtol=1e-9)
+    assert np.all(chosen[1.0] < 10)
+
+
+def test_the_evidence_needs_no_double_precision_at_weak_strengths():
+    x = np.random.default_rng(0).uniform(size=1000)
+    X = np.asarray(BSplineEval(8).compute_features(x), float)
+    y = np.random.default_rng(1).poisson(np.exp(np.sin(6 * x))).astype(float)
+    strengths = np.geomspace(1.0, 1e-9, 4)
+    exact = GLMCV(strengths=strengths, cv="evidence", solver_kwargs=TIGHT).fit(X, y)
+    with jax.enable_x64(False):
+        single = GLMCV(strengths=strengths, cv="evidence").fit(X, y)
+    np.testing.assert_allclose(single.scores_, exact.scores_, atol=0.01)
+
+
+# --- A dispersion that is found with the coefficients.
+
+
+def counts_that_scatter():
+    rng = np.random.default_rng(8)
+    X, _ = recording()
+    mean = np.exp(X[:, :1] * [0.7, 0.4, 0.0] + 0.5)
+    return X, rng.poisson(mean * rng.gamma(2, 0.5, size=mean.shape)).astype(float)
+
+
+def scattered(y, model, X):
+    """Log-likelihood of counts above that of the saturated Poisson model, nats per sample."""
+    size = 1 / np.maximum(model.scale_, 1e-9)
+    mean = np.asarray(model.predict(X), float)
+    log_likelihood = nbinom.logpmf(y, size, size / (size + mean))
+    return (log_likelihood - scipy_poisson.logpmf(y, np.maximum(y, 1e-300))).mean(axis=0)
+
+
+def test_an_estimated_dispersion_is_scored_by_the_whole_likelihood():
+    X, y = counts_that_scatter()
+    family, strengths = NegativeBinomialObservations("estimate"), [10.0, 0.01]
+    kwargs = {"solver_kwargs": {"tol": 1e-9}}
+    model = PopulationGLMCV(family, strengths=strengths, cv=2, **kwargs).fit(X, y)
+    halves = np.arange(T).reshape(2, -1)
+    path = regularization_path(
+        PopulationGLM(family, regularizer="Ridge", **kwargs), X, y, strengths=strengths
+    )
+    by_criterion = {
+        cv: PopulationGLMCV(family, strengths=strengths, cv=cv, **kwargs).fit(X, y)
+        for cv in ("gcv", "loo", "evidence")
+    }
+    for s, strength in enumerate(strengths):
+        alone = PopulationGLM(family, None, "Ridge", strength, **kwargs)
+        for f in range(2):
+            alone.fit(X[halves[1 - f]], y[halves[1 - f]])
+            expected = scattered(y[halves[f]], alone, X[halves[f]])
+            np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-4, atol=1e-5)
+        alone.fit(X, y)
+        np.testing.assert_allclose(path.score[s], scattered(y, alone, X), rtol=1e-4, atol=1e-5)
+        # At the optimum the two foretell about the same, less than what is fitted.
+        gcv, loo = by_criterion["gcv"].scores_[s], by_criterion["loo"].scores_[s]
+        assert np.all(loo < path.score[s])
+        np.testing.assert_allclose(gcv, loo, atol=0.02)
+    # Two neurons say something of a feature, and the strongest penalty would not let them.
+    for chosen in (model, *by_criterion.values()):
+        np.testing.assert_array_equal(chosen.strength_[:2], 0.01)
 
 
 # --- What must not happen.
