@@ -1,20 +1,35 @@
 """Paths of strengths and cross-validation: the same as fits one by one, without their cost."""
 
+import pickle
+
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.linalg import null_space
 from scipy.optimize import minimize_scalar
 from scipy.stats import gamma, multivariate_normal, nbinom
 from scipy.stats import poisson as scipy_poisson
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import lasso_path
-from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, TimeSeriesSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from compilations import counted
 from spikax.basis import BSplineEval
-from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
-from spikax.model_selection import GLMCV, PopulationGLMCV, regularization_path
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.inference import infer, summary
+from spikax.model_selection import (
+    GLMCV,
+    BlockKFold,
+    ClassifierGLMCV,
+    ClassifierPopulationGLMCV,
+    EpochKFold,
+    PopulationGLMCV,
+    regularization_path,
+)
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
 
@@ -303,7 +318,7 @@ def test_the_evidence_needs_no_double_precision_at_weak_strengths():
 def counts_that_scatter():
     rng = np.random.default_rng(8)
     X, _ = recording()
-    mean = np.exp(X[:, :1] * [0.7, 0.4, 0.0] + 0.5)
+    mean = np.exp(X[:, :1] * [0.8, -0.8, 0.0] + 0.5)
     return X, rng.poisson(mean * rng.gamma(2, 0.5, size=mean.shape)).astype(float)
 
 
@@ -331,7 +346,7 @@ def test_an_estimated_dispersion_is_scored_by_the_whole_likelihood():
     for s, strength in enumerate(strengths):
         alone = PopulationGLM(family, None, "Ridge", strength, **kwargs)
         for f in range(2):
-            alone.fit(X[halves[1 - f]], y[halves[1 - f]])
+            alone.fit(X, y, sample_weight=np.isin(np.arange(T), halves[1 - f]).astype(float))
             expected = scattered(y[halves[f]], alone, X[halves[f]])
             np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-4, atol=1e-5)
         alone.fit(X, y)
@@ -343,6 +358,239 @@ def test_an_estimated_dispersion_is_scored_by_the_whole_likelihood():
     # Two neurons say something of a feature, and the strongest penalty would not let them.
     for chosen in (model, *by_criterion.values()):
         np.testing.assert_array_equal(chosen.strength_[:2], 0.01)
+
+
+# --- Classes.
+
+
+def test_two_classes_are_chosen_as_bernoulli_outcomes():
+    X, y = recording()
+    y = (y > 1).astype(float)
+    strengths = np.array([0.1, 1e-3])
+    for cv in (3, "gcv", "loo", "evidence"):
+        kwargs = {"cv": cv, "solver_kwargs": TIGHT}
+        outcomes = PopulationGLMCV("Bernoulli", strengths=strengths, **kwargs).fit(X, y)
+        # A difference of two coefficients costs half as much as one coefficient that is as large.
+        classes = ClassifierPopulationGLMCV(strengths=2 * strengths, **kwargs)
+        classes.fit(X, np.where(y > 0, "yes", "no"))
+        # The flat prior of the evidence is of a unit of the intercepts, along their difference.
+        offset = 0.5 * np.log(2) if cv == "evidence" else 0.0
+        np.testing.assert_allclose(classes.scores_ + offset, outcomes.scores_, rtol=1e-6)
+        difference = classes.coef_[..., 1] - classes.coef_[..., 0]
+        np.testing.assert_allclose(difference, outcomes.coef_, atol=1e-6)
+        np.testing.assert_array_equal(classes.strength_, 2 * outcomes.strength_)
+
+
+def three_classes():
+    rng = np.random.default_rng(6)
+    X, _ = recording()
+    labels = np.array(["left", "right", "wait"])
+    return X, labels[
+        (np.stack([X[:, :2], -X[:, :2], X[:, 2:4]]) + rng.gumbel(size=(3, T, 2))).argmax(0)
+    ]
+
+
+def test_strengths_of_classifiers_are_those_of_fits_to_each_fold():
+    X, y = three_classes()
+    strengths = [0.3, 0.01]
+    kwargs = {"n_classes": 3, "solver_kwargs": TIGHT}
+    model = ClassifierPopulationGLMCV(strengths=strengths, cv=2, **kwargs).fit(X, y)
+    single = ClassifierGLMCV(strengths=strengths, cv=2, **kwargs).fit(X, y[:, 0])
+    assert model.scores_.shape == (2, 2, 2)
+    halves = np.arange(T).reshape(2, -1)
+    for s, strength in enumerate(strengths):
+        for f in range(2):
+            weight = np.isin(np.arange(T), halves[1 - f]).astype(float)
+            alone = ClassifierPopulationGLM(regularizer_strength=strength, **kwargs)
+            alone.fit(X, y, sample_weight=weight)
+            found = alone.predict_proba(X[halves[f]])
+            index = np.searchsorted(model.classes_, y[halves[f]])[..., None]
+            expected = np.take_along_axis(found, index, axis=-1)[..., 0].mean(axis=0)
+            np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-5)
+    np.testing.assert_allclose(single.scores_, model.scores_[..., 0], rtol=1e-6)
+    np.testing.assert_array_equal(single.strength_, model.strength_[0])
+    assert set(single.predict(X)) <= set(model.classes_)
+
+
+def test_leaving_out_of_three_classes_is_leaving_out():
+    X, y = three_classes()
+    y = y[:, 0]
+    kwargs = {"n_classes": 3, "solver_kwargs": TIGHT}
+    model = ClassifierGLMCV(strengths=[0.05], cv="loo", **kwargs).fit(X, y)
+    some, left = np.arange(0, T, 10), []
+    for t in some:
+        weight = (np.arange(T) != t).astype(float)
+        alone = ClassifierGLM(regularizer_strength=0.05 * T / (T - 1), **kwargs)
+        found = alone.fit(X, y, sample_weight=weight).predict_proba(X[[t]])[0]
+        left.append(found[np.searchsorted(model.classes_, y[t])])
+    fitted = ClassifierGLM(regularizer_strength=0.05, **kwargs).fit(X, y).predict_proba(X)
+    index = np.searchsorted(model.classes_, y)
+    fitted = fitted[np.arange(T), index]
+    # The formula is of all samples: what it says beyond the fit is about that of some of them.
+    np.testing.assert_allclose(
+        model.scores_[0] - fitted.mean(), np.mean(left - fitted[some]), rtol=0.25
+    )
+
+
+def test_a_class_that_a_fold_lacks_is_told():
+    X, y = three_classes()
+    y = np.sort(y[:, 0])
+    with pytest.warns(RuntimeWarning, match="neurons 0 lack a class.*in all"):
+        model = ClassifierGLMCV(3, cv=2, strengths=[0.3, 0.01]).fit(X, y)
+    assert model.silent_.all()
+    assert np.isfinite(model.scores_).all()
+
+
+# --- What is done after the choice is done at what was chosen.
+
+CHOOSERS = {
+    "GLMCV": (GLMCV, GLM, {"regularizer": "Ridge"}),
+    "PopulationGLMCV": (PopulationGLMCV, PopulationGLM, {"regularizer": "Ridge"}),
+    "ClassifierGLMCV": (ClassifierGLMCV, ClassifierGLM, {"n_classes": 3}),
+    "ClassifierPopulationGLMCV": (
+        ClassifierPopulationGLMCV,
+        ClassifierPopulationGLM,
+        {"n_classes": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_batches_and_inference_take_the_strength_chosen(name):
+    chooses, fixed, kwargs = CHOOSERS[name]
+    X, y = three_classes() if "Classifier" in name else recording()
+    y = y if "Population" in name else y[:, 0]
+    kwargs = {"solver_kwargs": {"tol": 1e-10}, **kwargs}
+    chosen = chooses(strengths=[0.3, 0.1, 0.03], cv="gcv", **kwargs).fit(X, y)
+    strength = chosen.strength_
+    given = fixed(regularizer_strength=strength, **kwargs).fit(X, y)
+
+    def same(one, other):
+        np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-6)
+        found, expected = (infer(model, X, y).standard_error for model in (one, other))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    same(chosen, given)
+    tables = (summary(model, X, y).parameters for model in (chosen, given))
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
+    assert chosen.compute_loss((chosen.coef_, chosen.intercept_), X, y) == pytest.approx(
+        float(given.compute_loss((chosen.coef_, chosen.intercept_), X, y))
+    )
+    same(pickle.loads(pickle.dumps(chosen)), given)
+    for model in (chosen, given):
+        params = model.initialize_params(X, y)
+        state = model.initialize_optimizer_and_state(params, X, y)
+        for _ in range(3):
+            params, state = model.update(params, state, X, y)
+    same(chosen, given)
+    for some in (slice(0, T, 2), slice(1, T, 2)):
+        chosen.partial_fit(X[some], y[some])
+        given.partial_fit(X[some], y[some])
+    same(chosen, given)
+    assert chosen.strength_ is strength
+    # A refit asks what was given to the model again.
+    np.testing.assert_array_equal(chosen.fit(X, y).strength_, strength)
+    np.testing.assert_array_equal(
+        regularization_path(chosen, X, y, strengths=[0.3]).coef[0],
+        regularization_path(clone(chosen), X, y, strengths=[0.3]).coef[0],
+    )
+
+
+def test_a_first_batch_chooses_where_no_fit_did():
+    X, y = recording()
+    kwargs = {"strengths": STRENGTHS, "cv": 4, "solver_kwargs": TIGHT}
+    fitted = PopulationGLMCV(**kwargs).fit(X, y)
+    model = PopulationGLMCV(**kwargs).partial_fit(X, y)
+    np.testing.assert_array_equal(model.strength_, fitted.strength_)
+    np.testing.assert_allclose(model.coef_, fitted.coef_, atol=1e-6)
+    updated = PopulationGLMCV(**kwargs)
+    updated.initialize_optimizer_and_state(updated.initialize_params(X, y), X, y)
+    np.testing.assert_array_equal(updated.strength_, fitted.strength_)
+    with pytest.raises(ValueError, match="y has 2 neurons, the fit chose strengths for 3"):
+        clone(fitted).fit(X, y).partial_fit(X, y[:, :2])
+
+
+# --- What folds may be.
+
+PAIRS = [(np.arange(100, T), np.arange(100)), (np.arange(100), np.arange(100, T))]
+KINDS_OF_FOLDS = {
+    "number": lambda: 2,
+    "splitter": lambda: KFold(2),
+    "pairs": lambda: PAIRS,
+    "masks": lambda: [
+        (~np.isin(np.arange(T), test), np.isin(np.arange(T), test)) for _, test in PAIRS
+    ],
+    "iterator": lambda: iter(PAIRS),
+    "generator": lambda: KFold(2).split(np.zeros((T, 1))),
+    "blocks": lambda: BlockKFold(100.0, 2, times=np.arange(T)),
+    "epochs": lambda: EpochKFold([[0, 99], [100, T]], times=np.arange(T)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FOLDS)
+def test_folds_are_the_same_however_they_are_given_and_are_read_once(kind):
+    X, y = recording()
+    # So many spikes that single precision has too few digits, and the fit is begun again.
+    y = 1e8 + 1e4 * y[:, 0]
+    with jax.enable_x64(False):
+        found, expected = (
+            GLMCV(strengths=[1e9, 1e8], cv=cv).fit(X, y) for cv in (KINDS_OF_FOLDS[kind](), 2)
+        )
+    np.testing.assert_array_equal(found.scores_, expected.scores_)
+
+
+def test_folds_drawn_at_random_are_drawn_once():
+    class Drawn(KFold):
+        n_draws = 0
+
+        def split(self, X, y=None, groups=None):
+            Drawn.n_draws += 1
+            return super().split(X, y, groups)
+
+    X, y = recording()
+    with jax.enable_x64(False):
+        GLMCV(strengths=[1e9, 1e8], cv=Drawn(2)).fit(X, 1e8 + 1e4 * y[:, 0])
+    assert Drawn.n_draws == 1
+
+
+GROUPS = np.repeat([2, 0, 1, 0], T // 4)
+
+
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_groups_go_to_the_splitter(name):
+    chooses, _, kwargs = CHOOSERS[name]
+    X, y = three_classes() if "Classifier" in name else recording()
+    y = y if "Population" in name else y[:, 0]
+    model = chooses(strengths=[0.3, 0.03], cv=GroupKFold(2), **kwargs)
+    pairs = list(GroupKFold(2).split(X, groups=GROUPS))
+    expected = clone(model).set_params(cv=pairs).fit(X, y)
+    np.testing.assert_array_equal(model.fit(X, y, groups=GROUPS).scores_, expected.scores_)
+    with pytest.raises(ValueError, match="groups"):
+        clone(model).fit(X, y)
+    with pytest.raises(ValueError, match="groups are for splitters that take them"):
+        clone(model).set_params(cv=pairs).fit(X, y, groups=GROUPS)
+    with pytest.raises(ValueError, match="groups are for folds"):
+        clone(model).set_params(cv="gcv").fit(X, y, groups=GROUPS)
+
+
+def test_groups_are_routed_as_scikit_learns_metadata():
+    X, y = recording()
+    model = GLMCV(strengths=[0.3, 0.03], cv=GroupKFold(2))
+    expected = clone(model).fit(X, y[:, 0], groups=GROUPS)
+    half = clone(model).fit(X[100:], y[100:, 0], groups=GROUPS[100:])
+    with config_context(enable_metadata_routing=True):
+        routed = clone(model).fit(X, y[:, 0], groups=GROUPS)
+        pipeline = make_pipeline(FunctionTransformer(), clone(model))
+        pipeline.fit(X, y[:, 0], groups=GROUPS)
+        search = GridSearchCV(clone(model), {"fit_intercept": [True]}, cv=[(PAIRS[0])])
+        search.fit(X, y[:, 0], groups=GROUPS)
+        with pytest.raises(TypeError, match="groups"):
+            clone(model).set_params(cv=2).fit(X, y[:, 0], groups=GROUPS)
+    np.testing.assert_array_equal(routed.scores_, expected.scores_)
+    np.testing.assert_array_equal(pipeline[-1].scores_, expected.scores_)
+    assert search.cv_results_["split0_test_score"][0] == pytest.approx(
+        float(half.score(X[:100], y[:100, 0])), rel=1e-6
+    )
 
 
 # --- What must not happen.
