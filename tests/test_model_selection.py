@@ -375,7 +375,7 @@ def test_two_classes_are_chosen_as_bernoulli_outcomes():
         classes.fit(X, np.where(y > 0, "yes", "no"))
         # The flat prior of the evidence is of a unit of the intercepts, along their difference.
         offset = 0.5 * np.log(2) if cv == "evidence" else 0.0
-        np.testing.assert_allclose(classes.scores_ + offset, outcomes.scores_, rtol=1e-6)
+        np.testing.assert_allclose(classes.scores_ + offset, outcomes.scores_, rtol=1e-5)
         difference = classes.coef_[..., 1] - classes.coef_[..., 0]
         np.testing.assert_allclose(difference, outcomes.coef_, atol=1e-6)
         np.testing.assert_array_equal(classes.strength_, 2 * outcomes.strength_)
@@ -414,22 +414,16 @@ def test_strengths_of_classifiers_are_those_of_fits_to_each_fold():
 
 def test_leaving_out_of_three_classes_is_leaving_out():
     X, y = three_classes()
-    y = y[:, 0]
+    X, y = X[:40], y[:40, 0]
     kwargs = {"n_classes": 3, "solver_kwargs": TIGHT}
     model = ClassifierGLMCV(strengths=[0.05], cv="loo", **kwargs).fit(X, y)
-    some, left = np.arange(0, T, 10), []
-    for t in some:
-        weight = (np.arange(T) != t).astype(float)
-        alone = ClassifierGLM(regularizer_strength=0.05 * T / (T - 1), **kwargs)
+    left = []
+    for t in range(40):
+        weight = (np.arange(40) != t).astype(float)
+        alone = ClassifierGLM(regularizer_strength=0.05 * 40 / 39, **kwargs)
         found = alone.fit(X, y, sample_weight=weight).predict_proba(X[[t]])[0]
         left.append(found[np.searchsorted(model.classes_, y[t])])
-    fitted = ClassifierGLM(regularizer_strength=0.05, **kwargs).fit(X, y).predict_proba(X)
-    index = np.searchsorted(model.classes_, y)
-    fitted = fitted[np.arange(T), index]
-    # The formula is of all samples: what it says beyond the fit is about that of some of them.
-    np.testing.assert_allclose(
-        model.scores_[0] - fitted.mean(), np.mean(left - fitted[some]), rtol=0.25
-    )
+    np.testing.assert_allclose(model.scores_[0], np.mean(left), rtol=1e-2)
 
 
 def test_a_class_that_a_fold_lacks_is_told():
@@ -466,7 +460,7 @@ def test_batches_and_inference_take_the_strength_chosen(name):
     given = fixed(regularizer_strength=strength, **kwargs).fit(X, y)
 
     def same(one, other):
-        np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-6)
+        np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-5)
         found, expected = (infer(model, X, y).standard_error for model in (one, other))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -128,8 +128,8 @@ def _move(problem: Problem, eta, y, slope, reach) -> jax.Array:
         leverage = jnp.minimum(reach[0, 0] * sample_curvature(problem, eta, y), 0.999)
         return reach[0, 0] * slope / (1 - leverage)
     curvature = sample_hessian(problem, eta, y)
-    left = jnp.eye(problem.n_outputs, dtype=eta.dtype)
-    left = left - jnp.einsum("ij...,jk...->...ik", reach, curvature)
+    product = jnp.einsum("ij...,jk...->...ik", reach, curvature)
+    left = jnp.broadcast_to(jnp.eye(problem.n_outputs), product.shape) - product
     moved = jnp.linalg.solve(left, jnp.einsum("ij...,j...->...i", reach, slope)[..., None])
     return jnp.moveaxis(moved[..., 0], -1, 0)
 
