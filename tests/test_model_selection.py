@@ -312,6 +312,23 @@ def test_the_evidence_needs_no_double_precision_at_weak_strengths():
     np.testing.assert_allclose(single.scores_, exact.scores_, atol=0.01)
 
 
+@pytest.mark.parametrize("cv", ["gcv", "loo", "evidence"])
+def test_frequencies_are_repeated_samples_and_the_size_of_weights_does_not_matter(cv):
+    X, _ = recording()
+    rng = np.random.default_rng(5)
+    X, times = X[:60], np.repeat([1, 2, 3], 20)
+    y = np.exp(X[:, 0] * 0.3) * rng.gamma(20, 1 / 20, 60)
+    kwargs = {"strengths": [0.3, 1e-3], "cv": cv, "solver_kwargs": TIGHT}
+    weighted = GLMCV("Gamma", "exp", weight_type="frequency", **kwargs)
+    weighted.fit(X, y, sample_weight=times)
+    repeated = GLMCV("Gamma", "exp", **kwargs).fit(np.repeat(X, times, 0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.scores_, repeated.scores_, rtol=1e-6)
+    small, large = (
+        GLMCV("Gamma", "exp", **kwargs).fit(X, y, sample_weight=c * times) for c in (1e-8, 1e8)
+    )
+    np.testing.assert_allclose(small.scores_, large.scores_, rtol=1e-6)
+
+
 # --- A dispersion that is found with the coefficients.
 
 

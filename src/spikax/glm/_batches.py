@@ -21,7 +21,6 @@ from spikax.basis import BasisDesign
 from spikax.fit import Past, renew_estimate, start_batches, update_on_batch
 from spikax.glm import _reservoir
 from spikax.glm._report import moment_scale, solver_state
-from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.solvers import Solver, make_solver
 

@@ -78,7 +78,9 @@ def choose(
     if criterion is None:
         scores = np.asarray(fits.score).reshape(len(factors), len(folds) + 1, n)[:, :-1]
     else:
-        scores = foretell(criterion, problem, fits.theta, in_folds, fits.scale)
+        scores = foretell(
+            criterion, problem, fits.theta, in_folds, fits.scale, data.weight_type == "frequency"
+        )
     chosen = _best(scores, model.selection)
 
     path = np.asarray(fits.theta)[..., -n:]

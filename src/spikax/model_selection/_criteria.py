@@ -76,7 +76,7 @@ def _hessians(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]
     return loss, loss + jax.vmap(jnp.diag, 1)(ridge)
 
 
-def generalized_cross_validation(problem: Problem, theta: jax.Array) -> jax.Array:
+def generalized_cross_validation(problem: Problem, theta: jax.Array, frequency: bool) -> jax.Array:
     """Foretell the mean score by the effective number of parameters.
 
     Minus half of `D / (1 - tr / n)^2`, with D the mean deviance and tr the trace of the influence
@@ -88,12 +88,12 @@ def generalized_cross_validation(problem: Problem, theta: jax.Array) -> jax.Arra
     free = problem.mask.T
     influence = jnp.linalg.solve(total + _jitter(total), loss)
     trace = jnp.sum(free * jnp.diagonal(influence, axis1=1, axis2=2), axis=1)
-    left = 1 - jnp.minimum(trace / problem.total_weight, 0.999)
+    left = 1 - jnp.minimum(trace / problem.n_observations, 0.999)
     half_deviance = _mean(problem, theta, partial(_half_deviance, problem))
     return mean_score(problem, theta, None) + half_deviance * (1 - 1 / left**2)
 
 
-def approximate_leave_one_out(problem: Problem, theta: jax.Array) -> jax.Array:
+def approximate_leave_one_out(problem: Problem, theta: jax.Array, frequency: bool) -> jax.Array:
     """Foretell the mean score of each sample by the fit without it.
 
     Leaving a sample out moves its linear predictor by `(1 - h l'')^-1 h l'`, with `l` its loss and
@@ -103,7 +103,7 @@ def approximate_leave_one_out(problem: Problem, theta: jax.Array) -> jax.Array:
     _, total = _hessians(problem, theta)
     inverse = jnp.linalg.inv(total + _jitter(total))
     inverse = inverse * problem.mask.T[:, :, None] * problem.mask.T[:, None, :]
-    K, n = problem.n_outputs, problem.total_weight
+    K = problem.n_outputs
     # From (neuron, feature, output, feature, output) to a matrix of features for each pair.
     shape = (problem.n_neurons, problem.n_features + 1, K, problem.n_features + 1, K)
     by_pair = jnp.transpose(inverse.reshape(shape), (2, 4, 0, 1, 3)).reshape(-1, *shape[1:4:2])
@@ -114,12 +114,14 @@ def approximate_leave_one_out(problem: Problem, theta: jax.Array) -> jax.Array:
         slope = jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
         rows = jnp.concatenate([X, jnp.ones_like(X[:1])])
         reach = jax.lax.map(lambda matrix: jnp.sum(rows * (matrix @ rows), axis=0), by_pair)
-        reach = reach.reshape(K, K, *y.shape) * (weights / n[:, None])[None, None]
+        # Of a sample that occurred several times, one occurrence is left out.
+        left_out = (weights > 0 if frequency else weights) / problem.n_observations[:, None]
+        reach = reach.reshape(K, K, *y.shape) * left_out[None, None]
         without = eta + _move(problem, eta, y, slope, reach)
         score = -_half_deviance(problem, without, y) - _shortfall(problem, y)
         return jnp.sum(weights * score, axis=1)
 
-    return walk(problem, block) / n
+    return walk(problem, block) / problem.total_weight
 
 
 def _move(problem: Problem, eta, y, slope, reach) -> jax.Array:
@@ -134,7 +136,7 @@ def _move(problem: Problem, eta, y, slope, reach) -> jax.Array:
     return jnp.moveaxis(moved[..., 0], -1, 0)
 
 
-def laplace_evidence(problem: Problem, theta: jax.Array) -> jax.Array:
+def laplace_evidence(problem: Problem, theta: jax.Array, frequency: bool) -> jax.Array:
     """Logarithm of the evidence, in nats, with the penalty as a Gaussian prior.
 
     It is above the log-likelihood of the saturated model that `mean_score` tells of (MacKay 1992,
@@ -142,7 +144,8 @@ def laplace_evidence(problem: Problem, theta: jax.Array) -> jax.Array:
     restricted maximum likelihood, exact for a Gaussian (Patterson & Thompson 1971, Biometrika 58,
     545; Wood 2011, J. R. Stat. Soc. B 73, 3).
     """
-    family, n = problem.family, problem.total_weight
+    family, n = problem.family, problem.n_observations
+    repeats = n / problem.total_weight
     loss, total = _hessians(problem, theta)
     prior = jnp.diagonal(total - loss, axis1=1, axis2=2).T
     penalised = (prior > 0) & (problem.mask > 0)
@@ -159,14 +162,28 @@ def laplace_evidence(problem: Problem, theta: jax.Array) -> jax.Array:
     cost = n * (value - jnp.sum(slope * step, axis=0) / 2)
 
     def of_samples(of_block):
-        return walk(problem, lambda X, y, w, offset: jnp.sum(w * of_block(y), axis=1))
+        def block(X, y, weights, offset):
+            return jnp.sum(weights * of_block(y), axis=1)
+
+        return repeats * walk(problem, block)
 
     saturated = of_samples(family.saturated)
     shortfall = of_samples(partial(_shortfall, problem))
 
+    def normalizers(scale):
+        def block(X, y, weights, offset):
+            weights, of_sample = jnp.broadcast_to(weights, y.shape), scale[:, None]
+            if family.has_scale and not frequency:
+                # A density of scale phi / w, not the w-th power of one of scale phi.
+                of_sample = of_sample / jnp.where(weights > 0, weights, 1)
+                weights = weights > 0
+            return jnp.sum(weights * family.log_normalizer(y, of_sample), axis=1)
+
+        return repeats * walk(problem, block)
+
     def evidence(scale):
         nats = family.precision(scale)
-        normalizer = of_samples(lambda y: family.log_normalizer(y, scale[:, None]))
+        normalizer = normalizers(scale)
         return -nats * cost - normalizer - 0.5 * n_flat * jnp.log(n * nats) + 0.5 * log_odds
 
     one = jnp.ones_like(n)
@@ -179,8 +196,7 @@ def laplace_evidence(problem: Problem, theta: jax.Array) -> jax.Array:
         wide = jnp.full_like(n, 20.0)
         ratio = climb(lambda ratio: evidence(start * ratio), u, -wide, wide, u == 0)
         scale = start * jnp.exp(ratio)
-    of_saturated = -family.precision(one) * saturated
-    of_saturated = of_saturated - of_samples(lambda y: family.log_normalizer(y, one[:, None]))
+    of_saturated = -family.precision(one) * saturated - normalizers(one)
     return evidence(scale) - of_saturated - shortfall
 
 
@@ -202,14 +218,17 @@ def _jitter(matrices: jax.Array) -> jax.Array:
     return 1e-12 * level[:, None, None] * jnp.eye(matrices.shape[1])[None]
 
 
-CRITERIA: dict[str, Callable[[Problem, jax.Array], jax.Array]] = {
+# Of a problem at its optimum, and whether weights are frequencies.
+CRITERIA: dict[str, Callable[[Problem, jax.Array, bool], jax.Array]] = {
     "gcv": generalized_cross_validation,
     "loo": approximate_leave_one_out,
     "evidence": laplace_evidence,
 }
 
 
-def foretell(criterion: str, problem: Problem, thetas, factors, scales) -> np.ndarray:
+def foretell(
+    criterion: str, problem: Problem, thetas, factors, scales, frequency: bool
+) -> np.ndarray:
     """Judge fits to a problem at many strengths, (n_strengths, n_neurons).
 
     In double precision, which determinants of weakly penalised Hessians need, and sums over all
@@ -219,10 +238,12 @@ def foretell(criterion: str, problem: Problem, thetas, factors, scales) -> np.nd
     ----------
     thetas, factors, scales
         Parameters, what the problem's strengths were multiplied with, and dispersions or None.
+    frequency
+        Whether a sample's weight says how often it occurred.
     """
     with jax.enable_x64(True):
         problem = replace(_doubled(replace(problem, X=None)), X=problem.X)
-        found = _foretell(problem, *_doubled((thetas, factors, scales)), criterion)
+        found = _foretell(problem, *_doubled((thetas, factors, scales)), criterion, frequency)
         return np.asarray(jax.device_get(found))
 
 
@@ -234,12 +255,15 @@ def _doubled(tree):
     return jax.tree.map(double, tree)
 
 
-@partial(jax.jit, static_argnames="criterion")
-def _foretell(problem: Problem, thetas, factors, scales, criterion: str) -> jax.Array:
+@partial(jax.jit, static_argnames=("criterion", "frequency"))
+def _foretell(
+    problem: Problem, thetas, factors, scales, criterion: str, frequency: bool
+) -> jax.Array:
     def one(fit):
         theta, factor, scale = fit
         family = problem.family if scale is None else with_scale(problem.family, scale[:, None])
         scaled = problem.penalty.scaled(factor[None])
-        return CRITERIA[criterion](replace(problem, penalty=scaled, family=family), theta)
+        at = replace(problem, penalty=scaled, family=family)
+        return CRITERIA[criterion](at, theta, frequency)
 
     return jax.lax.map(one, (thetas, factors, scales))

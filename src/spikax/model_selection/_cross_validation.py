@@ -45,6 +45,9 @@ class PopulationGLMCV(PopulationGLM):
         As in `PopulationGLM`.
     verbose
         Whether to show progress (default False).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency". Criteria count observations
+        by it; "loo" leaves out one occurrence of a sample that has a frequency.
 
     Attributes
     ----------
@@ -65,7 +68,7 @@ class PopulationGLMCV(PopulationGLM):
     silent_
         Neurons that have nothing to learn from in a fold's training samples (silent, or always
         on), (n_folds, n_neurons). They are scored all the same, and a warning names them.
-    coef_, intercept_, scale_, dof_resid_, solver_state_, n_iter_
+    coef_, intercept_, scale_, edf_, dof_resid_, solver_state_, n_iter_
         Of the fit to all samples at the chosen strengths, as in `PopulationGLM`.
 
     Notes
@@ -104,6 +107,7 @@ class PopulationGLMCV(PopulationGLM):
         feature_mask=None,
         fit_intercept=True,
         verbose=False,
+        weight_type="precision",
     ):
         super().__init__(
             observation_model,
@@ -114,6 +118,7 @@ class PopulationGLMCV(PopulationGLM):
             solver_kwargs,
             feature_mask,
             fit_intercept,
+            weight_type,
         )
         self.strengths = strengths
         self.n_strengths = n_strengths
@@ -225,6 +230,8 @@ class GLMCV(PopulationGLMCV):
         As in `GLM`.
     verbose
         Whether to show progress (default False).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency".
 
     Examples
     --------
@@ -267,6 +274,9 @@ class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
         As in `ClassifierPopulationGLM`.
     verbose
         Whether to show progress (default False).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency". Criteria count observations
+        by it; "loo" leaves out one occurrence of a sample that has a frequency.
 
     Attributes
     ----------
@@ -284,7 +294,7 @@ class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
     silent_
         Neurons that lack a class in a fold's training samples, (n_folds, n_neurons). They are
         scored all the same, and a warning names them.
-    classes_, coef_, intercept_, scale_, dof_resid_, solver_state_, n_iter_
+    classes_, coef_, intercept_, scale_, edf_, dof_resid_, solver_state_, n_iter_
         Of the fit to all samples at the chosen strengths, as in `ClassifierPopulationGLM`.
 
     Notes
@@ -319,6 +329,7 @@ class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
         feature_mask=None,
         fit_intercept=True,
         verbose=False,
+        weight_type="precision",
     ):
         super().__init__(
             n_classes,
@@ -329,6 +340,7 @@ class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
             solver_kwargs,
             feature_mask,
             fit_intercept,
+            weight_type,
         )
         self.strengths = strengths
         self.n_strengths = n_strengths
@@ -369,6 +381,8 @@ class ClassifierGLMCV(ClassifierPopulationGLMCV):
         As in `ClassifierGLM`.
     verbose
         Whether to show progress (default False).
+    weight_type
+        What sample weights are, "precision" (default) or "frequency".
 
     Examples
     --------

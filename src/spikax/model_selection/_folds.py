@@ -83,7 +83,7 @@ def with_folds(
     if not folds:
         return problem, None
     n, grid = problem.n_neurons, (problem.y.shape[0], problem.y.shape[2])
-    weight = np.broadcast_to(data.weight, data.y.shape)
+    weight = np.broadcast_to(data.weight, data.y.shape) / data.mean_weight
     nothing = np.zeros(len(weight), bool)
 
     def weights(masks):
