@@ -514,6 +514,7 @@ def test_cross_validated_scores_of_classifiers_are_those_of_fits_by_hand(rng, si
     assert (table.note == "").all()
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_labels_that_are_missing_or_in_no_fold_are_told_of(rng):
     X = rng.normal(size=(90, 2))
     y = np.repeat([0.0, 1.0, 2.0], 30)
