@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
 from compilations import counted
 from spikax import diagnostics
-from spikax.glm import GLM, ClassifierGLM, PopulationGLM
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.model_selection import PopulationGLMCV
 from spikax.observation_models import CategoricalObservations, NegativeBinomialObservations
 
 
@@ -486,6 +487,58 @@ def test_traces_have_no_bits_per_spike(rng):
     assert table.deviance_explained.notna().all()
 
 
+@pytest.mark.parametrize("offset", [None, "offset"])
+@pytest.mark.parametrize("single", [True, False])
+def test_cross_validated_scores_of_classifiers_are_those_of_fits_by_hand(rng, single, offset):
+    X = rng.normal(size=(300, 2))
+    labels = np.array(["left", "right", "wait"])
+    y = labels[(X[:, :, None] * [1, -1, 0] + rng.gumbel(size=(300, 2, 3))).argmax(axis=-1)]
+    y = y[:, 0] if single else y
+    kind = ClassifierGLM if single else ClassifierPopulationGLM
+    offset = offset and rng.normal(0, 0.5, size=(*y.shape, 3))
+    model = kind(3, regularizer_strength=0.01)
+    table = diagnostics.cross_validated_scores(model, X, y, cv=3, offset=offset)
+    test = np.arange(100, 200)
+    train = np.setdiff1d(np.arange(300), test)
+    fitted = kind(3, regularizer_strength=0.01)
+    fitted.fit(X[train], y[train], offset=None if offset is None else offset[train])
+    found = fitted.predict_proba(X[test], offset=None if offset is None else offset[test])
+    index = np.searchsorted(labels, y[test])
+    expected = np.take_along_axis(found, index[..., None], axis=-1)[..., 0].mean(axis=0)
+    row = table.loc[1]
+    np.testing.assert_allclose(row.log_likelihood, expected, rtol=1e-4)
+    np.testing.assert_allclose(row.accuracy, (found.argmax(axis=-1) == index).mean(axis=0))
+    if offset is None:
+        indices = np.searchsorted(labels, y[train])
+        shares = np.array([(indices == k).mean(axis=0) for k in range(3)])
+        null = np.log(np.take_along_axis(shares.reshape(3, -1), index.reshape(100, -1), axis=0))
+        np.testing.assert_allclose(row.pseudo_r2, 1 - expected / null.mean(axis=0), rtol=1e-3)
+    assert np.all(row.accuracy > row.null_accuracy)
+    assert (table.note == "").all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_labels_that_are_missing_or_in_no_fold_are_told_of(rng):
+    X = rng.normal(size=(90, 2))
+    y = np.repeat([0.0, 1.0, 2.0], 30)
+    y[:5] = np.nan
+    table = diagnostics.cross_validated_scores(ClassifierGLM(3), X, y, cv=3)
+    assert table.n_samples.tolist() == [25, 30, 30]
+    assert table.note.str.contains("a class is missing from the training samples").all()
+    assert np.isfinite(table.log_likelihood).all()
+    assert table.pseudo_r2.isna().all()
+
+
+def test_groups_reach_a_model_that_chooses_its_strengths_by_them(rng):
+    X, y = recording(rng)
+    groups = np.repeat(np.arange(6), 50)
+    model = PopulationGLMCV(strengths=[0.1, 0.01], cv=GroupKFold(2))
+    table = diagnostics.cross_validated_scores(model, X, y, GroupKFold(3), groups=groups)
+    assert len(table) == 6
+    # A model that has no use for groups is not given any.
+    diagnostics.cross_validated_scores(PopulationGLM(), X, y, GroupKFold(3), groups=groups)
+
+
 # --- Bad input, and what it costs.
 
 
@@ -505,7 +558,7 @@ def test_bad_input_is_refused_with_a_remedy(key):
             lambda: d.residuals(y, mean, observation_model=CategoricalObservations(3)),
             "one for each class",
         ),
-        (lambda: d.cross_validated_scores(ClassifierGLM(2), mean[:, None], y), "predicts classes"),
+        (lambda: d.cross_validated_scores(ClassifierGLM(2), mean[:, None], y), "3 classes"),
         (lambda: d.residuals(y, mean, "raw"), "Unknown kind: 'raw'"),
         (lambda: d.residuals(y, mean, "quantile"), "pass random_key"),
         (lambda: d.residuals(y, mean * np.inf), "predicted_rate is inf in row 0"),

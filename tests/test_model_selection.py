@@ -1,17 +1,36 @@
 """Paths of strengths and cross-validation: the same as fits one by one, without their cost."""
 
+import pickle
+
 import jax
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.linalg import null_space
+from scipy.optimize import minimize_scalar
+from scipy.stats import gamma, multivariate_normal, nbinom
 from scipy.stats import poisson as scipy_poisson
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import lasso_path
-from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, TimeSeriesSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from compilations import counted
-from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
-from spikax.model_selection import GLMCV, PopulationGLMCV, regularization_path
+from spikax.basis import BSplineEval
+from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.inference import infer, summary
+from spikax.model_selection import (
+    GLMCV,
+    BlockKFold,
+    ClassifierGLMCV,
+    ClassifierPopulationGLMCV,
+    EpochKFold,
+    PopulationGLMCV,
+    regularization_path,
+)
+from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
 
 T, P, N = 200, 5, 3
@@ -203,18 +222,386 @@ def test_generalized_cross_validation_is_the_textbooks_for_a_gaussian():
         np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
 
 
-def test_the_evidence_is_exact_for_a_gaussian():
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_evidence_is_exact_for_a_gaussian_at_its_likeliest_scale(unit, fit_intercept):
     X, y = recording("Gaussian")
-    X, y = X[:30], y[:30]
+    X, y = X[:30], unit * (y[:30] + fit_intercept)
+    strengths = [1.0, 1e-2, 1e-7]
     model = PopulationGLMCV(
-        "Gaussian", strengths=[1.0, 0.1], cv="evidence", fit_intercept=False, solver_kwargs=TIGHT
+        "Gaussian",
+        strengths=strengths,
+        cv="evidence",
+        fit_intercept=fit_intercept,
+        solver_kwargs=TIGHT,
     ).fit(X, y)
-    for s, strength in enumerate((1.0, 0.1)):
+    # Restricted likelihood: that of all contrasts of the observations with the intercept.
+    contrasts = null_space(np.ones((1, 30))) if fit_intercept else np.eye(30)
+    for s, strength in enumerate(strengths):
         prior = np.eye(P) / (strength * 30 / 2)
-        marginal = multivariate_normal(np.zeros(30), np.eye(30) + X @ prior @ X.T)
-        saturated = -30 / 2 * np.log(2 * np.pi)
-        expected = marginal.logpdf(y.T) - saturated
-        np.testing.assert_allclose(model.scores_[s], expected, rtol=1e-6)
+        covariance = contrasts.T @ (np.eye(30) + X @ prior @ X.T) @ contrasts
+        for j in range(N):
+            z = contrasts.T @ y[:, j]
+            scale = z @ np.linalg.solve(covariance, z) / len(z)
+            marginal = multivariate_normal(np.zeros(len(z)), scale * covariance)
+            expected = marginal.logpdf(z) + 30 / 2 * np.log(2 * np.pi)
+            if fit_intercept:  # its flat prior is of a unit of the intercept, and has no 2 pi
+                expected -= 0.5 * np.log(2 * np.pi) + 0.5 * np.log(30)
+            np.testing.assert_allclose(model.scores_[s, j], expected, rtol=1e-6)
+
+
+def test_the_evidence_of_a_gamma_is_laplaces_at_its_likeliest_scale():
+    X, _ = recording()
+    rng = np.random.default_rng(5)
+    X, strengths = X[:60], [0.3, 1e-3]
+    y = np.exp(X[:, 0] * 0.3) * rng.gamma(20, 1 / 20, 60)
+    model = GLMCV("Gamma", "exp", strengths=strengths, cv="evidence", solver_kwargs=TIGHT)
+    model.fit(X, y)
+    rows = np.column_stack([X, np.ones(60)])
+    for s, strength in enumerate(strengths):
+        alone = GLM("Gamma", "exp", "Ridge", strength, solver_kwargs=TIGHT).fit(X, y)
+        mean = alone.predict(X)
+        prior = np.diag([*np.full(P, strength), 0.0])
+        hessian = rows.T @ (rows * (y / mean)[:, None]) + 60 * prior
+        cost = 60 * strength * np.sum(alone.coef_**2) / 2
+
+        def evidence(log_scale, mean=mean, hessian=hessian, cost=cost, strength=strength):
+            scale = np.exp(log_scale)
+            fitted = gamma.logpdf(y, 1 / scale, scale=mean * scale).sum() - cost / scale
+            log_prior = P * np.log(60 * strength / scale)
+            return fitted + 0.5 * (log_prior - np.linalg.slogdet(hessian / scale)[1])
+
+        best = minimize_scalar(lambda u: -evidence(u), (-6, -1), method="brent", tol=1e-10)
+        saturated = gamma.logpdf(y, 1, scale=y).sum()
+        np.testing.assert_allclose(model.scores_[s], -best.fun - saturated, rtol=1e-5)
+
+
+# The link, and to what power of the unit of y a strength goes.
+UNITS = {"Gaussian": ("identity", 0), "Gamma": ("exp", 0), "Gamma, inverse": ("one_over_x", 2)}
+
+
+@pytest.mark.parametrize("cv", [4, "gcv", "loo", "evidence"])
+@pytest.mark.parametrize("family", UNITS)
+def test_the_choice_does_not_depend_on_the_units_of_y(family, cv):
+    link, power = UNITS[family]
+    X, y = recording("Gaussian")
+    y = y if family == "Gaussian" else np.exp(0.1 * y) * [1.0, 2.0, 3.0]
+    strengths = np.geomspace(10, 1e-5, 15)
+    chosen = {}
+    for unit in (1.0, 30.0):
+        model = PopulationGLMCV(
+            family.split(",")[0],
+            link,
+            strengths=strengths * unit**power,
+            cv=cv,
+            solver_kwargs=TIGHT,
+        ).fit(X, unit * y)
+        chosen[unit] = model.strength_ / unit**power
+    np.testing.assert_allclose(chosen[30.0], chosen[1.0], rtol=1e-9)
+    assert np.all(chosen[1.0] < 10)
+
+
+def test_the_evidence_needs_no_double_precision_at_weak_strengths():
+    x = np.random.default_rng(0).uniform(size=1000)
+    X = np.asarray(BSplineEval(8).compute_features(x), float)
+    y = np.random.default_rng(1).poisson(np.exp(np.sin(6 * x))).astype(float)
+    strengths = np.geomspace(1.0, 1e-9, 4)
+    exact = GLMCV(strengths=strengths, cv="evidence", solver_kwargs=TIGHT).fit(X, y)
+    with jax.enable_x64(False):
+        single = GLMCV(strengths=strengths, cv="evidence").fit(X, y)
+    np.testing.assert_allclose(single.scores_, exact.scores_, atol=0.01)
+
+
+@pytest.mark.parametrize("cv", ["gcv", "loo", "evidence"])
+def test_frequencies_are_repeated_samples_and_the_size_of_weights_does_not_matter(cv):
+    X, _ = recording()
+    rng = np.random.default_rng(5)
+    X, times = X[:60], np.repeat([1, 2, 3], 20)
+    y = np.exp(X[:, 0] * 0.3) * rng.gamma(20, 1 / 20, 60)
+    kwargs = {"strengths": [0.3, 1e-3], "cv": cv, "solver_kwargs": TIGHT}
+    weighted = GLMCV("Gamma", "exp", weight_type="frequency", **kwargs)
+    weighted.fit(X, y, sample_weight=times)
+    repeated = GLMCV("Gamma", "exp", **kwargs).fit(np.repeat(X, times, 0), np.repeat(y, times))
+    np.testing.assert_allclose(weighted.scores_, repeated.scores_, rtol=1e-6)
+    small, large = (
+        GLMCV("Gamma", "exp", **kwargs).fit(X, y, sample_weight=c * times) for c in (1e-8, 1e8)
+    )
+    np.testing.assert_allclose(small.scores_, large.scores_, rtol=1e-6)
+
+
+# --- A dispersion that is found with the coefficients.
+
+
+def counts_that_scatter():
+    rng = np.random.default_rng(8)
+    X, _ = recording()
+    mean = np.exp(X[:, :1] * [0.8, -0.8, 0.0] + 0.5)
+    return X, rng.poisson(mean * rng.gamma(2, 0.5, size=mean.shape)).astype(float)
+
+
+def scattered(y, model, X):
+    """Log-likelihood of counts above that of the saturated Poisson model, nats per sample."""
+    size = 1 / np.maximum(model.scale_, 1e-9)
+    mean = np.asarray(model.predict(X), float)
+    log_likelihood = nbinom.logpmf(y, size, size / (size + mean))
+    return (log_likelihood - scipy_poisson.logpmf(y, np.maximum(y, 1e-300))).mean(axis=0)
+
+
+def test_an_estimated_dispersion_is_scored_by_the_whole_likelihood():
+    X, y = counts_that_scatter()
+    family, strengths = NegativeBinomialObservations("estimate"), [10.0, 0.01]
+    kwargs = {"solver_kwargs": {"tol": 1e-9}}
+    model = PopulationGLMCV(family, strengths=strengths, cv=2, **kwargs).fit(X, y)
+    halves = np.arange(T).reshape(2, -1)
+    path = regularization_path(
+        PopulationGLM(family, regularizer="Ridge", **kwargs), X, y, strengths=strengths
+    )
+    by_criterion = {
+        cv: PopulationGLMCV(family, strengths=strengths, cv=cv, **kwargs).fit(X, y)
+        for cv in ("gcv", "loo", "evidence")
+    }
+    for s, strength in enumerate(strengths):
+        alone = PopulationGLM(family, None, "Ridge", strength, **kwargs)
+        for f in range(2):
+            alone.fit(X, y, sample_weight=np.isin(np.arange(T), halves[1 - f]).astype(float))
+            expected = scattered(y[halves[f]], alone, X[halves[f]])
+            np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-4, atol=1e-5)
+        alone.fit(X, y)
+        np.testing.assert_allclose(path.score[s], scattered(y, alone, X), rtol=1e-4, atol=1e-5)
+        # At the optimum the two foretell about the same, less than what is fitted.
+        gcv, loo = by_criterion["gcv"].scores_[s], by_criterion["loo"].scores_[s]
+        assert np.all(loo < path.score[s])
+        np.testing.assert_allclose(gcv, loo, atol=0.02)
+    # Two neurons say something of a feature, and the strongest penalty would not let them.
+    for chosen in (model, *by_criterion.values()):
+        np.testing.assert_array_equal(chosen.strength_[:2], 0.01)
+
+
+# --- Classes.
+
+
+def test_two_classes_are_chosen_as_bernoulli_outcomes():
+    X, y = recording()
+    y = (y > 1).astype(float)
+    strengths = np.array([0.1, 1e-3])
+    for cv in (3, "gcv", "loo", "evidence"):
+        kwargs = {"cv": cv, "solver_kwargs": TIGHT}
+        outcomes = PopulationGLMCV("Bernoulli", strengths=strengths, **kwargs).fit(X, y)
+        # A difference of two coefficients costs half as much as one coefficient that is as large.
+        classes = ClassifierPopulationGLMCV(strengths=2 * strengths, **kwargs)
+        classes.fit(X, np.where(y > 0, "yes", "no"))
+        # The flat prior of the evidence is of a unit of the intercepts, along their difference.
+        offset = 0.5 * np.log(2) if cv == "evidence" else 0.0
+        np.testing.assert_allclose(classes.scores_ + offset, outcomes.scores_, rtol=1e-5)
+        difference = classes.coef_[..., 1] - classes.coef_[..., 0]
+        np.testing.assert_allclose(difference, outcomes.coef_, atol=1e-6)
+        np.testing.assert_array_equal(classes.strength_, 2 * outcomes.strength_)
+
+
+def three_classes():
+    rng = np.random.default_rng(6)
+    X, _ = recording()
+    labels = np.array(["left", "right", "wait"])
+    return X, labels[
+        (np.stack([X[:, :2], -X[:, :2], X[:, 2:4]]) + rng.gumbel(size=(3, T, 2))).argmax(0)
+    ]
+
+
+def test_strengths_of_classifiers_are_those_of_fits_to_each_fold():
+    X, y = three_classes()
+    strengths = [0.3, 0.01]
+    kwargs = {"n_classes": 3, "solver_kwargs": TIGHT}
+    model = ClassifierPopulationGLMCV(strengths=strengths, cv=2, **kwargs).fit(X, y)
+    single = ClassifierGLMCV(strengths=strengths, cv=2, **kwargs).fit(X, y[:, 0])
+    assert model.scores_.shape == (2, 2, 2)
+    halves = np.arange(T).reshape(2, -1)
+    for s, strength in enumerate(strengths):
+        for f in range(2):
+            weight = np.isin(np.arange(T), halves[1 - f]).astype(float)
+            alone = ClassifierPopulationGLM(regularizer_strength=strength, **kwargs)
+            alone.fit(X, y, sample_weight=weight)
+            found = alone.predict_proba(X[halves[f]])
+            index = np.searchsorted(model.classes_, y[halves[f]])[..., None]
+            expected = np.take_along_axis(found, index, axis=-1)[..., 0].mean(axis=0)
+            np.testing.assert_allclose(model.scores_[s, f], expected, rtol=1e-5)
+    np.testing.assert_allclose(single.scores_, model.scores_[..., 0], rtol=1e-6)
+    np.testing.assert_array_equal(single.strength_, model.strength_[0])
+    assert set(single.predict(X)) <= set(model.classes_)
+
+
+def test_leaving_out_of_three_classes_is_leaving_out():
+    X, y = three_classes()
+    X, y = X[:40], y[:40, 0]
+    kwargs = {"n_classes": 3, "solver_kwargs": TIGHT}
+    model = ClassifierGLMCV(strengths=[0.05], cv="loo", **kwargs).fit(X, y)
+    left = []
+    for t in range(40):
+        weight = (np.arange(40) != t).astype(float)
+        alone = ClassifierGLM(regularizer_strength=0.05 * 40 / 39, **kwargs)
+        found = alone.fit(X, y, sample_weight=weight).predict_proba(X[[t]])[0]
+        left.append(found[np.searchsorted(model.classes_, y[t])])
+    np.testing.assert_allclose(model.scores_[0], np.mean(left), rtol=2e-2)
+
+
+def test_a_class_that_a_fold_lacks_is_told():
+    X, y = three_classes()
+    y = np.sort(y[:, 0])
+    with pytest.warns(RuntimeWarning, match="neurons 0 lack a class.*in all"):
+        model = ClassifierGLMCV(3, cv=2, strengths=[0.3, 0.01]).fit(X, y)
+    assert model.silent_.all()
+    assert np.isfinite(model.scores_).all()
+
+
+# --- What is done after the choice is done at what was chosen.
+
+CHOOSERS = {
+    "GLMCV": (GLMCV, GLM, {"regularizer": "Ridge"}),
+    "PopulationGLMCV": (PopulationGLMCV, PopulationGLM, {"regularizer": "Ridge"}),
+    "ClassifierGLMCV": (ClassifierGLMCV, ClassifierGLM, {"n_classes": 3}),
+    "ClassifierPopulationGLMCV": (
+        ClassifierPopulationGLMCV,
+        ClassifierPopulationGLM,
+        {"n_classes": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_batches_and_inference_take_the_strength_chosen(name):
+    chooses, fixed, kwargs = CHOOSERS[name]
+    X, y = three_classes() if "Classifier" in name else recording()
+    y = y if "Population" in name else y[:, 0]
+    kwargs = {"solver_kwargs": {"tol": 1e-10}, **kwargs}
+    chosen = chooses(strengths=[0.3, 0.1, 0.03], cv="gcv", **kwargs).fit(X, y)
+    strength = chosen.strength_
+    given = fixed(regularizer_strength=strength, **kwargs).fit(X, y)
+
+    def same(one, other):
+        np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-5)
+        found, expected = (infer(model, X, y).standard_error for model in (one, other))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    same(chosen, given)
+    tables = (summary(model, X, y).parameters for model in (chosen, given))
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
+    assert chosen.compute_loss((chosen.coef_, chosen.intercept_), X, y) == pytest.approx(
+        float(given.compute_loss((chosen.coef_, chosen.intercept_), X, y))
+    )
+    same(pickle.loads(pickle.dumps(chosen)), given)
+    for model in (chosen, given):
+        params = model.initialize_params(X, y)
+        state = model.initialize_optimizer_and_state(params, X, y)
+        for _ in range(3):
+            params, state = model.update(params, state, X, y)
+    np.testing.assert_allclose(chosen.coef_, given.coef_, atol=1e-5)
+    for some in (slice(0, T, 2), slice(1, T, 2)):
+        chosen.partial_fit(X[some], y[some])
+        given.partial_fit(X[some], y[some])
+    same(chosen, given)
+    assert chosen.strength_ is strength
+    # A refit asks what was given to the model again.
+    np.testing.assert_array_equal(chosen.fit(X, y).strength_, strength)
+    np.testing.assert_array_equal(
+        regularization_path(chosen, X, y, strengths=[0.3]).coef[0],
+        regularization_path(clone(chosen), X, y, strengths=[0.3]).coef[0],
+    )
+
+
+def test_a_first_batch_chooses_where_no_fit_did():
+    X, y = recording()
+    kwargs = {"strengths": STRENGTHS, "cv": 4, "solver_kwargs": TIGHT}
+    fitted = PopulationGLMCV(**kwargs).fit(X, y)
+    model = PopulationGLMCV(**kwargs).partial_fit(X, y)
+    np.testing.assert_array_equal(model.strength_, fitted.strength_)
+    np.testing.assert_allclose(model.coef_, fitted.coef_, atol=1e-6)
+    updated = PopulationGLMCV(**kwargs)
+    updated.initialize_optimizer_and_state(updated.initialize_params(X, y), X, y)
+    np.testing.assert_array_equal(updated.strength_, fitted.strength_)
+    with pytest.raises(ValueError, match="y has 2 neurons, the fit chose strengths for 3"):
+        clone(fitted).fit(X, y).partial_fit(X, y[:, :2])
+
+
+# --- What folds may be.
+
+PAIRS = [(np.arange(100, T), np.arange(100)), (np.arange(100), np.arange(100, T))]
+KINDS_OF_FOLDS = {
+    "number": lambda: 2,
+    "splitter": lambda: KFold(2),
+    "pairs": lambda: PAIRS,
+    "masks": lambda: [
+        (~np.isin(np.arange(T), test), np.isin(np.arange(T), test)) for _, test in PAIRS
+    ],
+    "iterator": lambda: iter(PAIRS),
+    "generator": lambda: KFold(2).split(np.zeros((T, 1))),
+    "blocks": lambda: BlockKFold(100.0, 2, times=np.arange(T)),
+    "epochs": lambda: EpochKFold([[0, 99], [100, T]], times=np.arange(T)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FOLDS)
+def test_folds_are_the_same_however_they_are_given_and_are_read_once(kind):
+    X, y = recording()
+    # So many spikes that single precision has too few digits, and the fit is begun again.
+    y = 1e8 + 1e4 * y[:, 0]
+    with jax.enable_x64(False):
+        found, expected = (
+            GLMCV(strengths=[1e9, 1e8], cv=cv).fit(X, y) for cv in (KINDS_OF_FOLDS[kind](), 2)
+        )
+    np.testing.assert_array_equal(found.scores_, expected.scores_)
+
+
+def test_folds_drawn_at_random_are_drawn_once():
+    class Drawn(KFold):
+        n_draws = 0
+
+        def split(self, X, y=None, groups=None):
+            Drawn.n_draws += 1
+            return super().split(X, y, groups)
+
+    X, y = recording()
+    with jax.enable_x64(False):
+        GLMCV(strengths=[1e9, 1e8], cv=Drawn(2)).fit(X, 1e8 + 1e4 * y[:, 0])
+    assert Drawn.n_draws == 1
+
+
+GROUPS = np.repeat([2, 0, 1, 0], T // 4)
+
+
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_groups_go_to_the_splitter(name):
+    chooses, _, kwargs = CHOOSERS[name]
+    X, y = three_classes() if "Classifier" in name else recording()
+    y = y if "Population" in name else y[:, 0]
+    model = chooses(strengths=[0.3, 0.03], cv=GroupKFold(2), **kwargs)
+    pairs = list(GroupKFold(2).split(X, groups=GROUPS))
+    expected = clone(model).set_params(cv=pairs).fit(X, y)
+    np.testing.assert_array_equal(model.fit(X, y, groups=GROUPS).scores_, expected.scores_)
+    with pytest.raises(ValueError, match="groups"):
+        clone(model).fit(X, y)
+    with pytest.raises(ValueError, match="groups are for splitters that take them"):
+        clone(model).set_params(cv=pairs).fit(X, y, groups=GROUPS)
+    with pytest.raises(ValueError, match="groups are for folds"):
+        clone(model).set_params(cv="gcv").fit(X, y, groups=GROUPS)
+
+
+def test_groups_are_routed_as_scikit_learns_metadata():
+    X, y = recording()
+    model = GLMCV(strengths=[0.3, 0.03], cv=GroupKFold(2))
+    expected = clone(model).fit(X, y[:, 0], groups=GROUPS)
+    half = clone(model).fit(X[100:], y[100:, 0], groups=GROUPS[100:])
+    with config_context(enable_metadata_routing=True):
+        routed = clone(model).fit(X, y[:, 0], groups=GROUPS)
+        pipeline = make_pipeline(FunctionTransformer(), clone(model))
+        pipeline.fit(X, y[:, 0], groups=GROUPS)
+        search = GridSearchCV(clone(model), {"fit_intercept": [True]}, cv=[(PAIRS[0])])
+        search.fit(X, y[:, 0], groups=GROUPS)
+        with pytest.raises(TypeError, match="groups"):
+            clone(model).set_params(cv=2).fit(X, y[:, 0], groups=GROUPS)
+    np.testing.assert_array_equal(routed.scores_, expected.scores_)
+    np.testing.assert_array_equal(pipeline[-1].scores_, expected.scores_)
+    assert search.cv_results_["split0_test_score"][0] == pytest.approx(
+        float(half.score(X[:100], y[:100, 0])), rel=1e-6
+    )
 
 
 # --- What must not happen.

@@ -17,7 +17,12 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
-from spikax.model_selection import GLMCV, PopulationGLMCV
+from spikax.model_selection import (
+    GLMCV,
+    ClassifierGLMCV,
+    ClassifierPopulationGLMCV,
+    PopulationGLMCV,
+)
 from spikax.observation_models import OBSERVATION_MODELS
 
 EXPECTED_TO_FAIL = {
@@ -53,6 +58,8 @@ EXPECTED_OF = {
     },
 }
 EXPECTED_OF[PopulationGLMCV] = OF_POPULATIONS | EXPECTED_OF[GLMCV]
+EXPECTED_OF[ClassifierGLMCV] = EXPECTED_OF[ClassifierGLM] | EXPECTED_OF[GLMCV]
+EXPECTED_OF[ClassifierPopulationGLMCV] = EXPECTED_OF[ClassifierPopulationGLM] | EXPECTED_OF[GLMCV]
 
 
 # A check that fits a few samples warns, and rightly, of optima at infinity.
@@ -65,6 +72,8 @@ EXPECTED_OF[PopulationGLMCV] = OF_POPULATIONS | EXPECTED_OF[GLMCV]
         ClassifierPopulationGLM(),
         GLMCV(cv=3, n_strengths=3),
         PopulationGLMCV(cv=3, n_strengths=3),
+        ClassifierGLMCV(cv=3, n_strengths=3),
+        ClassifierPopulationGLMCV(cv=3, n_strengths=3),
     ],
     expected_failed_checks=lambda estimator: (
         EXPECTED_TO_FAIL | EXPECTED_OF.get(type(estimator), {})

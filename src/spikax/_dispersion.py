@@ -66,18 +66,33 @@ def likeliest_scale(log_likelihood: Callable, start: jax.Array) -> tuple[jax.Arr
     gain
         What was still to be gained at `start`, to second order; infinity if zero came or went.
     """
+    rises = _derivatives(log_likelihood, jnp.zeros_like(start))[0] > 0
+    u = jnp.log(jnp.clip(start, 1e-2, _LARGEST))
+    slope, step = _slope_and_step(log_likelihood, u)
+    low, high = jnp.full_like(u, jnp.log(1e-12)), jnp.full_like(u, jnp.log(_LARGEST))
+    u = climb(log_likelihood, u, low, high, rises)
+    scale = jnp.where(rises, jnp.exp(u), 0.0)
+    gain = jnp.where(rises, jnp.abs(slope * step) / 2, 0.0)
+    return scale, jnp.where(rises == (start > 0), gain, jnp.inf)
 
-    def derivatives(scale):
-        def slope(scale):
-            return jax.jvp(log_likelihood, (scale,), (jnp.ones_like(scale),))[1]
 
-        return jax.jvp(slope, (scale,), (jnp.ones_like(scale),))
+def climb(log_likelihood: Callable, u: jax.Array, low: Any, high: Any, moves: Any) -> jax.Array:
+    """Maximise functions of scales by Newton's method on their logarithms, between bounds.
 
-    def slope_and_step(u):
-        slope, bend = derivatives(jnp.exp(u))
-        slope, bend = jnp.exp(u) * slope, jnp.exp(u) * slope + jnp.exp(2 * u) * bend
-        step = jnp.where(bend < 0, slope / jnp.maximum(-bend, 1e-30), 2 * jnp.sign(slope))
-        return slope, jnp.clip(step, -3, 3)
+    Parameters
+    ----------
+    log_likelihood
+        From scales to a value of each, elementwise.
+    u, low, high
+        Logarithms of scales to start from, and their bounds, of one shape.
+    moves
+        Which of them to move.
+
+    Returns
+    -------
+    u
+        Logarithms of the best scales.
+    """
 
     def unfinished(carry):
         n_steps, *_, moves = carry
@@ -85,18 +100,24 @@ def likeliest_scale(log_likelihood: Callable, start: jax.Array) -> tuple[jax.Arr
 
     def move(carry):
         n_steps, u, low, high, moves = carry
-        slope, step = slope_and_step(u)
+        slope, step = _slope_and_step(log_likelihood, u)
         low, high = jnp.where(slope > 0, u, low), jnp.where(slope > 0, high, u)
         inside = (u + step >= low) & (u + step <= high)
         new = jnp.where(moves, jnp.where(inside, u + step, (low + high) / 2), u)
         return n_steps + 1, new, low, high, moves & (jnp.abs(new - u) > 1e-6)
 
-    rises, _ = derivatives(jnp.zeros_like(start))
-    rises = rises > 0
-    u = jnp.log(jnp.clip(start, 1e-2, _LARGEST))
-    slope, step = slope_and_step(u)
-    low, high = jnp.full_like(u, jnp.log(1e-12)), jnp.full_like(u, jnp.log(_LARGEST))
-    _, u, *_ = jax.lax.while_loop(unfinished, move, (jnp.asarray(0), u, low, high, rises))
-    scale = jnp.where(rises, jnp.exp(u), 0.0)
-    gain = jnp.where(rises, jnp.abs(slope * step) / 2, 0.0)
-    return scale, jnp.where(rises == (start > 0), gain, jnp.inf)
+    return jax.lax.while_loop(unfinished, move, (jnp.asarray(0), u, low, high, moves))[1]
+
+
+def _slope_and_step(log_likelihood: Callable, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    slope, bend = _derivatives(log_likelihood, jnp.exp(u))
+    slope, bend = jnp.exp(u) * slope, jnp.exp(u) * slope + jnp.exp(2 * u) * bend
+    step = jnp.where(bend < 0, slope / jnp.maximum(-bend, 1e-30), 2 * jnp.sign(slope))
+    return slope, jnp.clip(step, -3, 3)
+
+
+def _derivatives(log_likelihood: Callable, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def slope(scale):
+        return jax.jvp(log_likelihood, (scale,), (jnp.ones_like(scale),))[1]
+
+    return jax.jvp(slope, (scale,), (jnp.ones_like(scale),))

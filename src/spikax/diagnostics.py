@@ -1,5 +1,6 @@
 """Goodness of fit: how well predicted means agree with what was observed."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
+from sklearn.utils.metadata_routing import get_routing_for_object
 
-from spikax import _inputs, links, observation_models
+from spikax import _inputs, _labels, links, observation_models
 from spikax._assemble import pad
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
-from spikax._time_series import check_times
+from spikax._time_series import TimeSeries, check_times
 from spikax.design import padded_length
+from spikax.glm import ClassifierGLM, ClassifierPopulationGLM
 from spikax.glm._null import fit_null, unless_exact
 from spikax.glm._posed import outputs_of
 from spikax.glm._prediction import null_scores, rate_scores, share_explained
@@ -678,14 +681,17 @@ def cross_validated_scores(
     Parameters
     ----------
     model
-        A `GLM` or `PopulationGLM`; it is cloned, and stays as it is.
+        A `GLM`, a `PopulationGLM`, or a classifier, also one that chooses its strengths: it does
+        so in each fold's training samples. It is cloned, and stays as it is.
     X, y
         Features and observations as in its `fit`.
     cv
         A number of folds (default 5), which are contiguous in time, a scikit-learn splitter such
-        as `TimeSeriesSplit`, or pairs of training and test indices.
+        as `TimeSeriesSplit`, one of `spikax.model_selection`, or pairs of training and test
+        indices.
     groups
-        Groups of the samples, (n_samples,), for splitters that need them.
+        Groups of the samples, (n_samples,), for splitters that need them: this one, and that of a
+        model that chooses its strengths by such folds.
     sample_weight, offset
         As in `fit`; samples of weight zero are not scored, all others equally.
 
@@ -696,7 +702,10 @@ def cross_validated_scores(
         samples, "log_likelihood" (nats per sample), "pseudo_r2" (McFadden's; not
         of Gaussian and Gamma observations, where it would depend on the units of `y`),
         "deviance_explained", for spikes "bits_per_spike", and "note", which says where a neuron
-        has no spikes in a fold, or spikes at a predicted rate of zero, and scores mean little.
+        has no spikes in a fold, or spikes at a predicted rate of zero, and scores mean little. Of
+        a classifier "n_samples", "log_likelihood" (mean log-probability of the labels),
+        "pseudo_r2", "accuracy", the share of labels that were predicted, "null_accuracy", that of
+        the null model, and "note".
 
     Raises
     ------
@@ -723,28 +732,41 @@ def cross_validated_scores(
 
     matrix, layout = _inputs.design_matrix(X)
     outputs = outputs_of(model, 1)
-    single = outputs.single
+    single, classes = outputs.single, None
     if outputs.n_classes is not None:
-        raise ValueError(
-            f"{type(model).__name__} predicts classes, and these scores are of means: use "
-            "sklearn.model_selection.cross_validate."
-        )
-    observed = _inputs.observations(y, single, len(matrix), layout)
+        fresh: Any = clone(model)
+        classes = fresh.set_classes(y).classes_
+    indices = y if classes is None else _labels.encode(y, classes)
+    observed = _inputs.observations(indices, single, len(matrix), layout)
     check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     labels = _neuron_names(y, observed.shape[1])
     added = _inputs.offsets(offset, len(matrix), outputs_of(model, observed.shape[1]))
+    if added is not None:
+        added = np.broadcast_to(added, observed.shape) if classes is None else np.asarray(offset)
     extra = {
         "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
-        "offset": None if added is None else np.broadcast_to(added, observed.shape),
+        "offset": added,
     }
+    routed = {}
+    if groups is not None and get_routing_for_object(model).consumes("fit", ["groups"]):
+        routed["groups"] = np.asarray(groups)
     splitter: Any = check_cv(cv)
+    # Some splitters look at times.
+    series = y if layout.series is None else layout.series
+    samples = series if isinstance(series, TimeSeries) else matrix
     tables = []
-    for fold, rows in enumerate(splitter.split(matrix, observed, groups)):
+    for fold, rows in enumerate(splitter.split(samples, observed, groups)):
         (train, test), kept = (
             [(_take(layout, matrix, r), observed[r]) for r in rows],
             [{k: None if a is None else a[r] for k, a in extra.items()} for r in rows],
         )
-        fitted = clone(model).fit(train[0], train[1][:, 0] if single else train[1], **kept[0])
+        own = {k: a[rows[0]] for k, a in routed.items()}
+        if classes is not None:
+            scores = _held_out_classes(model, classes, single, train, test, own, *kept)
+            tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
+            continue
+        y_train = train[1][:, 0] if single else train[1]
+        fitted = clone(model).fit(train[0], y_train, **kept[0], **own)
         rate = np.reshape(fitted.predict(test[0], kept[1]["offset"]), test[1].shape)
         scores = _held_out(fitted, train[1], test[1], rate, *kept)
         tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
@@ -754,6 +776,55 @@ def cross_validated_scores(
 def _take(layout: _inputs.Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
     """Pick samples of the features, in the user's container."""
     return jax.tree.map(np.transpose, layout.split(matrix[rows].T))
+
+
+def _held_out_classes(
+    model, classes: np.ndarray, single: bool, train, test, own, along, along_test
+) -> dict[str, Any]:
+    """Scores of held-out labels, given as indices of classes, each (n_neurons,)."""
+    (X, y), (X_test, y_test) = train, test
+    labels = _labels.decode(y[:, 0] if single else y, classes)
+
+    def log_probability(kind, X, X_test, extra) -> np.ndarray:
+        fitted: Any = clone(kind)
+        fitted.set_classes(classes).fit(X, labels, **extra)
+        found = fitted.predict_proba(X_test, offset=along_test["offset"])
+        return np.reshape(np.asarray(found, float), (*y_test.shape, len(classes)))
+
+    # The model without features is that of features that say nothing.
+    plain = ClassifierGLM if single else ClassifierPopulationGLM
+    nothing = plain(len(classes), regularizer="UnRegularized", fit_intercept=model.fit_intercept)
+    found = log_probability(model, X, X_test, {**along, **own})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of what the notes tell
+        null = log_probability(nothing, np.zeros((len(y), 1)), np.zeros((len(y_test), 1)), along)
+
+    weight, weight_test = (
+        1.0 if kept["sample_weight"] is None else kept["sample_weight"][:, None]
+        for kept in (along, along_test)
+    )
+    known = (weight_test > 0) & ~np.isnan(y_test) & ~np.isnan(found[..., 0])
+    observed = np.where(known, y_test, 0).astype(int)
+    n_samples = known.sum(axis=0)
+    lacks = ~np.all([((y == k) & (weight > 0)).any(axis=0) for k in range(len(classes))], axis=0)
+
+    def mean(values) -> np.ndarray:
+        return np.sum(values, axis=0, where=known) / n_samples
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_likelihood, of_null = (
+            mean(np.take_along_axis(each, observed[..., None], axis=-1)[..., 0])
+            for each in (found, null)
+        )
+        texts = ["no samples held out", "a class is missing from the training samples"]
+        return {
+            "n_samples": n_samples,
+            "log_likelihood": log_likelihood,
+            "pseudo_r2": np.where(lacks, np.nan, 1 - log_likelihood / of_null),
+            "accuracy": mean(found.argmax(axis=-1) == observed),
+            "null_accuracy": mean(null.argmax(axis=-1) == observed),
+            "note": np.select([n_samples == 0, lacks], texts, ""),
+        }
 
 
 def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from spikax.fit import (
 )
 from spikax.glm import _reservoir
 from spikax.glm._report import moment_scale, solver_state
-from spikax.observation_models import Family
 from spikax.problem import Problem
 from spikax.solvers import Solver, make_solver
 
@@ -35,7 +34,7 @@ from spikax.solvers import Solver, make_solver
 class Posed(NamedTuple):
     """What a model makes of its arguments, for all batches."""
 
-    arguments: tuple  # the objects they were
+    arguments: tuple  # the objects they were, with what a fit chose
     parts: Any
     solver: Solver
     rest: dict[str, Any]  # of a problem, all but its samples
@@ -56,8 +55,7 @@ class BatchState:
 
 def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
     """Take units and a solver's state from a batch."""
-    parts = model._parts()
-    _check(parts.model.family)
+    parts = _parts(model, X, y, None, None)
     data = model._data(X, y, parts, None, None)
     solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
     with precision_of(solver):
@@ -126,7 +124,7 @@ def _alike(array: Any, other: Any) -> bool:
 
 
 def _arguments(model: Any) -> tuple:
-    return tuple(vars(model)[name] for name in _names(type(model)))
+    return (*(vars(model)[name] for name in _names(type(model))), model._chosen)
 
 
 @cache
@@ -146,8 +144,7 @@ def renew(
     empty
         Whether it has no sample that counts so far, (n_neurons,).
     """
-    parts = model._parts()
-    _check(parts.model.family)
+    parts = _parts(model, X, y, sample_weight, offset)
     solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
     if isinstance(X, BasisDesign):
         X = X.compute()  # of a batch, which has room
@@ -204,9 +201,12 @@ def _keep(model: Any, X, y, data: Data, units: Units, theta, edf, total, scale) 
     model._set_scale(edf, total - edf, scale)
 
 
-def _check(family: Family) -> None:
-    if family.estimate:
+def _parts(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Any:
+    """Find what a model is made of, once it has chosen what is chosen from a first batch."""
+    if model._parts().model.family.estimate:
         raise ValueError(
             "The scale of a negative binomial is estimated from all samples: use fit, or give "
             "it a number to go through batches."
         )
+    model._begin(X, y, sample_weight, offset)
+    return model._parts()

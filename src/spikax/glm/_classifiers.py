@@ -308,7 +308,7 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
                 f"inverse_link_function must be 'log_softmax' for a classifier, got {link.name!r}."
             )
         penalty = regularizer.resolve("Ridge" if self.regularizer is None else self.regularizer)
-        return _Parts(self.observation_model, link, penalty)
+        return _Parts(self.observation_model, link, penalty, self._chosen)
 
     @property
     def _n_classes(self) -> int:

@@ -1,5 +1,6 @@
 """The estimators: they store, resolve names, call the fit, and unpack what it found."""
 
+from collections.abc import Callable
 from functools import partial
 from numbers import Number
 from typing import Any, NamedTuple
@@ -44,8 +45,9 @@ from spikax.observation_models import (
     check_pseudo_r2,
     with_scale,
 )
+from spikax.problem import Problem
 from spikax.regularizer import Regularizer
-from spikax.solvers import Status, make_solver
+from spikax.solvers import Solver, Status, make_solver
 
 
 class _Parts(NamedTuple):
@@ -54,6 +56,22 @@ class _Parts(NamedTuple):
     model: ObservationModel
     link: InverseLink
     regularizer: Regularizer
+    chosen: Any  # what the fit chose to scale the penalty by, for each neuron; None for nothing
+
+
+class Solved(NamedTuple):
+    """A problem and its solution."""
+
+    problem: Problem
+    units: Units
+    result: Any  # a FitResult, on the host
+    choice: Any = None  # of strengths
+
+
+def with_enough_digits(solver: Solver, solve: Callable[[], Solved]) -> Solved:
+    """Solve in single precision, or in double precision where single has too few digits."""
+    with one_blas_thread():
+        return in_enough_digits(solver, solve, lambda found: found.result.coarse)
 
 
 class PopulationGLM(RegressorMixin, BaseEstimator):
@@ -217,16 +235,26 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         RuntimeWarning
             Once, naming the neurons that did not converge or have no finite optimum.
         """
-        parts = self._parts()
-        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
-        data = self._data(X, y, parts, sample_weight, offset, afresh=True)
-        with one_blas_thread():
-            problem, units, result = in_enough_digits(
-                solver,
-                lambda: self._solve(data, parts, solver, init_params),
-                lambda found: found[2].coarse,
-            )
+        data, parts, solver = self._given(X, y, sample_weight, offset)
 
+        def solve():
+            problem, units = self._problem(data, parts)
+            theta = self._start(init_params, data, units, problem)
+            return Solved(problem, units, jax.device_get(fit_population(problem, solver, theta)))
+
+        found = with_enough_digits(solver, solve)
+        warn_about_neurons(*self._learn(X, y, data, parts, found))
+        return self
+
+    def _given(self, X, y, sample_weight, offset):
+        """Check what is given to a fit, which takes nothing from an earlier one."""
+        parts = self._parts()._replace(chosen=None)
+        solver = make_solver(self.solver_name, self.solver_kwargs, parts.regularizer)
+        return self._data(X, y, parts, sample_weight, offset, afresh=True), parts, solver
+
+    def _learn(self, X, y, data: Data, parts: _Parts, found: Solved):
+        """Set what a fit found, and tell what there is to warn about."""
+        problem, units, result, _ = found
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
         self.__dict__.pop("_memory", None)
@@ -243,7 +271,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             scale = result.scale.astype(float)
         self._set_scale(edf, dof, scale)
         counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
-        warn_about_neurons(
+        return (
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
             (scale == 0) & parts.model.family.estimate,
@@ -251,7 +279,6 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             self._neurons(n_neurons),
             parting_features(data, result.outcome.status == Status.UNBOUNDED, parts.model.family),
         )
-        return self
 
     def predict(self, X, offset=None):
         """Predict the mean of every neuron.
@@ -775,7 +802,15 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
                 "inverse_link_function 'log_softmax' is that of ClassifierGLM and "
                 f"ClassifierPopulationGLM; use {model.family.default_link!r} here."
             )
-        return _Parts(model, link, regularizer.resolve(self.regularizer))
+        return _Parts(model, link, regularizer.resolve(self.regularizer), self._chosen)
+
+    @property
+    def _chosen(self) -> Any:
+        """What a fit chose to scale the penalty by, (n_neurons,); None where it chose nothing."""
+        return None
+
+    def _begin(self, X, y, sample_weight, offset) -> None:
+        """Choose from a first batch what later ones keep: nothing here."""
 
     def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
         """Check samples; `afresh` takes nothing of `y` from an earlier fit for granted."""
@@ -804,7 +839,16 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         outputs = self._outputs(data.y.shape[1])
         mask = _coefficients.feature_mask(self.feature_mask, data.layout, outputs)
         shape = CoefficientShape(data.layout, outputs, mask)
-        return mask, parts.regularizer.penalty(self.regularizer_strength, shape)
+        penalty = parts.regularizer.penalty(self.regularizer_strength, shape)
+        if parts.chosen is None:
+            return mask, penalty
+        chosen = np.reshape(parts.chosen, (1, -1)).astype(float)
+        if chosen.shape[1] != outputs.n_neurons:
+            raise ValueError(
+                f"y has {outputs.n_neurons} neurons, the fit chose strengths for "
+                f"{chosen.shape[1]}: pass the neurons of the fit, or fit again."
+            )
+        return mask, penalty.scaled(chosen)
 
     def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
         mask, penalty = self._penalty(data, parts)
@@ -818,12 +862,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             units=units,
         )
 
-    def _solve(self, data: Data, parts: _Parts, solver, init_params):
-        problem, units = self._problem(data, parts)
-        theta = None
-        if init_params is not None:
-            theta = self._theta(init_params, "init_params", data, units) * problem.mask
-        return problem, units, jax.device_get(fit_population(problem, solver, theta))
+    def _start(self, init_params, data: Data, units: Units, problem: Problem) -> Any:
+        """Tell where a fit starts; None is the model without features."""
+        if init_params is None:
+            return None
+        return self._theta(init_params, "init_params", data, units) * problem.mask
 
     def _stacked(self, params, argument: str, data: Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_columns) and (n_columns,), checked."""

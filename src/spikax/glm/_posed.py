@@ -46,8 +46,11 @@ def regularizer_of(model: Any) -> Regularizer:
 
 
 def posed(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
-    """Check data as a model's `fit` does, and pose its problem."""
-    parts = model._parts()
+    """Check data as a model's `fit` does, and pose its problem, at the strength it was given."""
+    return _posed(model, model._parts()._replace(chosen=None), X, y, sample_weight, offset)
+
+
+def _posed(model: Any, parts: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
     data = model._data(X, y, parts, sample_weight, offset)
     problem, units = model._problem(data, parts)
     return Posed(problem, units, data, outputs_of(model, data.y.shape[1]), parts.regularizer)
@@ -57,7 +60,7 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
     """Bring a fitted model and the data of its fit together."""
     check_is_fitted(model, "coef_")
     model._features(X)
-    found = posed(model, X, y, sample_weight, offset)
+    found = _posed(model, model._parts(), X, y, sample_weight, offset)
     outputs = found.outputs
     scale = np.atleast_1d(np.asarray(model.scale_, float))
     if outputs.n_neurons != scale.size:
@@ -67,10 +70,6 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
         )
     problem = found.problem
     problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
-    if hasattr(model, "strength_"):
-        # Cross-validation chose by how much the penalty that was asked for is scaled.
-        chosen = np.reshape(model.strength_, (1, -1)).astype(float)
-        problem = replace(problem, penalty=problem.penalty.scaled(chosen))
     coef = outputs.columns(np.concatenate(jax.tree.leaves(model.coef_)).astype(float))
     intercept = outputs.columns(np.asarray(model.intercept_, float))
     theta = found.units.from_user(coef, intercept[0]).reshape(-1, scale.size)

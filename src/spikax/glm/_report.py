@@ -100,14 +100,16 @@ def parting_features(data: Data, unbounded: np.ndarray, family: Family) -> list[
     found = np.zeros(data.layout.n_features, bool)
     weight = np.broadcast_to(data.weight, data.y.shape)
     for neuron in np.flatnonzero(unbounded):
-        y, X = data.y[weight[:, neuron] > 0, neuron], data.X[weight[:, neuron] > 0]
-        low, high = X.min(axis=0), X.max(axis=0)
+        counted = weight[:, neuron] > 0
+        y = data.y[counted, neuron]
         for bound in family.mean_bounds:
-            inside = X[y != bound]
-            if 0 < len(inside) < len(X):
+            if np.any(y == bound) and np.any(y != bound):
+                X = data.X[counted]
+                low, high = X.min(axis=0), X.max(axis=0)
+                inside = X[y != bound]
                 apart = (inside.max(axis=0) == low) | (inside.min(axis=0) == high)
                 found |= apart & (low < high)
-    return [data.layout.column(index) for index in np.flatnonzero(found)]
+    return [data.layout.column(int(index)) for index in np.flatnonzero(found)]
 
 
 def warn_about_neurons(

@@ -1,7 +1,6 @@
 """Fits at many strengths in one program, each from where the one before ended."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 
 from spikax._pytrees import register
 from spikax.fit import minimise, too_coarse
-from spikax.model_selection._criteria import CRITERIA, mean_score
+from spikax.model_selection._criteria import mean_score
 from spikax.problem import (
     Problem,
     null_model,
@@ -29,22 +28,20 @@ class Fits:
     """What the fits of a path found, the strongest first."""
 
     theta: jax.Array  # (n_strengths, n_parameters, n_neurons)
-    score: (
-        jax.Array
-    )  # of the samples that weigh in it, or by a criterion, (n_strengths, n_neurons)
+    score: jax.Array  # mean of the samples that weigh in it, (n_strengths, n_neurons)
+    scale: jax.Array | None  # of the loss, where it has one, (n_strengths, n_neurons)
     status: jax.Array  # (n_strengths, n_neurons)
     n_passes: jax.Array  # (n_strengths,)
     coarse: jax.Array  # whether single precision is too coarse, (n_strengths, n_neurons)
 
 
-@partial(jax.jit, static_argnames="criterion")
+@jax.jit
 def fit_path(
     problem: Problem,
     solver: Solver,
     factors: jax.Array,
     scored: jax.Array | None = None,
     theta: jax.Array | None = None,
-    criterion: str | None = None,
 ) -> Fits:
     """Fit at the problem's strengths times each of the factors.
 
@@ -58,8 +55,6 @@ def fit_path(
         Weights of the samples in the score, shaped like the problem's; its own if None.
     theta
         Where to start, the model without features if None.
-    criterion
-        Name of a criterion that needs no samples held out; None for the score of samples.
     """
     null = null_model(problem)
     moments = shared_moments(problem, null.intercept, null.curvature)
@@ -77,13 +72,11 @@ def fit_path(
         outcome, found = minimise(
             replace(some, penalty=penalty, curvature=curvature), solver, theta
         )
-        if criterion is None:
-            score = mean_score(found, outcome.theta, scored)
-        else:
-            score = CRITERIA[criterion](found, outcome.theta)
+        score = mean_score(found, outcome.theta, scored)
+        scale = None if found.family.scale is None else found.family.scale[:, 0]
         curvature = curvature if outcome.curvature is None else outcome.curvature
         coarse = too_coarse(found, null, outcome.theta, outcome.status)
-        fits = Fits(outcome.theta, score, outcome.status, outcome.n_passes, coarse)
+        fits = Fits(outcome.theta, score, scale, outcome.status, outcome.n_passes, coarse)
         return (outcome.theta, curvature), fits
 
     return jax.lax.scan(fit, (theta, curvature), factors)[1]

@@ -12,6 +12,7 @@ from spikax.fit import in_enough_digits
 from spikax.glm._posed import posed, regularizer_of, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
+from spikax.regularizer import Penalty
 from spikax.solvers import Status, make_solver
 
 
@@ -99,11 +100,11 @@ def regularization_path(
     (True, True)
     """
     regularizer = regularizer_of(model)
-    check_penalty(regularizer)
     solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
 
     def run():
         found = posed(model, X, y, sample_weight, offset)
+        check_penalty(found.problem.penalty)
         factors = descending(
             strengths, check_number(n_strengths), found.problem, found.outputs.single
         )
@@ -122,9 +123,9 @@ def regularization_path(
     return RegularizationPath(table[0], coef, intercept, table[1], table[2])
 
 
-def check_penalty(regularizer: Any) -> None:
-    """Refuse a model without a penalty."""
-    if type(regularizer).__name__ == "UnRegularized":
+def check_penalty(penalty: Penalty) -> None:
+    """Refuse a model without a penalty: one that has no strengths."""
+    if not jax.tree.leaves(penalty):
         raise ValueError(
             "A path of strengths needs a penalty, and regularizer is UnRegularized. Set "
             "regularizer='Ridge', 'Lasso', 'ElasticNet' or 'GroupLasso'."
