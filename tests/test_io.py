@@ -251,9 +251,9 @@ def test_what_scikit_learn_is_to_route_comes_back(tmp_path, kind):
     with config_context(enable_metadata_routing=True):
         model.set_fit_request(sample_weight=True, offset="log_exposure")
         model.set_score_request(offset=False)
-    loaded = saved(model, tmp_path).get_metadata_routing()
-    assert loaded.fit.requests == model.get_metadata_routing().fit.requests
-    assert loaded.score.requests == model.get_metadata_routing().score.requests
+        loaded = repr(saved(model, tmp_path).get_metadata_routing())
+        assert loaded == repr(model.get_metadata_routing())
+    assert "log_exposure" in loaded
 
 
 def _keys(tree):
