@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
 from spikax import links, observation_models, regularizer
@@ -54,7 +55,7 @@ def _routing(model: Any) -> dict[str, dict[str, bool | str]]:
     """Tell what scikit-learn was asked to route to each method."""
     setters = (name for name in dir(model) if name.startswith("set_"))
     methods = (n.removeprefix("set_").removesuffix("_request") for n in setters)
-    routing = model.get_metadata_routing()
+    routing = BaseEstimator.get_metadata_routing(model)  # its own, not that of a splitter
     asked = {m: getattr(routing, m).requests for m in methods if m in vars(routing)}
     asked = {m: {k: v for k, v in of.items() if v is not None} for m, of in asked.items()}
     return {method: of for method, of in asked.items() if of}
