@@ -217,7 +217,7 @@ def test_each_sample_is_kept_with_equal_chance():
         X, layout = design_matrix(np.arange(n_samples, n_samples + size)[:, None])
         data = Data(X, np.zeros((size, 1)), layout, None, None, None)
         if memory is None:
-            memory = _reservoir.empty(data, Units(np.zeros(1), np.ones(1)), 1, float)
+            memory = _reservoir.empty(data, Units(np.zeros(1), np.ones(1)), 1)
         memory = _reservoir.remember(memory, data)
         n_samples += size
     kept = memory.X[:, 0]
