@@ -68,7 +68,8 @@ def test_a_population_equals_its_neurons_fitted_alone():
         np.testing.assert_allclose(alone.predict_proba(X, "proba"), proba[:, j], atol=1e-6)
         np.testing.assert_array_equal(alone.predict(X), population.predict(X)[:, j])
         assert alone.score(X, y[:, j]) == pytest.approx(scores[j], rel=1e-6)
-        assert alone.dof_resid_ == population.dof_resid_[j] == T - (K - 1) * (P + 1)
+        assert alone.dof_resid_ == pytest.approx(population.dof_resid_[j], rel=1e-9)
+        assert T - (K - 1) * (P + 1) < alone.dof_resid_ < T - (K - 1)
 
 
 def test_probabilities_are_the_softmax_of_the_linear_predictors():
@@ -209,7 +210,8 @@ def test_masked_coefficients_are_zero_and_the_rest_is_optimal(ridge):
     np.testing.assert_allclose(slope_of_intercept, 0, atol=1e-6)
     alone = fit(X, y[:, 0], ridge, feature_mask=mask[:, 0])
     np.testing.assert_allclose(alone.coef_, model.coef_[:, 0], atol=1e-6)
-    assert alone.dof_resid_ == T - (2 + 2 + 2 + 0) - 2
+    counted = T - (2 + 2 + 2 + 0) - 2
+    assert alone.dof_resid_ == counted if ridge is None else counted < alone.dof_resid_ < T - 2
 
 
 def test_masks_like_the_features_equal_the_array():
