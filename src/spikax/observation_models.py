@@ -437,7 +437,20 @@ class Gaussian:
         return jnp.ones_like(mean)
 
     def likeliest_scale(self, deviance, n):
-        """Mean squared residual."""
+        """Compute the mean squared residual.
+
+        Parameters
+        ----------
+        deviance
+            Deviance at a scale of one, the sum of squared residuals, of any shape.
+        n
+            Number of observations, shaped likewise.
+
+        Returns
+        -------
+        array
+            The scale at which the log-likelihood is largest, shaped likewise.
+        """
         return deviance / n
 
     def sample(self, key, mean, scale):
