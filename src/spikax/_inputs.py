@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
+from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from spikax._arrays import as_floats
@@ -317,7 +318,7 @@ _ARRAY = ("X",), ("X",)
 
 
 def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...], tuple[str, ...]]:
-    if not isinstance(X, dict | list | tuple) or _is_rows(X):
+    if _is_leaf(X) or _is_rows(X):
         return [X], jax.tree_util.tree_structure(0), *_ARRAY
     try:
         flat, treedef = tree_flatten_with_path(X, is_leaf=_is_leaf)
@@ -353,7 +354,8 @@ def _mixed_keys(X: Any) -> str:
 
 
 def _is_leaf(x: Any) -> bool:
-    return not isinstance(x, dict | list | tuple)
+    # One of SciPy's sparse arrays is a dict, too.
+    return not isinstance(x, dict | list | tuple) or issparse(x)
 
 
 def _is_rows(X: Any) -> bool:
