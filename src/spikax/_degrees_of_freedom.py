@@ -186,6 +186,9 @@ def _traces(
             information = np.asarray(_information(problem, theta, neuron))
         inner = np.ix_(kept[:, j], kept[:, j])
         H, P = information[inner], np.asarray(_penalty_hessian(problem, theta, neuron))[inner]
+        if not np.isfinite(H + P).all():  # of a fit that met infinity
+            found.append(np.nan)
+            continue
         unit = np.sqrt(np.maximum(np.diag(H + P), np.finfo(float).tiny))
         H, P = H / np.outer(unit, unit), P / np.outer(unit, unit)
         share, axes = np.linalg.eigh(H + P)
