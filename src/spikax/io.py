@@ -125,6 +125,7 @@ def inspect_npz(file_path: str | PathLike) -> None:
         regularizer_strength: None
         solver_kwargs: None
         solver_name: None
+        weight_type: 'precision'
     Fitted attributes
         none
     """
