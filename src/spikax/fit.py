@@ -287,7 +287,6 @@ def renew_estimate(problem: Problem, solver: Solver, past: Past, n_kept: int) ->
     The first `n_kept` samples of the problem are a sample of the past ones, weighted to stand for
     all. Their loss is that of the past but for chance; tilted so that its slope at the estimate
     is that of the past, it is right to first order, and beyond that up to chance.
-
     """
     total = problem.total_weight[None]
     shape = (len(problem.y), 1, problem.y.shape[2])

@@ -56,8 +56,8 @@ def infer(model, X, y, *, kind="model", groups=None, sample_weight=None, offset=
         For the sandwich, the group of each sample, (n_samples,), such as the number of its trial
         or of its minute: labels of any kind. None (default) takes samples to be independent.
     sample_weight, offset
-        As in `fit`. A weight counts repetitions of a sample for the model's covariance; for the
-        sandwich, a sample of any weight is one observation.
+        As in `fit`, of the model's `weight_type`. In the sandwich frequencies are numbers of
+        samples, and a sample of any precision is one; within `groups` weights multiply scores.
 
     Returns
     -------

@@ -29,8 +29,9 @@ class RegularizationPath:
     intercept
         Intercepts, (n_strengths, n_neurons).
     score
-        Mean log-likelihood above that of the saturated model, at unit scale, in nats per sample:
-        minus half the mean deviance, (n_strengths, n_neurons).
+        Mean log-likelihood above that of the saturated model, at unit scale, in nats per sample,
+        (n_strengths, n_neurons): minus half the mean deviance. Where a negative binomial's
+        dispersion is estimated, the saturated model is Poisson's.
     converged
         Whether the fit met its criterion, (n_strengths, n_neurons).
 

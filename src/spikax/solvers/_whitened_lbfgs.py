@@ -42,7 +42,7 @@ class WhitenedLBFGS:
     tol
         Log-likelihood, in nats over all samples, that a neuron may still gain when it stops
         (default 1e-4). It bounds every coefficient's error by `sqrt(2 * tol)` standard errors.
-        Weights count as samples do: with `sample_weight=2` there are twice as many nats.
+        Weights are relative to their mean: a nat is one of samples of mean weight.
     maxiter
         Largest number of steps of a neuron (default 500).
     memory
