@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -515,15 +515,9 @@ def deviance_explained(
     >>> deviance_explained(np.array([1.0, 1.0, 5.0]), seconds, offset=np.log(seconds)).round(12)
     array([0.])
     """
-    model = observation_models.resolve(observation_model)
-    observed, rate = _aligned(y, predicted_rate, model.family)
-    names, y = _neuron_names(y, observed.shape[1]), observed
-    scale = _scale(scale, model.family, y.shape[1])
-    link = _link(inverse_link_function, model.family)
-    y, rate, null = _compared(model.family, link, y, rate, scale, null_rate, offset, False)
-    deviance, null_deviance = (
-        np.nansum(terms[1], axis=0) for terms in (rate_scores(model, y, rate, scale), null)
-    )
+    null = _NullRate(null_rate, offset, inverse_link_function, own_scale=False)
+    names, _, of_model, of_null = _compared(y, predicted_rate, observation_model, scale, null)
+    deviance, null_deviance = (np.nansum(terms[1], axis=0) for terms in (of_model, of_null))
     nothing, unlike = null_deviance == 0, np.isinf(null_deviance)
     impossible = np.isinf(deviance) & ~nothing & ~unlike
     reasons = ((nothing, NOTHING_TO_EXPLAIN), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
@@ -595,16 +589,12 @@ def bits_per_spike(
     >>> bits_per_spike(np.array([0.0, 2.0]), np.array([1e-9, 2.0])).round(3)
     array([1.])
     """
-    model = observation_models.resolve(observation_model)
-    observed, rate = _aligned(y, predicted_rate, model.family)
-    names, y = _neuron_names(y, observed.shape[1]), observed
-    scale = _scale(scale, model.family, y.shape[1])
-    link = _link(inverse_link_function, model.family)
-    y, rate, null = _compared(model.family, link, y, rate, scale, null_rate, offset, True)
+    null = _NullRate(null_rate, offset, inverse_link_function, own_scale=True)
+    names, y, of_model, of_null = _compared(y, predicted_rate, observation_model, scale, null)
     log_likelihood, null_log_likelihood = (
-        np.nansum(terms[0], axis=0) for terms in (rate_scores(model, y, rate, scale), null)
+        np.nansum(terms[0], axis=0) for terms in (of_model, of_null)
     )
-    n_spikes = np.nansum(np.where(np.isnan(rate), np.nan, y), axis=0)
+    n_spikes = np.nansum(y, axis=0)
     silent, unlike = n_spikes == 0, np.isinf(null_log_likelihood)
     impossible = np.isinf(log_likelihood) & ~silent & ~unlike
     reasons = ((silent, _NO_SPIKES), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
@@ -621,33 +611,52 @@ _UNLIKE = (
 )
 
 
+class _NullRate(NamedTuple):
+    """What predictions are compared with, as the user gave it."""
+
+    rate: Any
+    offset: Any
+    link: Any
+    own_scale: bool  # whether it has a dispersion of its own, where that is estimated
+
+
+class _Comparison(NamedTuple):
+    """Predictions and null model beside one another."""
+
+    names: np.ndarray  # of the neurons
+    y: np.ndarray  # NaN where a sample does not count, (n_samples, n_neurons)
+    of_model: np.ndarray  # as `rate_scores` gives them, (2, n_samples, n_neurons)
+    of_null: np.ndarray  # likewise
+
+
 def _compared(
-    family: Family,
-    link: InverseLink,
-    y: np.ndarray,
-    rate: np.ndarray,
-    scale: np.ndarray,
-    null_rate: Any,
-    offset: Any,
-    own_scale: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mark what is missing in `y` and `rate`, and score the null model as `rate_scores` does."""
-    if null_rate is not None and offset is not None:
+    y: Any, predicted_rate: Any, observation_model: Any, scale: Any, null: _NullRate
+) -> _Comparison:
+    """Score predictions and what they are compared with, on the samples that both have."""
+    model = observation_models.resolve(observation_model)
+    family = model.family
+    observed, rate = _aligned(y, predicted_rate, family)
+    names, y = _neuron_names(y, observed.shape[1]), observed
+    scale = _scale(scale, family, y.shape[1])
+    link = _link(null.link, family)
+    if null.rate is not None and null.offset is not None:
         raise ValueError(
             "null_rate and offset both say what to compare with: pass the offset alone to fit a "
             "constant to it, or a null_rate for each sample that has the offset in it."
         )
     outputs = _inputs.Outputs(y.shape[1], None, False)
-    added = _inputs.offsets(offset, len(y), outputs)
+    added = _inputs.offsets(null.offset, len(y), outputs)
     known = ~(np.isnan(y) | np.isnan(rate))
     if added is not None:
         _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
         known = known & ~np.isnan(added)
     y, rate = (np.where(known, a, np.nan) for a in (y, rate))
-    if null_rate is None:
+    of_model = rate_scores(model, y, rate, scale)
+    if null.rate is None:
         data = _inputs.without_features(y, known, None, added)
-        return y, rate, null_scores(family, link, data, scale[0], own_scale)
-    null_rate = np.asarray(_inputs.as_float_array(null_rate, "null_rate"), float)
+        of_null = null_scores(family, link, data, scale[0], null.own_scale)
+        return _Comparison(names, y, of_model, of_null)
+    null_rate = np.asarray(_inputs.as_float_array(null.rate, "null_rate"), float)
     if null_rate.shape == (len(y),) and y.shape[1] == 1:
         null_rate = null_rate[:, None]
     if null_rate.shape not in ((), y.shape[1:], y.shape):
@@ -657,12 +666,12 @@ def _compared(
         )
     null_rate = np.where(known, null_rate, np.nan)
     _check_means(null_rate, family, "null_rate", "pass a mean that y may have")
-    if own_scale and family.estimate:
+    if null.own_scale and family.estimate:
         length = padded_length(len(y))
         with jax.enable_x64(True):
             padded = (pad(np.where(known, a, 0), length, float) for a in (y, null_rate))
             scale = np.asarray(_likeliest_scale(family, *padded))[None]
-    return y, rate, rate_scores(ObservationModel(family), y, null_rate, scale)
+    return _Comparison(names, y, of_model, rate_scores(model, y, null_rate, scale))
 
 
 @jax.jit
