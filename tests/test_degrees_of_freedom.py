@@ -193,11 +193,12 @@ def test_a_ridge_penalty_leaves_the_scale_that_its_effective_parameters_do():
     assert 0.93 < covered < 0.97
 
 
-def test_fewer_samples_than_features_are_told_unless_a_penalty_holds_them():
-    X, y = noise().normal(size=(20, 40)), noise(1).normal(size=20)
+@pytest.mark.parametrize("n, p", [(20, 40), (20, 20), (15, 90), (40, 41)])
+def test_fewer_samples_than_features_are_told_unless_a_penalty_holds_them(n, p):
+    X, y = noise().normal(size=(n, p)), noise(1).normal(size=n)
     with pytest.warns(RuntimeWarning, match="as many parameters as observations.*Ridge"):
         model = GLM("Gaussian").fit(X, y)
-    assert model.edf_ == 20
+    assert model.edf_ == n
     assert model.dof_resid_ == 0
     assert np.isnan(model.scale_)
     search = GridSearchCV(

@@ -128,8 +128,8 @@ def _null_space(problem: Problem, rows: np.ndarray) -> np.ndarray:
     unit = np.sqrt(np.mean(sample**2, axis=0))
     unit[unit == 0] = 1
     sample /= unit
-    # What the features were rounded to, and Gram matrices are.
-    noise = 1e-11 if problem.mask.dtype == jnp.float32 else 1e-14
+    # What the features were rounded to, and what eliminating q of them rounds.
+    noise = max(1e-11 if problem.mask.dtype == jnp.float32 else 0, 10 * q * np.finfo(float).eps)
     factor, order, rank, _ = dpstrf(sample.T @ sample / len(some), tol=noise)
     if rank == q:
         return np.zeros((q, 0))
