@@ -23,7 +23,7 @@ ADVICE = {
     "coefficients would grow without end; a Ridge penalty gives them an optimum, though not the "
     "intercept of a silent neuron",
     Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable "
-    "float64 in JAX",
+    "float64 in JAX; an optimum that is far away, or at infinity, comes near with a Ridge penalty",
 }
 
 

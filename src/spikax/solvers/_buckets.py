@@ -2,7 +2,8 @@
 
 X is read once for a bucket, and a bucket waits only for its own slowest neuron. On the first
 visit all neurons take their curvature from the Gram matrix they share; the few that need more
-come again, each with the Hessian of its own. A turn is one pass over the data.
+come again, each with the Hessian of its own: of some rows at first, then of all. A turn is one
+pass over the data.
 """
 
 import math
@@ -41,6 +42,7 @@ class Coordinates(NamedTuple):
     turn: Callable[[Any], Any]  # from a point to the next
     towards: Callable[[Any], jax.Array]  # the step not taken, in parameters, (p + 1, n)
     learned: Callable[[Any], jax.Array] | None = None  # Hessians, as in `Problem`
+    n_flat: jax.Array | int = 0  # directions too flat for the precision to tell, (n,)
 
 
 class _Found(NamedTuple):
@@ -53,6 +55,8 @@ class _Found(NamedTuple):
     curvature: jax.Array | None  # (p + 1, p + 1, n)
     n_steps: jax.Array
     n_visits: jax.Array  # buckets the neuron has been in, (n,)
+    n_flat: jax.Array  # flat directions of the curvature it started with, (n,)
+    blind: jax.Array  # its own had more, (n,)
     done: jax.Array
     unfinished: jax.Array
 
@@ -97,6 +101,8 @@ def search(
         curvature=problem.curvature,
         n_steps=none,
         n_visits=none,
+        n_flat=none,
+        blind=none > 0,
         done=none > 0,
         unfinished=none == 0,
     )
@@ -113,10 +119,13 @@ def search(
             wanted, index = chosen < n_neurons, jnp.minimum(chosen, n_neurons - 1)
             some, some_null = problem.neurons(index), jax.tree.map(lambda a: a[..., index], null)
             part = jax.tree.map(lambda a: a[..., index], found)
-        curvature = jax.lax.cond(
-            least == 0,
-            lambda: first(some, index),
-            lambda: later(some, part.theta, n_rows, wanted),
+        curvature = jax.lax.switch(
+            jnp.minimum(least, 2),
+            (
+                lambda: first(some, index),
+                lambda: later(some, part.theta, n_rows, wanted),
+                lambda: later(some, part.theta, problem.n_samples, wanted),
+            ),
         )
         coordinates = begin(some, some_null, curvature)
         part, turns = _phase(some_null, coordinates, part, wanted, solver)
@@ -148,7 +157,9 @@ def _phase(
     start = coordinates.start(found.theta)
     start = start._replace(done=~wanted, n_steps=found.n_steps - 1)
     point, turns = take_turns(coordinates.turn, start, worthwhile)
-    improved = null.nats * (found.value - point.value) > _resolution(null, point.value)
+    # A neuron that a visit gains less than the tolerance would hold up all others for as little.
+    least = jnp.maximum(_resolution(null, point.value), solver.tol)
+    improved = null.nats * (found.value - point.value) > least
     updated = _Found(
         point.theta,
         point.value,
@@ -157,6 +168,8 @@ def _phase(
         None if found.curvature is None else coordinates.learned(point),  # pyright: ignore
         point.n_steps,
         found.n_visits + 1,
+        jnp.where(found.n_visits == 0, coordinates.n_flat, found.n_flat),
+        (found.n_visits > 0) & (coordinates.n_flat > found.n_flat),
         point.done,
         ~point.done & improved & (point.n_steps < solver.maxiter),
     )
@@ -182,7 +195,11 @@ def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
     away = runs_away(problem, null, found.theta, found.towards)
     resolution = jnp.minimum(_resolution(null, found.value), NEGLIGIBLE)
     converged = found.done | (found.gain <= resolution)
-    return status_of(found.value, converged, null.at_bound | away, found.n_steps >= solver.maxiter)
+    away = null.at_bound | (away & (found.gain <= NEGLIGIBLE))
+    # Along what is too flat to tell, single precision sees neither curvature nor gain.
+    if found.value.dtype == jnp.float32:
+        converged, away = converged & ~found.blind, away & ~found.blind
+    return status_of(found.value, converged, away, found.n_steps >= solver.maxiter)
 
 
 def push(queue: jax.Array, newest: jax.Array) -> jax.Array:

@@ -119,7 +119,7 @@ def _coordinates(solver, problem: Problem, null: Null, whitening) -> Coordinates
     def towards(point):
         return whitening.to_parameters(point.direction)
 
-    return Coordinates(partial(_before, solver.memory), turn, towards)
+    return Coordinates(partial(_before, solver.memory), turn, towards, n_flat=whitening.n_flat)
 
 
 def _before(memory: int, theta: jax.Array) -> _Point:

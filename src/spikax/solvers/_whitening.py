@@ -36,6 +36,7 @@ class OwnWhitening(NamedTuple):
     """A linear map from whitened coordinates to parameters for each neuron."""
 
     factor: jax.Array  # (n_neurons, p + 1, p + 1)
+    n_flat: jax.Array  # directions whose curvature is no more than jitter, (n_neurons,)
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
         """Map a step from whitened coordinates to parameters."""
@@ -52,6 +53,7 @@ class SharedWhitening(NamedTuple):
     factor: jax.Array  # (n_groups, p + 1, p + 1)
     group: jax.Array  # index of each output's factor, (n_outputs n_neurons,)
     scale: jax.Array  # of the whitened coordinates, (p + 1, n_outputs n_neurons)
+    n_flat: jax.Array  # directions whose curvature is no more than jitter, (n_groups,)
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
         """Map a step from whitened coordinates to parameters."""
@@ -68,7 +70,9 @@ class SharedWhitening(NamedTuple):
         """Give some neurons, whose problem is `problem`, maps of their own."""
         n_outputs = problem.n_outputs
         if n_outputs == 1:
-            return OwnWhitening(self.factor[self.group[index]] * self.scale.T[index, None, :])
+            group = self.group[index]
+            factor = self.factor[group] * self.scale.T[index, None, :]
+            return OwnWhitening(factor, self.n_flat[group])
         output = jnp.arange(n_outputs)
         at = output[:, None] * (self.group.size // n_outputs) + index[None]
         blocks = self.factor[self.group[at]] * self.scale.T[at][:, :, None, :]
@@ -77,7 +81,8 @@ class SharedWhitening(NamedTuple):
         factor = jnp.zeros(shape, blocks.dtype).at[:, :, output, :, output].set(blocks)
         factor = factor.reshape(index.size, n_outputs * len(self.scale), -1)
         project = jax.vmap(lambda columns: centered(problem, columns), in_axes=2, out_axes=2)
-        return OwnWhitening(jnp.swapaxes(project(jnp.swapaxes(factor, 0, 1)), 0, 1))
+        factor = jnp.swapaxes(project(jnp.swapaxes(factor, 0, 1)), 0, 1)
+        return OwnWhitening(factor, self.n_flat[self.group[at]].sum(axis=0))
 
 
 def _by_group(matrices: jax.Array, group: jax.Array, columns: jax.Array) -> jax.Array:
@@ -117,23 +122,25 @@ def shared_whitening(
         level = jnp.trace(masked) / len(masked)
         term = ratio * profile * mask
         inverse = _inverse_factor(masked + jnp.diag(term), level)
+        n_flat = _count_flat(inverse, level)
         if problem.penalty.curvature is None:
-            return inverse, jnp.zeros_like(mask)
+            return inverse, jnp.zeros_like(mask), n_flat
         share, rotation = jnp.linalg.eigh(inverse.T @ (term[:, None] * inverse))
         # A masked parameter moves by nothing, not by the rounding of a rotation.
-        return mask[:, None] * (inverse @ rotation), jnp.clip(share, 0, 1)
+        return mask[:, None] * (inverse @ rotation), jnp.clip(share, 0, 1), n_flat
 
     groups = representative, typical, profile
     if representative.size == 1:
         only = factor(*(array[0] for array in groups))
-        factors, share = jax.tree.map(lambda a: a[None], only)
+        factors, share, n_flat = jax.tree.map(lambda a: a[None], only)
     else:
-        factors, share = jax.lax.map(lambda item: factor(*item), groups)
+        factors, share, n_flat = jax.lax.map(lambda item: factor(*item), groups)
     share = share[problem.group].T
     relative = ratio / jnp.where(typical > 0, typical, 1)[problem.group]
     of_data = jnp.maximum(1 - share, jnp.finfo(share.dtype).eps)
     whitened_curvature = curvature[None] * (of_data + relative[None] * share)
-    return SharedWhitening(factors, problem.group, jax.lax.rsqrt(whitened_curvature))
+    scale = jax.lax.rsqrt(whitened_curvature)
+    return SharedWhitening(factors, problem.group, scale, n_flat)
 
 
 def shared_moments(problem: Problem, intercept: jax.Array, curvature: jax.Array) -> jax.Array:
@@ -219,15 +226,19 @@ def own_whitening(
             # No gradient leads where all classes change alike: any curvature will do but none.
             even = jnp.full((problem.n_outputs,) * 2, level / problem.n_outputs)
             moments = moments + jnp.kron(jnp.diag(problem.balanced[:, neuron]), even)
-        return _inverse_factor(moments, level)
+        # A feature whose samples have all but lost their curvature is known as well as the others.
+        least = jnp.finfo(level.dtype).eps ** 2 * level
+        unit = jnp.sqrt(jnp.maximum(jnp.diag(moments), least))
+        inverse = _inverse_factor(moments / jnp.outer(unit, unit), jnp.ones_like(level))
+        return inverse / unit[:, None], _count_flat(inverse, jnp.ones_like(level))
 
     def factor_if_wanted(item):
         neuron, wanted = item
-        none = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        none = jnp.zeros((len(theta), len(theta)), theta.dtype), jnp.asarray(0)
         return jax.lax.cond(wanted, factor, lambda _: none, neuron)
 
     neurons = jnp.arange(problem.n_neurons)
-    return OwnWhitening(jax.lax.map(factor_if_wanted, (neurons, wanted)))
+    return OwnWhitening(*jax.lax.map(factor_if_wanted, (neurons, wanted)))
 
 
 def arranged(blocks: jax.Array) -> jax.Array:
@@ -331,6 +342,15 @@ def _inverse_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
     return solve_triangular(cholesky_factor(matrix, level), eye, lower=True).T
 
 
+def _count_flat(inverse: jax.Array, level: jax.Array) -> jax.Array:
+    """Count the directions that have little more curvature than the jitter of their factor."""
+    return jnp.sum(jnp.diag(inverse) ** -2 < 10 * _jitter(inverse) * level)
+
+
+def _jitter(matrix: jax.Array) -> float:
+    return 1e-6 if matrix.dtype == jnp.float32 else 1e-12
+
+
 def cholesky_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
     """Lower Cholesky factor of a matrix that may be singular, by least jitter.
 
@@ -339,7 +359,7 @@ def cholesky_factor(matrix: jax.Array, level: jax.Array) -> jax.Array:
     """
     level = jnp.where(level > 0, level, jnp.trace(matrix) / matrix.shape[0])
     diagonal = jnp.diag_indices(matrix.shape[0])
-    start = 1e-6 if matrix.dtype == jnp.float32 else 1e-12
+    start = _jitter(matrix)
 
     def factor(carry):
         jitter = 10 * carry[0]
