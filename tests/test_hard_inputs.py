@@ -11,9 +11,10 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import PoissonRegressor
 
-from reference import counting, loss, lowest_loss
+from reference import counting, loss, lowest_loss, lowest_penalised_loss
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.observation_models import NegativeBinomialObservations
+from spikax.regularizer import GroupLasso
 
 T, P, N = 400, 5, 4
 HEALTHY = (1, 2, 3)
@@ -439,3 +440,56 @@ def test_an_underdispersed_neuron_is_told_and_is_a_poisson(rng):
     assert np.all(model.scale_[1:] > 0.5)
     excess = loss("Poisson", c.X, c.y[:, 0], model.coef_[:, 0], model.intercept_[0])
     assert excess - lowest_loss("Poisson", c.X, c.y[:, 0]) < 0.1
+
+
+# --- Penalties with kinks where the curvature is all but singular.
+
+# Regularizer, groups of features, and what |w_g| and |w|^2 / 2 cost.
+SINGLE, TRIPLES = np.arange(30).reshape(30, 1), np.arange(30).reshape(10, 3)
+KINKED = {
+    "Lasso": ("Lasso", SINGLE, 0.01, 0.0),
+    "ElasticNet": ("ElasticNet", SINGLE, 0.01, 0.001),
+    "GroupLasso": (GroupLasso(np.repeat(np.eye(10), 3, axis=1)), TRIPLES, 0.01, 0.0),
+}
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+@pytest.mark.parametrize(
+    ("family", "penalty", "solver"),
+    [
+        *((family, "Lasso", None) for family in ("Poisson", "Gaussian", "NegativeBinomial")),
+        *(("Poisson", penalty, None) for penalty in ("ElasticNet", "GroupLasso")),
+        *(("Poisson", "Lasso", solver) for solver in ("ProximalGradient", "ProxSVRG")),
+    ],
+)
+def test_what_is_converged_is_as_near_the_optimum_as_it_says(family, penalty, solver, unit):
+    rng = np.random.default_rng(0)
+    # Fewer samples than features, of which some tell a million times more than others.
+    X = rng.normal(size=(20, 30))
+    eta = X @ rng.normal(size=(30, 6))
+    mean = np.array([7e4, 7e4, 1e6, 1e6, 3e7, 3e7]) * np.exp(eta - eta.max(axis=0))
+    y = rng.normal(eta) if family == "Gaussian" else rng.poisson(mean).astype(float)
+    regularizer, groups, absolute, squared = KINKED[penalty]
+    strength = unit * absolute
+    if penalty == "ElasticNet":
+        total = unit * absolute + unit**2 * squared
+        strength = total, unit * absolute / total
+    model, _ = fit_and_listen(
+        PopulationGLM(
+            family, regularizer=regularizer, regularizer_strength=strength, solver_name=solver
+        ),
+        unit * X,
+        y,
+    )
+    converged = model.solver_state_.stats.converged
+    assert solver or converged.all()
+    costs = np.full(len(groups), 20 * absolute * np.sqrt(len(groups[0])))
+    coef, intercept = unit * model.coef_, model.intercept_
+    for j in np.flatnonzero(converged):
+        found = loss(family, X, y[:, j], coef[:, j], intercept[j])
+        found += 10 * squared * np.sum(coef[:, j] ** 2)
+        found += costs @ np.linalg.norm(coef[groups, j], axis=1)
+        lowest = lowest_penalised_loss(family, X, y[:, j], groups, costs, 20 * squared)
+        nats = 1 / (2 * y[:, j].var()) if family == "Gaussian" else 1
+        # What is promised, what the bound is short of the minimum, and what rounding hides.
+        assert nats * (found - lowest) < 1e-4 + 1e-6 + 1e-15 * y[:, j].sum()

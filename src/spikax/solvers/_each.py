@@ -153,9 +153,13 @@ def objective(theta: jax.Array, problem: Problem) -> jax.Array:
 
 
 def proximal_residual(problem: Problem, theta: jax.Array) -> jax.Array:
-    """Norm of each neuron's gradient, or of its proximal step of unit length."""
+    """Norm of each neuron's gradient, or of its proximal step of unit length.
+
+    Far out such a step is lost in the rounding of the parameters, which therefore counts.
+    """
     if problem.penalty.smooth:
         return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
     ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
     step = jnp.ones(problem.n_neurons, theta.dtype)
-    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0)
+    rounding = jnp.finfo(theta.dtype).eps * jnp.linalg.norm(theta, axis=0)
+    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0) + rounding

@@ -100,7 +100,11 @@ def _method(algorithm: Jaxopt, problem: Problem):
             return proximal_step(data, theta[:, None], jnp.asarray(step)[None])[:, 0]
 
         arguments["prox"] = prox
-    return getattr(jaxopt, algorithm.name)(loss, **arguments, **dict(algorithm.options))
+    if algorithm.needs_double:
+        # Fifteen halvings from a step of one, its own number, do not reach steps that are stable
+        # where the curvature is more than 3e4.
+        arguments["maxls"] = 60
+    return getattr(jaxopt, algorithm.name)(loss, **(arguments | dict(algorithm.options)))
 
 
 def _arguments(algorithm: Jaxopt, problem: Problem) -> tuple[Problem, ...]:

@@ -167,7 +167,8 @@ def _turn(problem, null: Null, point: _Point, solver) -> _Point:
     slope = (
         jnp.sum(gradient * direction, axis=0) + penalty(problem, target) - penalty(problem, theta)
     )
-    gains = push(point.gains, null.nats * expected)
+    # A curvature that was learned may promise half of what there is.
+    gains = push(point.gains, 2 * null.nats * expected)
     return _Point(
         theta=choose(accepted, theta, point.theta),
         value=choose(accepted, value, point.value),
@@ -205,23 +206,23 @@ class _Model(NamedTuple):
     """Where the minimisation of the models stands."""
 
     target: jax.Array  # (p + 1, n)
-    value: jax.Array  # model plus penalty there, (n,)
+    value: jax.Array  # model plus penalty there, less that at the start, (n,)
     slope: jax.Array  # gradient of the model there, (p + 1, n)
     active: jax.Array  # (n,)
+    solved: jax.Array  # (n,)
     n_rounds: jax.Array
 
 
 def _minimise_model(problem, curvature, gradient, theta, wanted, negligible):
     """Minimise each model plus the penalty; also tell what that is expected to gain.
 
-    That is unknown, and so infinite, of a model that no number of rounds allowed has solved.
+    That is unknown, and so infinite, of a model that is not solved: more rounds than are allowed
+    would be needed, or rounding hides what is left. That a round gains little does not tell that
+    little is left: where curvature is all but singular, coefficients enter and leave one by one.
     """
 
-    def at(target):
-        move = target - theta
-        bend = _apply(curvature, move)
-        value = jnp.sum(move * (gradient + bend / 2), axis=0) + penalty(problem, target)
-        return value, (gradient + bend) * problem.mask
+    def slope_at(target):
+        return (gradient + _apply(curvature, target - theta)) * problem.mask
 
     def unfinished(carry):
         model, _ = carry
@@ -229,23 +230,35 @@ def _minimise_model(problem, curvature, gradient, theta, wanted, negligible):
 
     def go_over(carry):
         model, last = carry
-        nearer, left, crossed = _newton_step(problem, curvature, model, at)
-        enough = jnp.maximum(_LEFT * (start_value - nearer.value), negligible)
-        moves = last.value - nearer.value > enough
+        nearer, left, crossed = _newton_step(problem, curvature, model, slope_at)
+        solved = left <= jnp.maximum(-_LEFT * nearer.value, negligible)
+        moves = nearer.value < last.value - _rounding(problem, last)
         moves |= jnp.any((nearer.target != 0) != (last.target != 0), axis=0)
-        goes_on = model.active & ~(left <= enough) & (moves | (model.n_rounds == 0))
-        nearer = nearer._replace(active=goes_on, n_rounds=model.n_rounds + 1)
-        steps = partial(_proximal_steps, problem, curvature, at)
+        goes_on = model.active & ~solved & (moves | (model.n_rounds == 0))
+        nearer = nearer._replace(
+            active=goes_on,
+            solved=model.solved | (model.active & solved),
+            n_rounds=model.n_rounds + 1,
+        )
+        steps = partial(_proximal_steps, problem, curvature, slope_at)
         stepping = goes_on & ~(crossed & (model.n_rounds >= _PATIENT_ROUND))
         return jax.lax.cond(
             jnp.any(stepping), steps, lambda model, _: model, nearer, stepping
         ), nearer
 
-    start_value, slope = at(theta)
-    start = _Model(theta, start_value, slope, wanted, jnp.asarray(0))
+    zero = jnp.zeros_like(theta[0])
+    start = _Model(theta, zero, slope_at(theta), wanted, zero > 0, jnp.asarray(0))
     model, _ = jax.lax.while_loop(unfinished, go_over, (start, start))
-    gained = jnp.maximum(start_value - model.value, 0)
-    return model.target, jnp.where(model.active, jnp.inf, gained)
+    return model.target, jnp.where(model.solved, jnp.maximum(-model.value, 0), jnp.inf)
+
+
+def _value_at(problem, model: _Model, target, slope) -> jax.Array:
+    """Model plus penalty at another target: it changes by the mean of both slopes times the step.
+
+    That loses fewer digits than the difference of two values, which is small.
+    """
+    change = jnp.sum((target - model.target) * (model.slope + slope) / 2, axis=0)
+    return model.value + change + penalty(problem, target) - penalty(problem, model.target)
 
 
 def _largest_eigenvalue(curvature, start) -> jax.Array:
@@ -266,7 +279,7 @@ def _step_of_free(problem, target, slope, size) -> jax.Array:
     return jnp.where(problem.mask > 0, nearer, target)
 
 
-def _proximal_steps(problem, curvature, at, model: _Model, stepping: jax.Array) -> _Model:
+def _proximal_steps(problem, curvature, slope_at, model: _Model, stepping: jax.Array) -> _Model:
     """Let some neurons take accelerated proximal steps, afresh where momentum leads back.
 
     Values do not tell small steps from none, so that slopes decide: O'Donoghue & Candes (2015),
@@ -280,7 +293,7 @@ def _proximal_steps(problem, curvature, at, model: _Model, stepping: jax.Array) 
         point = target + ahead * (target - before)
         slope_there = slope + ahead * (slope - slope_before)
         nearer = _step_of_free(problem, point, slope_there, size)
-        _, slope_nearer = at(nearer)
+        slope_nearer = slope_at(nearer)
         move = nearer - point
         bend = jnp.sum(move * (slope_nearer - slope_there), axis=0)
         good = bend * size <= jnp.sum(move**2, axis=0)
@@ -298,8 +311,9 @@ def _proximal_steps(problem, curvature, at, model: _Model, stepping: jax.Array) 
     size = 1 / _largest_eigenvalue(curvature, slope)
     start = (target, slope, target, slope, jnp.ones_like(size), size)
     target, slope, *_ = jax.lax.fori_loop(0, _PROXIMAL_STEPS, step, start)
-    value, slope = at(target)
-    good = stepping & (value <= model.value + _rounding(model))
+    slope = slope_at(target)
+    value = _value_at(problem, model, target, slope)
+    good = stepping & (value <= model.value + _rounding(problem, model))
     return _if(good, model, target, value, slope)
 
 
@@ -312,16 +326,21 @@ def _if(good, model: _Model, target, value, slope) -> _Model:
     )
 
 
-def _rounding(model: _Model) -> jax.Array:
-    return jnp.finfo(model.value.dtype).eps * jnp.abs(model.value)
+def _rounding(problem, model: _Model) -> jax.Array:
+    """How far rounding may lead the value of a model astray."""
+    size = jnp.abs(model.value) + jnp.abs(penalty(problem, model.target))
+    return jnp.finfo(size.dtype).eps * size
 
 
-def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Array, jax.Array]:
+def _newton_step(
+    problem, curvature, model: _Model, slope_at
+) -> tuple[_Model, jax.Array, jax.Array]:
     """Step towards the minimum over the coefficients that are not zero, if that is better.
 
-    Also tell what is left to be gained: infinite, unless after a whole step no coefficient wants
-    to become zero or to leave it. Then it is what the step missed of what it was to gain. And tell
-    whether the step was to lead across zero.
+    Also tell what is left to be gained: infinite, unless after the step no coefficient wants to
+    become zero or to leave it. Then it is what the step missed of what it was to gain without
+    kinks, which only raise the cost of what crosses them. And tell whether the step was to lead
+    across zero.
     """
     target = model.target
     intercepts = slice(-problem.n_outputs, None)
@@ -338,15 +357,17 @@ def _newton_step(problem, curvature, model: _Model, at) -> tuple[_Model, jax.Arr
     first = jnp.where(crosses & (reach == shortest[None]), 0, target + shortest[None] * move)
     nearer, left = model, -jnp.sum(slope * move, axis=0) / 2
     # Of two as good as each other the last, lest a coefficient goes back and forth about zero.
-    trials = (full, 0), (jnp.where(crosses, 0, full), 0), (first, _rounding(model))
+    rounding = _rounding(problem, model)
+    trials = (full, 0), (jnp.where(crosses, 0, full), 0), (first, rounding)
     for trial, slack in trials:
-        value, slope_there = at(trial)
+        slope_there = slope_at(trial)
+        value = _value_at(problem, model, trial, slope_there)
         good = model.active & (value < nearer.value + slack)
         nearer = _if(good, nearer, trial, value, slope_there)
-    left = jnp.abs(left - (model.value - nearer.value)) - _rounding(model)
+    left = jnp.abs(left - (model.value - nearer.value)) - rounding
     size = 1 / jnp.trace(curvature, axis1=1, axis2=2)
     ahead = _step_of_free(problem, nearer.target, nearer.slope, size)
-    settled = jnp.all(((ahead != 0) == (nearer.target != 0)) & ~crosses, axis=0)
+    settled = jnp.all((ahead != 0) == (nearer.target != 0), axis=0)
     return nearer, jnp.where(settled, left, jnp.inf), jnp.any(crosses, axis=0)
 
 
