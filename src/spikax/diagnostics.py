@@ -178,8 +178,6 @@ def time_rescaling(
         )
     y, rate = _aligned(y, predicted_rate, family)
     dispersion = _scale(scale, family, y.shape[1])[0]
-    if family.scale is not None and not family.estimate:
-        dispersion = np.broadcast_to(np.asarray(family.scale, float), dispersion.shape)
     if np.any(y != np.rint(y), where=~np.isnan(y)):
         raise ValueError("y must hold whole numbers of spikes to be rescaled.")
     seed = np.asarray(jax.random.key_data(random_key)).ravel()
@@ -314,7 +312,7 @@ def residuals(
             raise ValueError(
                 "Quantile residuals are drawn: pass random_key=jax.random.key(0), or another seed."
             )
-        values = _quantile_residuals(model._at(scale), observed, rate, scale, random_key)
+        values = _quantile_residuals(model.family, observed, rate, scale, random_key)
     return values.reshape(np.shape(y))
 
 
@@ -332,8 +330,6 @@ _DISTRIBUTIONS = {
 
 
 def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
-    if family.scale is not None:
-        scale = np.asarray(family.scale, float)
     if type(family) not in _DISTRIBUTIONS:
         raise ValueError(
             f"The distribution of {type(family).__name__} observations is not known here: use "
@@ -595,7 +591,7 @@ def bits_per_spike(
         np.nansum(terms[0], axis=0) for terms in (of_model, of_null)
     )
     n_spikes = np.nansum(y, axis=0)
-    silent, unlike = n_spikes == 0, np.isinf(null_log_likelihood)
+    silent, unlike = n_spikes <= 0, np.isinf(null_log_likelihood)
     impossible = np.isinf(log_likelihood) & ~silent & ~unlike
     reasons = ((silent, _NO_SPIKES), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
     warn_about_scores(names, reasons)
@@ -878,7 +874,9 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
 
 
 def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
-    """Check a scale, (1, n_neurons)."""
+    """Check a scale, (1, n_neurons); a dispersion that the family knows is the one that counts."""
+    if family.scale is not None and not family.estimate:
+        scale = family.scale
     if scale is None:
         if family.estimate:
             raise ValueError(
