@@ -484,6 +484,17 @@ def test_weights_and_offsets_are_cut_with_the_samples(rng):
     assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
 
 
+@pytest.mark.parametrize("model", [PopulationGLM(), ClassifierPopulationGLM()])
+def test_ignored_samples_are_one_warning_of_all_folds(model, rng):
+    X, y = recording(rng)
+    X[:100, 0] = np.nan
+    y = y if type(model) is PopulationGLM else y > 0
+    with pytest.warns(RuntimeWarning) as caught:
+        diagnostics.cross_validated_scores(model, X, y, cv=3)
+    assert len(caught) == 1
+    assert f"100 of {len(X)} samples are ignored" in str(caught[0].message)
+
+
 def test_held_out_samples_are_compared_with_their_exposure(rng):
     X, _ = recording(rng)
     exposure, weights = rng.uniform(0.2, 5, size=300), rng.uniform(0.5, 2, size=300)

@@ -1,10 +1,12 @@
 """Estimators that choose the strength of their penalty, neuron by neuron, as they are fitted."""
 
+import warnings
 from functools import partial
 from typing import Any, ClassVar
 
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
 
+from spikax._missing import IgnoredSamples
 from spikax.glm import ClassifierPopulationGLM, PopulationGLM
 from spikax.glm._estimators import with_enough_digits
 from spikax.glm._report import warn_about_neurons
@@ -205,7 +207,9 @@ class PopulationGLMCV(PopulationGLM):
 
     def _begin(self, X, y, sample_weight, offset):
         if self._chosen is None:
-            self.fit(X, y, sample_weight=sample_weight, offset=offset)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
+                self.fit(X, y, sample_weight=sample_weight, offset=offset)
 
 
 class GLMCV(PopulationGLMCV):
