@@ -763,7 +763,8 @@ def cross_validated_scores(
         if classes is not None:
             return _held_out_classes(model, classes, single, train, test, own, *kept)
         y_train = train[1][:, 0] if single else train[1]
-        fitted = clone(model).fit(train[0], y_train, **kept[0], **own)
+        fitted: Any = clone(model)
+        fitted.fit(train[0], y_train, **kept[0], **own)
         rate = np.reshape(fitted.predict(test[0], kept[1]["offset"]), test[1].shape)
         return _held_out(fitted, train[1], test[1], rate, *kept)
 

@@ -37,9 +37,10 @@ class PopulationGLMCV(PopulationGLM):
     cv
         How the strengths are judged. A number of folds (default 5): stretches of time, since
         neighbouring samples are alike; or a splitter of scikit-learn's or of this module, or an
-        iterable of pairs of indices. For "Ridge" also what needs no folds: "gcv" (generalized
-        cross-validation), "loo" (approximate leave-one-out) or "evidence" (Laplace's
-        approximation, with the scale of the observation model at its likeliest).
+        iterable of pairs of indices, which count a sample as often as they name it. For "Ridge"
+        also what needs no folds: "gcv" (generalized cross-validation), "loo" (approximate
+        leave-one-out) or "evidence" (Laplace's approximation, with the scale of the observation
+        model at its likeliest).
     selection
         "best" (default), or "one-standard-error": the strongest whose score is within one standard
         error of the best one, which needs folds.
