@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikax import basis
 from spikax.basis import TransformerBasis
+from spikax.glm import GLM
 
 PLACE = basis.BSplineEval(5, bounds=(0, 1), label="place")
 PHASE = basis.CyclicBSplineEval(6, bounds=(0, 1), label="phase")
@@ -146,6 +147,14 @@ def test_pynapple_goes_in_and_out(rng):
     out = past.fit_transform(X)
     assert isinstance(out, nap.TsdFrame)
     assert np.flatnonzero(np.isnan(out.d[:, 0])).tolist() == [0, 1, 2, 30, 31, 32]
+
+
+def test_a_basis_without_functions_leads_a_pipeline_to_the_mean(rng):
+    X, y = rng.uniform(size=(40, 1)), rng.poisson(1.0, size=40).astype(float)
+    pipeline = make_pipeline(TransformerBasis(basis.Zero()), GLM()).fit(X, y)
+    np.testing.assert_allclose(pipeline.predict(X), y.mean(), rtol=1e-6)
+    search = GridSearchCV(pipeline, {"transformerbasis__basis": [basis.Zero(), PLACE]}, cv=2)
+    assert np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]).all()
 
 
 def test_categories_may_be_strings():

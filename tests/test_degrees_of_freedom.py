@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from spikax.basis import BSplineEval, RaisedCosineLogConv
 from spikax.glm import GLM, ClassifierGLM, PopulationGLM
 from spikax.inference import infer, summary
+from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import CustomRegularizer, GroupLasso
 
 T = 160
@@ -156,7 +157,7 @@ def test_it_is_how_much_predictions_follow_their_observations(penalty):
     assert model.scale_ == pytest.approx(residual / (n - model.edf_), rel=1e-5)
 
 
-@pytest.mark.parametrize("family", ["Poisson", "Bernoulli", "Gamma"])
+@pytest.mark.parametrize("family", ["Poisson", "Bernoulli", "Gamma", "NegativeBinomial"])
 def test_other_families_have_the_trace_of_their_information(family):
     X = noise().normal(size=(T, 5))
     eta = 0.3 * X[:, :2] - 0.2
@@ -164,14 +165,22 @@ def test_other_families_have_the_trace_of_their_information(family):
         "Poisson": lambda: noise(1).poisson(np.exp(eta)),
         "Bernoulli": lambda: noise(1).binomial(1, expit(eta)),
         "Gamma": lambda: noise(1).gamma(2, np.exp(eta) / 2),
+        "NegativeBinomial": lambda: noise(1).negative_binomial(4, 4 / (4 + np.exp(eta))),
     }[family]()
     link = {"Bernoulli": "logistic"}.get(family, "exp")
     strength = np.array([0.05, 0.0])
-    model = PopulationGLM(family, link, "Ridge", strength).fit(X, y)
+    dispersed = family == "NegativeBinomial"
+    observations = NegativeBinomialObservations("estimate") if dispersed else family
+    model = PopulationGLM(observations, link, "Ridge", strength).fit(X, y)
     design = np.column_stack([X, np.ones(T)])
     for j in range(2):
         mean = model.predict(X)[:, j]
-        weight = {"Poisson": mean, "Bernoulli": mean * (1 - mean), "Gamma": np.ones(T)}[family]
+        weight = {
+            "Poisson": mean,
+            "Bernoulli": mean * (1 - mean),
+            "Gamma": np.ones(T),
+            "NegativeBinomial": mean / (1 + model.scale_[j] * mean),
+        }[family]
         information = design.T @ (weight[:, None] * design) / T
         bend = np.diag([*np.full(5, strength[j]), 0])
         expected = np.trace(np.linalg.solve(information + bend, information))

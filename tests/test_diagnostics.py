@@ -266,6 +266,45 @@ def test_scores_of_dispersed_counts_are_at_the_dispersion_of_the_model(rng, key)
     assert all(stats.kstest(column, "norm").pvalue > 0.01 for column in normal.T)
 
 
+def test_values_that_sum_to_less_than_nothing_have_no_bits_for_each_spike():
+    y = np.array([-1.0, 0.0])
+    with pytest.warns(RuntimeWarning, match="no spikes"):
+        found = diagnostics.bits_per_spike(y, y, observation_model="Gaussian")
+    assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("scale", [None, 0.01, 1.0])
+def test_a_dispersion_that_is_known_is_that_of_the_null_model_too(scale, rng, key):
+    known = 0.4
+    model = NegativeBinomialObservations(known)
+    mean = np.exp(0.5 * rng.normal(size=(500, 2)))
+    y = rng.negative_binomial(1 / known, 1 / (1 + known * mean)).astype(float)
+
+    def log_likelihood(mean):
+        return stats.nbinom.logpmf(y, 1 / known, 1 / (1 + known * mean)).sum(axis=0)
+
+    saturated, best, null = (log_likelihood(m) for m in (y, mean, y.mean(axis=0)))
+    kwargs = {"observation_model": model, "scale": scale}
+    for level in ({}, {"null_rate": y.mean(axis=0)}, {"offset": np.zeros(500)}):
+        found = diagnostics.deviance_explained(y, mean, **kwargs, **level)
+        explained = 1 - (saturated - best) / (saturated - null)
+        np.testing.assert_allclose(found, explained, rtol=1e-8)
+        found = diagnostics.bits_per_spike(y, mean, **kwargs, **level)
+        bits = (best - null) / np.log(2) / y.sum(axis=0)
+        np.testing.assert_allclose(found, bits, rtol=1e-8)
+    estimated = {"observation_model": NegativeBinomialObservations("estimate"), "scale": known}
+    for kind in diagnostics.RESIDUALS:
+        found, expected = (
+            diagnostics.residuals(y, mean, kind, random_key=key, **given)
+            for given in (kwargs, estimated)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found, expected = (
+        diagnostics.time_rescaling(y, mean, key, **given) for given in (kwargs, estimated)
+    )
+    np.testing.assert_allclose(found.statistic, expected.statistic, rtol=1e-12)
+
+
 def test_cross_validated_bits_are_at_the_dispersion_of_the_training_samples(rng):
     X, y = recording(rng, 600)
     y = rng.negative_binomial(1.5, 1.5 / (1.5 + np.exp(0.5 * X))).astype(float)
@@ -443,6 +482,17 @@ def test_weights_and_offsets_are_cut_with_the_samples(rng):
         )
     pd.testing.assert_frame_equal(table, expected, rtol=1e-4)
     assert table.n_samples.groupby("neuron").sum().tolist() == [weights.sum()] * 2
+
+
+@pytest.mark.parametrize("model", [PopulationGLM(), ClassifierPopulationGLM()])
+def test_ignored_samples_are_one_warning_of_all_folds(model, rng):
+    X, y = recording(rng)
+    X[:100, 0] = np.nan
+    y = y if type(model) is PopulationGLM else y > 0
+    with pytest.warns(RuntimeWarning) as caught:
+        diagnostics.cross_validated_scores(model, X, y, cv=3)
+    assert len(caught) == 1
+    assert f"100 of {len(X)} samples are ignored" in str(caught[0].message)
 
 
 def test_held_out_samples_are_compared_with_their_exposure(rng):

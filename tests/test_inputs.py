@@ -1,5 +1,6 @@
 """What holds the numbers does not matter, at any door: the same result, or one clear error."""
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import cache
 
@@ -316,3 +317,20 @@ def test_models_refuse_what_jax_traces():
     for call in (GLM().fit, fitted("GLM").score):
         with pytest.raises(TypeError, match=r"X is traced by JAX.*outside of jit"):
             jax.jit(lambda X, call=call: call(X, Y[:, 0]))(X)
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, lambda entries: defaultdict(list, entries)])
+def test_any_dict_is_a_dict(kind):
+    """Of the same keys, whose order does not matter."""
+    X = {"a": RNG.normal(size=(T, 1)), "b": RNG.normal(size=(T, 2))}
+    other = kind({"b": X["b"], "a": X["a"]})
+    strength = kind({"b": 0.2, "a": 0.1})
+    model = PopulationGLM(regularizer="Ridge", regularizer_strength={"a": 0.1, "b": 0.2})
+    model.fit(X, Y)
+    np.testing.assert_array_equal(model.predict(other), model.predict(X))
+    np.testing.assert_array_equal(model.score(other, Y), model.score(X, Y))
+    errors, expected = (inference.infer(model, x, Y).standard_error for x in (other, X))
+    np.testing.assert_array_equal(errors, expected)
+    again = PopulationGLM(regularizer="Ridge", regularizer_strength=strength).fit(other, Y)
+    for key, coef in model.coef_.items():
+        np.testing.assert_array_equal(again.coef_[key], coef)

@@ -653,6 +653,37 @@ def test_missing_samples_and_weights_count_as_in_a_fit():
     np.testing.assert_allclose(with_gaps.scores_, weighted.scores_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("regularizer", ["Ridge", "Lasso"])
+def test_folds_count_a_sample_as_often_as_they_name_it(regularizer):
+    X, y = recording()
+    rng = np.random.default_rng(6)
+    train, test = rng.integers(0, 150, size=150), rng.integers(150, T, size=50)
+    model = PopulationGLMCV(
+        regularizer=regularizer, strengths=[0.1], cv=[(train, test)], solver_kwargs=TIGHT
+    ).fit(X, y)
+    alone = PopulationGLM(
+        regularizer=regularizer, regularizer_strength=0.1, solver_kwargs=TIGHT
+    ).fit(X[train], y[train])
+    expected = held_out_score(y[test], np.asarray(alone.predict(X[test])))
+    np.testing.assert_allclose(model.scores_[0, 0], expected, rtol=1e-6)
+    # As masks they name each sample once.
+    masks = [(np.isin(np.arange(T), train), np.isin(np.arange(T), test))]
+    sets = [(np.unique(train), np.unique(test))]
+    masked, once = (
+        PopulationGLMCV(strengths=[0.1], cv=cv, solver_kwargs=TIGHT).fit(X, y).scores_
+        for cv in (masks, sets)
+    )
+    np.testing.assert_array_equal(masked, once)
+
+
+def test_a_first_batch_warns_once_of_ignored_samples():
+    X, y = recording()
+    y[::5] = np.nan
+    with pytest.warns(RuntimeWarning) as caught:
+        PopulationGLMCV(strengths=STRENGTHS).partial_fit(X, y)
+    assert len(caught) == 1
+
+
 SMALL = recording()
 BAD = {
     "no penalty": ({"regularizer": None}, ValueError, "needs a penalty.*Ridge"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import matplotlib
 import numpy as np
+import pynapple as nap
 import pytest
 from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
@@ -220,6 +221,51 @@ def test_a_path_with_failed_strengths_is_drawn():
 def test_a_matrix_of_zeros_or_of_nothing_known_is_drawn():
     plotting.coupling_matrix(np.zeros((3, 3))).figure.canvas.draw()
     plotting.coupling_matrix(np.full((3, 3), np.nan)).figure.canvas.draw()
+
+
+def test_masked_entries_are_missing():
+    direction, spikes, rate = recording()
+    lost = np.arange(len(direction)) % 3 == 0
+
+    def heights(x, y, mean):
+        return [patch.get_data().values for patch in plotting.tuning(x, y, mean, bins=8).patches]
+
+    expected = heights(*(a[~lost] for a in (direction, spikes[:, 0], rate[:, 0])))
+    masked = np.ma.masked_array(np.where(lost, 100, spikes[:, 0]), lost)
+    edges = np.linspace(direction[~lost].min(), direction[~lost].max(), 9)
+    drawn = plotting.tuning(direction, masked, rate[:, 0], bins=edges).patches
+    for found, values in zip(drawn, expected, strict=True):
+        np.testing.assert_allclose(found.get_data().values, values)
+    scores = np.ma.masked_array([0.1, 9.0, 0.3], [False, True, False])
+    (line, point) = plotting.path([0.01, 0.1, 1.0], scores).lines
+    np.testing.assert_array_equal(line.get_ydata(), [0.1, np.nan, 0.3])
+    assert point.get_xdata() == [1.0]
+
+
+TIMES_ALONE = {
+    "spikes": nap.Ts([0.1, 0.4]),
+    "units": nap.TsGroup({0: nap.Ts([0.1, 0.4]), 1: nap.Ts([0.2, 0.3])}),
+    "epochs": nap.IntervalSet([0, 2], [1, 3]),
+}
+
+
+@pytest.mark.parametrize("times", TIMES_ALONE.values(), ids=TIMES_ALONE)
+def test_what_holds_times_alone_is_refused(times):
+    direction, spikes, _ = recording()
+    for call in (
+        lambda: plotting.tuning(times, spikes),
+        lambda: plotting.tuning(direction, times),
+        lambda: plotting.tuning(direction, spikes, times),
+        lambda: plotting.coupling_matrix(times),
+        lambda: plotting.coupling_filters(times, np.arange(2)),
+        lambda: plotting.coupling_filters(np.ones(2), times),
+        lambda: plotting.coupling_filters(np.ones(2), np.arange(2), lower=times, upper=times),
+        lambda: plotting.path(times, np.ones(2)),
+        lambda: plotting.path([0.1, 1.0], times),
+        lambda: plotting.path([0.1, 1.0], np.ones(2), chosen=times),
+    ):
+        with pytest.raises(TypeError, match="which are no samples"):
+            call()
 
 
 def test_bad_input_is_refused_with_a_remedy():

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax._inputs import Layout, Outputs, as_float_array
+from spikax._inputs import Layout, Outputs, as_float_array, plain
 from spikax._time_series import values
 from spikax.regularizer import Grouping
 
@@ -212,7 +212,7 @@ def _like_features(tree: Any, layout: Layout, argument: str) -> list:
             raise TypeError(f"{argument} is a dict, but X is an array: pass an array.")
         return [tree]
     try:
-        return layout.treedef.flatten_up_to(tree)
+        return layout.treedef.flatten_up_to(plain(tree))
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{argument} must have the structure of X, with the entries "

@@ -321,7 +321,7 @@ def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...], tuple[str, ...]]:
     if _is_leaf(X) or _is_rows(X):
         return [X], jax.tree_util.tree_structure(0), *_ARRAY
     try:
-        flat, treedef = tree_flatten_with_path(X, is_leaf=_is_leaf)
+        flat, treedef = tree_flatten_with_path(plain(X), is_leaf=_is_leaf)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"X has keys that have no order, {_mixed_keys(X)}, but entries are kept in the order "
@@ -330,19 +330,25 @@ def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...], tuple[str, ...]]:
     if not flat:
         raise ValueError("X is an empty container: pass at least one array of features.")
     for path, leaf in flat:
-        if isinstance(leaf, dict | list | tuple):
-            plain = "tuple" if isinstance(leaf, tuple) else "list"
-            plain = "dict" if isinstance(leaf, dict) else plain
+        if isinstance(leaf, list | tuple):
+            kind = "tuple" if isinstance(leaf, tuple) else "list"
             name = "X" + keystr(path)
             raise TypeError(
                 f"{name} is a {type(leaf).__name__}, which JAX does not take apart: pass "
-                f"{plain}({name})."
+                f"{kind}({name})."
             )
     names = tuple("X" + keystr(path) for path, _ in flat)
     labels = tuple(keystr(path, simple=True, separator=".") for path, _ in flat)
     if len(set(labels)) < len(labels):  # such as of {"a": {"b": ...}, "a.b": ...}
         labels = tuple(name.removeprefix("X") for name in names)
     return [leaf for _, leaf in flat], treedef, names, labels
+
+
+def plain(tree: Any) -> Any:
+    """Take the kinds of dict, whose entries JAX orders in several ways, for dicts."""
+    if isinstance(tree, dict) and not issparse(tree):
+        return {key: plain(part) for key, part in tree.items()}
+    return type(tree)(map(plain, tree)) if type(tree) in (list, tuple) else tree
 
 
 def _mixed_keys(X: Any) -> str:

@@ -13,6 +13,10 @@ from spikax.basis import BasisDesign
 _GOOD_PART = 0.1  # of the samples
 
 
+class IgnoredSamples(RuntimeWarning):
+    """A warning that a good part of the samples is ignored."""
+
+
 def warn_about_ignored(data: Any, series: Any) -> None:
     """Say how many samples are ignored and why, unless they are few or the edges of epochs.
 
@@ -33,7 +37,7 @@ def warn_about_ignored(data: Any, series: Any) -> None:
         f"{reasons}. A basis makes NaN of what is beyond its bounds, given or learned from the "
         "inputs that it saw first, and of what has a gap or an edge in its window. Samples that "
         "are to be left out can be dropped, or have a sample_weight of zero.",
-        RuntimeWarning,
+        IgnoredSamples,
         stacklevel=5,
     )
 

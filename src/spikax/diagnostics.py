@@ -16,11 +16,12 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from spikax import _inputs, _labels, links, observation_models
 from spikax._assemble import pad
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
+from spikax._missing import IgnoredSamples
 from spikax._time_series import TimeSeries, check_times
 from spikax.design import padded_length
 from spikax.glm import ClassifierGLM, ClassifierPopulationGLM
 from spikax.glm._null import fit_null, unless_exact
-from spikax.glm._posed import outputs_of
+from spikax.glm._posed import checked, outputs_of
 from spikax.glm._prediction import null_scores, rate_scores, share_explained
 from spikax.links import InverseLink
 from spikax.observation_models import (
@@ -178,8 +179,6 @@ def time_rescaling(
         )
     y, rate = _aligned(y, predicted_rate, family)
     dispersion = _scale(scale, family, y.shape[1])[0]
-    if family.scale is not None and not family.estimate:
-        dispersion = np.broadcast_to(np.asarray(family.scale, float), dispersion.shape)
     if np.any(y != np.rint(y), where=~np.isnan(y)):
         raise ValueError("y must hold whole numbers of spikes to be rescaled.")
     seed = np.asarray(jax.random.key_data(random_key)).ravel()
@@ -314,7 +313,7 @@ def residuals(
             raise ValueError(
                 "Quantile residuals are drawn: pass random_key=jax.random.key(0), or another seed."
             )
-        values = _quantile_residuals(model._at(scale), observed, rate, scale, random_key)
+        values = _quantile_residuals(model.family, observed, rate, scale, random_key)
     return values.reshape(np.shape(y))
 
 
@@ -332,8 +331,6 @@ _DISTRIBUTIONS = {
 
 
 def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
-    if family.scale is not None:
-        scale = np.asarray(family.scale, float)
     if type(family) not in _DISTRIBUTIONS:
         raise ValueError(
             f"The distribution of {type(family).__name__} observations is not known here: use "
@@ -595,7 +592,7 @@ def bits_per_spike(
         np.nansum(terms[0], axis=0) for terms in (of_model, of_null)
     )
     n_spikes = np.nansum(y, axis=0)
-    silent, unlike = n_spikes == 0, np.isinf(null_log_likelihood)
+    silent, unlike = n_spikes <= 0, np.isinf(null_log_likelihood)
     impossible = np.isinf(log_likelihood) & ~silent & ~unlike
     reasons = ((silent, _NO_SPIKES), (unlike, _UNLIKE), (impossible, IMPOSSIBLE))
     warn_about_scores(names, reasons)
@@ -740,22 +737,15 @@ def cross_validated_scores(
     import pandas as pd
 
     matrix, layout = _inputs.design_matrix(X)
-    outputs = outputs_of(model, 1)
-    single, classes = outputs.single, None
-    if outputs.n_classes is not None:
-        fresh: Any = clone(model)
-        classes = fresh.set_classes(y).classes_
-    indices = y if classes is None else _labels.encode(y, classes)
-    observed = _inputs.observations(indices, single, len(matrix), layout)
-    check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
+    data = checked(clone(model), X, y, sample_weight, offset)
+    observed, classes, added = data.y, data.classes, data.offset
+    outputs = outputs_of(model, observed.shape[1])
+    single = outputs.single
     labels = _neuron_names(y, observed.shape[1])
-    added = _inputs.offsets(offset, len(matrix), outputs_of(model, observed.shape[1]))
     if added is not None:
-        added = np.broadcast_to(added, observed.shape) if classes is None else np.asarray(offset)
-    extra = {
-        "sample_weight": _inputs.sample_weights(sample_weight, len(matrix)),
-        "offset": added,
-    }
+        one = classes is None
+        added = np.broadcast_to(added, observed.shape) if one else outputs.restored(added)
+    extra = {"sample_weight": data.weights, "offset": added}
     routed = {}
     if groups is not None and get_routing_for_object(model).consumes("fit", ["groups"]):
         routed["groups"] = np.asarray(groups)
@@ -763,22 +753,27 @@ def cross_validated_scores(
     # Some splitters look at times.
     series = y if layout.series is None else layout.series
     samples = series if isinstance(series, TimeSeries) else matrix
-    tables = []
-    for fold, rows in enumerate(splitter.split(samples, observed, groups)):
+
+    def scores_of(rows) -> dict[str, Any]:
         (train, test), kept = (
             [(_take(layout, matrix, r), observed[r]) for r in rows],
             [{k: None if a is None else a[r] for k, a in extra.items()} for r in rows],
         )
         own = {k: a[rows[0]] for k, a in routed.items()}
         if classes is not None:
-            scores = _held_out_classes(model, classes, single, train, test, own, *kept)
-            tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
-            continue
+            return _held_out_classes(model, classes, single, train, test, own, *kept)
         y_train = train[1][:, 0] if single else train[1]
-        fitted = clone(model).fit(train[0], y_train, **kept[0], **own)
+        fitted: Any = clone(model)
+        fitted.fit(train[0], y_train, **kept[0], **own)
         rate = np.reshape(fitted.predict(test[0], kept[1]["offset"]), test[1].shape)
-        scores = _held_out(fitted, train[1], test[1], rate, *kept)
-        tables.append(pd.DataFrame({"fold": fold, "neuron": list(labels), **scores}))
+        return _held_out(fitted, train[1], test[1], rate, *kept)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredSamples)  # there was a word of all samples
+        tables = [
+            pd.DataFrame({"fold": fold, "neuron": list(labels), **scores_of(rows)})
+            for fold, rows in enumerate(splitter.split(samples, observed, groups))
+        ]
     return pd.concat(tables).set_index(["fold", "neuron"])
 
 
@@ -878,7 +873,9 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
 
 
 def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
-    """Check a scale, (1, n_neurons)."""
+    """Check a scale, (1, n_neurons); a dispersion that the family knows is the one that counts."""
+    if family.scale is not None and not family.estimate:
+        scale = family.scale
     if scale is None:
         if family.estimate:
             raise ValueError(

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from spikax._time_series import values
 from spikax.diagnostics import Calibration, TimeRescaling
 from spikax.solvers import Status
 
@@ -80,7 +81,7 @@ def tuning(
     >>> ax.get_ylabel()
     'rate (spikes/bin)'
     """
-    x = np.asarray(x, float)
+    x = _floats(x, "x")
     if x.ndim != 1:
         raise ValueError(f"x must have shape (n_samples,), got {x.shape}: pass one variable.")
     counts = _column(y, "y", neuron, len(x))
@@ -93,9 +94,9 @@ def tuning(
     occupancy = np.histogram(x[known], edges)[0]
     unit = 1 if bin_size is None else 1 / bin_size
 
-    def binned(values):
+    def binned(samples):
         with np.errstate(invalid="ignore"):
-            return unit * np.histogram(x[known], edges, weights=values[known])[0] / occupancy
+            return unit * np.histogram(x[known], edges, weights=samples[known])[0] / occupancy
 
     ax = _axes(ax)
     ax.stairs(np.nan_to_num(binned(counts)), edges, fill=True, color=_DATA, label="data")
@@ -153,7 +154,7 @@ def coupling_matrix(
     >>> nmo.plotting.coupling_matrix(np.eye(3)).get_xlabel()
     'from neuron'
     """
-    matrix = np.asarray(strength, float)
+    matrix = _floats(strength, "strength")
     if matrix.ndim != 2:
         raise ValueError(
             f"strength must have shape (n_from, n_to), got {matrix.shape}: sum filters over lags, "
@@ -226,7 +227,7 @@ def coupling_filters(
     >>> nmo.plotting.coupling_filters(-np.ones(5), np.arange(1, 6), unit="ms").get_ylabel()
     'gain of the rate'
     """
-    shown, lags = np.atleast_2d(np.asarray(filters, float)), np.asarray(lags, float)
+    shown, lags = np.atleast_2d(_floats(filters, "filters")), _floats(lags, "lags")
     if lags.shape != shown.shape[1:]:
         raise ValueError(
             f"filters have {shown.shape[-1]} lags, lags has shape {lags.shape}: pass one lag for "
@@ -234,13 +235,14 @@ def coupling_filters(
         )
     ax = _axes(ax)
     of_link = np.exp if gain else np.asarray
-    for k, values in enumerate(shown):
+    for k, one in enumerate(shown):
         color = _COLORS[k % len(_COLORS)]
         if lower is not None and upper is not None:
-            low, high = (of_link(np.atleast_2d(np.asarray(e, float))[k]) for e in (lower, upper))
+            ends = (_floats(end, name) for end, name in ((lower, "lower"), (upper, "upper")))
+            low, high = (of_link(np.atleast_2d(end)[k]) for end in ends)
             ax.fill_between(lags, low, high, color=color, alpha=_BAND, linewidth=0)
         name = None if labels is None else str(labels[k])
-        ax.plot(lags, of_link(values), color=color, linewidth=2, label=name)
+        ax.plot(lags, of_link(one), color=color, linewidth=2, label=name)
     ax.axhline(1 if gain else 0, color="black", linewidth=0.8, linestyle=":")
     if gain:
         ax.set_yscale("log")
@@ -421,7 +423,7 @@ def path(
     >>> nmo.plotting.path([0.01, 0.1, 1.0], [0.1, 0.3, 0.2]).get_xscale()
     'log'
     """
-    strengths, scores = np.asarray(strengths, float), np.asarray(scores, float)
+    strengths, scores = _floats(strengths, "strengths"), _floats(scores, "scores")
     n_neurons = 1 if scores.ndim == 1 else scores.shape[-1]
     wanted = [scores.shape[:1], (*scores.shape[:1], n_neurons)]
     if scores.ndim not in (1, 2, 3) or strengths.shape not in wanted:
@@ -436,7 +438,7 @@ def path(
     strengths = np.broadcast_to(strengths.reshape(len(strengths), -1), mean.shape)
     best = np.argmax(np.where(np.isnan(mean), -np.inf, mean), axis=0)
     if chosen is not None:
-        best = np.argmin(np.abs(strengths - np.asarray(chosen)), axis=0)
+        best = np.argmin(np.abs(strengths - _floats(chosen, "chosen")), axis=0)
     for j in range(n_neurons):
         color, x = _COLORS[j % len(_COLORS)], strengths[:, j]
         ends = mean[:, j] - error[:, j], mean[:, j] + error[:, j]
@@ -526,8 +528,12 @@ def _tidy(ax: Axes, legend: bool) -> Axes:
     return ax
 
 
-def _column(values: Any, name: str, neuron: int, n_samples: int) -> np.ndarray:
-    array = np.asarray(values, float)
+def _floats(array: Any, name: str) -> np.ndarray:
+    return np.asarray(values(array, name), float)
+
+
+def _column(array: Any, name: str, neuron: int, n_samples: int) -> np.ndarray:
+    array = _floats(array, name)
     array = array.reshape(len(array), -1)
     if len(array) != n_samples:
         raise ValueError(f"{name} has {len(array)} samples, x has {n_samples}.")

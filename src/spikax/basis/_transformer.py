@@ -134,7 +134,9 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         columns = self._validated(self.basis_, X, reset=False)
         features = self.basis_.compute_features(*_inputs(self.basis_, columns))
-        return features if isinstance(features, TimeSeries) else np.asarray(features)
+        # Models fit the means to features without columns, and refuse a NumPy array without them.
+        as_they_are = isinstance(features, TimeSeries) or features.shape[1] == 0
+        return features if as_they_are else np.asarray(features)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features: label, channel in brackets if there are channels, and number.

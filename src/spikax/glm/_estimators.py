@@ -1,6 +1,7 @@
 """The estimators: they store, resolve names, call the fit, and unpack what it found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Number
 from typing import Any, NamedTuple
@@ -262,6 +263,10 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
+        if parts.model.family.estimate:  # whose information is that at the dispersion found
+            problem = replace(
+                problem, family=with_scale(parts.model.family, result.scale[:, None])
+            )
         edf = effective_degrees_of_freedom(problem, result.outcome.theta)
         dof = data.n_observations - edf
         scale = np.ones(n_neurons)

@@ -45,6 +45,11 @@ def regularizer_of(model: Any) -> Regularizer:
     return model._parts().regularizer
 
 
+def checked(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Data:
+    """Check data as a model's `fit` does, with its warning of samples that are ignored."""
+    return model._data(X, y, model._parts(), sample_weight, offset, afresh=True)
+
+
 def posed(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
     """Check data as a model's `fit` does, and pose its problem, at the strength it was given."""
     return _posed(model, model._parts()._replace(chosen=None), X, y, sample_weight, offset)

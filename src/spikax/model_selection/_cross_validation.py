@@ -1,10 +1,12 @@
 """Estimators that choose the strength of their penalty, neuron by neuron, as they are fitted."""
 
+import warnings
 from functools import partial
 from typing import Any, ClassVar
 
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
 
+from spikax._missing import IgnoredSamples
 from spikax.glm import ClassifierPopulationGLM, PopulationGLM
 from spikax.glm._estimators import with_enough_digits
 from spikax.glm._report import warn_about_neurons
@@ -35,9 +37,10 @@ class PopulationGLMCV(PopulationGLM):
     cv
         How the strengths are judged. A number of folds (default 5): stretches of time, since
         neighbouring samples are alike; or a splitter of scikit-learn's or of this module, or an
-        iterable of pairs of indices. For "Ridge" also what needs no folds: "gcv" (generalized
-        cross-validation), "loo" (approximate leave-one-out) or "evidence" (Laplace's
-        approximation, with the scale of the observation model at its likeliest).
+        iterable of pairs of indices, which count a sample as often as they name it. For "Ridge"
+        also what needs no folds: "gcv" (generalized cross-validation), "loo" (approximate
+        leave-one-out) or "evidence" (Laplace's approximation, with the scale of the observation
+        model at its likeliest).
     selection
         "best" (default), or "one-standard-error": the strongest whose score is within one standard
         error of the best one, which needs folds.
@@ -205,7 +208,9 @@ class PopulationGLMCV(PopulationGLM):
 
     def _begin(self, X, y, sample_weight, offset):
         if self._chosen is None:
-            self.fit(X, y, sample_weight=sample_weight, offset=offset)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
+                self.fit(X, y, sample_weight=sample_weight, offset=offset)
 
 
 class GLMCV(PopulationGLMCV):

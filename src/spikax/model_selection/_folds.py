@@ -15,7 +15,7 @@ from spikax.problem import Problem
 
 
 class Fold(NamedTuple):
-    """Which samples a fold trains on, and which it holds out; both (n_samples,)."""
+    """How often a fold trains on each sample, and scores it; both (n_samples,)."""
 
     train: np.ndarray
     test: np.ndarray
@@ -64,15 +64,15 @@ def read_folds(cv: Any, data: Data, y: Any, single: bool, arguments: dict) -> li
         raise ValueError("cv has no folds.")
     folds = []
     for pair in pairs:
-        masks = [np.zeros(n_samples, bool) for _ in pair]
-        for mask, index in zip(masks, pair, strict=True):
-            mask[index] = True
-        if not all((mask[:, None] & (data.weight > 0)).any() for mask in masks):
+        times = [np.zeros(n_samples, np.int32) for _ in pair]
+        for count, index in zip(times, pair, strict=True):
+            np.add.at(count, index, 1)  # a bootstrap names samples several times
+        if not all(((count[:, None] > 0) & (data.weight > 0)).any() for count in times):
             raise ValueError(
                 f"Fold {len(folds)} of cv has no sample that counts to train on or to score: "
                 "all have NaN or weigh zero. Use fewer folds."
             )
-        folds.append(Fold(*masks))
+        folds.append(Fold(*times))
     return folds
 
 
@@ -84,19 +84,19 @@ def with_folds(
         return problem, None
     n, grid = problem.n_neurons, (problem.y.shape[0], problem.y.shape[2])
     weight = np.broadcast_to(data.weight, data.y.shape) / data.mean_weight
-    nothing = np.zeros(len(weight), bool)
+    never, once = np.zeros(len(weight), np.int32), np.ones(len(weight), np.int32)
 
-    def weights(masks):
-        every = np.stack(masks, axis=1)
+    def weights(times):
+        every = np.stack(times, axis=1)
 
         def rows(piece):
-            masked = every[piece, :, None] * weight[piece, None]
-            return masked.reshape(len(masked), -1)
+            weighed = every[piece, :, None] * weight[piece, None]
+            return weighed.reshape(len(weighed), -1)
 
         return lay_out(rows, (len(weight), every.shape[1] * n), grid, problem.y.dtype)
 
-    train = weights([fold.train for fold in folds] + [~nothing])
-    test = weights([fold.test for fold in folds] + [nothing])
+    train = weights([fold.train for fold in folds] + [once])
+    test = weights([fold.test for fold in folds] + [never])
     return repeat(problem, len(folds) + 1, train), test
 
 
@@ -113,5 +113,5 @@ def without_contrast(family: Family, data: Data, folds: list[Fold]) -> np.ndarra
     silent = np.zeros((len(folds), data.y.shape[1]), bool)
     for kind in kinds:
         for fold, (train, _) in enumerate(folds):
-            silent[fold] |= ~(kind & counts & train[:, None]).any(axis=0)
+            silent[fold] |= ~(kind & counts & (train[:, None] > 0)).any(axis=0)
     return silent
