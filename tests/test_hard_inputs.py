@@ -12,9 +12,11 @@ from scipy import stats
 from sklearn.linear_model import PoissonRegressor
 
 from reference import counting, loss, lowest_loss, lowest_penalised_loss
+from spikax.basis import BSplineEval
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
+from spikax.solvers import Status
 
 T, P, N = 400, 5, 4
 HEALTHY = (1, 2, 3)
@@ -493,3 +495,51 @@ def test_what_is_converged_is_as_near_the_optimum_as_it_says(family, penalty, so
         nats = 1 / (2 * y[:, j].var()) if family == "Gaussian" else 1
         # What is promised, what the bound is short of the minimum, and what rounding hides.
         assert nats * (found - lowest) < 1e-4 + 1e-6 + 1e-15 * y[:, j].sum()
+
+
+def place_fields(seed):
+    """Walk through an arena without its corners; count the spikes of six place cells."""
+    rng = np.random.default_rng(seed)
+    position, velocity, path = np.full(2, 0.5), np.zeros(2), []
+    for kick in rng.normal(0, 0.02, size=(3000, 2)):
+        velocity = 0.9 * velocity + kick
+        out = (position + velocity < 0) | (position + velocity > 1)
+        velocity = np.where(out, -velocity, velocity)
+        position = np.clip(position + velocity, 0, 1)
+        path.append(position)
+    path = np.array(path)
+    path = path[np.abs(path - 0.5).sum(axis=1) < 0.75]
+    centre, width = rng.uniform(0.1, 0.9, size=(6, 2)), rng.uniform(0.03, 0.12, size=6)
+    square = ((path[:, None] - centre) ** 2).sum(axis=2)
+    return path, rng.poisson(2 * np.exp(-square / 2 / width**2)).astype(float)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_place_fields_that_are_called_finished_are_near_their_limit(seed, dtype):
+    """Products of splines vanish slowly at their ends: the optima of their fits are far away."""
+    path, y = place_fields(seed)
+    basis = BSplineEval(5) * BSplineEval(5)
+    X = np.asarray(basis.compute_features(*path.T), dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        model = PopulationGLM().fit(X, y)
+    status = model.solver_state_.stats.status
+    assert set(status) <= {Status.CONVERGED, Status.UNBOUNDED, Status.STALLED}
+    for j in np.flatnonzero(status != Status.STALLED):
+        reached = loss("Poisson", X, y[:, j], model.coef_[:, j], model.intercept_[j])
+        assert reached < lowest_loss("Poisson", X, y[:, j]) + 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bins_without_spikes_take_few_passes_more_than_with_a_penalty(seed):
+    path, y = place_fields(seed)
+    x, z = np.minimum(8 * path.T, 7).astype(int)
+    X = (np.unique(8 * x + z) == (8 * x + z)[:, None]).astype(float)
+    with pytest.warns(RuntimeWarning, match="coefficients of column .* run away"):
+        free = PopulationGLM().fit(X, y)
+    held = PopulationGLM(regularizer="Ridge", regularizer_strength=1e-3).fit(X, y)
+    assert free.solver_state_.n_passes < 3 * held.solver_state_.n_passes
+    for j in range(y.shape[1]):
+        reached = loss("Poisson", X, y[:, j], free.coef_[:, j], free.intercept_[j])
+        assert reached < lowest_loss("Poisson", X, y[:, j]) + 0.1

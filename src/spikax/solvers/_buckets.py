@@ -195,11 +195,11 @@ def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
     away = runs_away(problem, null, found.theta, found.towards)
     resolution = jnp.minimum(_resolution(null, found.value), NEGLIGIBLE)
     converged = found.done | (found.gain <= resolution)
-    away = null.at_bound | (away & (found.gain <= NEGLIGIBLE))
+    away = away & (found.gain <= NEGLIGIBLE)
     # Along what is too flat to tell, single precision sees neither curvature nor gain.
     if found.value.dtype == jnp.float32:
         converged, away = converged & ~found.blind, away & ~found.blind
-    return status_of(found.value, converged, away, found.n_steps >= solver.maxiter)
+    return status_of(found.value, converged, null.at_bound | away, found.n_steps >= solver.maxiter)
 
 
 def push(queue: jax.Array, newest: jax.Array) -> jax.Array:

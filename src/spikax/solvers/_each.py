@@ -16,7 +16,7 @@ from spikax.problem import (
     without_features,
 )
 from spikax.regularizer import NO_PENALTY
-from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
 from spikax.solvers._whitening import own_whitening
 
 
@@ -121,12 +121,14 @@ class EachNeuron:
         value = penalized_loss(problem, theta)
         # What a library calls success looks at steps and losses: the residual decides.
         residual = proximal_residual(problem, theta)
-        away = null.at_bound
+        done, away = residual <= 2 * tol, null.at_bound
         if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
-            away |= runs_away(problem, null, theta, -whitening.to_parameters(slope))
-        status = status_of(value, residual <= 2 * tol, away, n_steps >= self.maxiter)
+            gain = null.nats * jnp.sum(slope**2, axis=0) / 2
+            towards = -whitening.to_parameters(slope)
+            away |= runs_away(problem, null, theta, towards) & (done | (gain <= NEGLIGIBLE))
+        status = status_of(value, done, away, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 
     def init(self, problem: Problem, theta: jax.Array) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from spikax._pytrees import register
 from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
 from spikax.solvers._solver import positive
 from spikax.solvers._whitening import own_whitening
 
@@ -60,7 +60,8 @@ class Newton:
             return _step(problem, null.nats, point, self)
 
         point = jax.lax.while_loop(unfinished, step, _begin(problem, null.nats, theta, self))
-        away = null.at_bound | runs_away(problem, null, point.theta, point.direction)
+        away = runs_away(problem, null, point.theta, point.direction) & (point.gain <= NEGLIGIBLE)
+        away |= null.at_bound
         status = status_of(point.value, point.done, away, ~point.stuck)
         return Outcome(point.theta, point.value, point.n_steps, status, point.n_passes)
 
@@ -79,6 +80,7 @@ class _Point(NamedTuple):
     value: jax.Array  # (n,)
     gradient: jax.Array  # (p + 1, n)
     direction: jax.Array  # (p + 1, n)
+    gain: jax.Array  # nats expected of a step along it, (n,)
     step: jax.Array  # length to try next along the direction, (n,)
     n_steps: jax.Array  # (n,)
     done: jax.Array  # (n,)
@@ -89,17 +91,18 @@ class _Point(NamedTuple):
 def _begin(problem, nats, theta, solver) -> _Point:
     value, gradient = value_and_grad(problem, theta)
     everyone = nats > 0
-    direction, done = _direction(problem, nats, theta, gradient, everyone, solver)
+    direction, gain = _direction(problem, nats, theta, gradient, everyone)
     n_steps = jnp.zeros(value.shape, int)
     return _Point(
         theta,
         value,
         gradient,
         direction,
+        gain,
         jnp.ones_like(value),
         n_steps,
-        done,
-        jnp.zeros_like(done),
+        gain < solver.tol,
+        jnp.zeros_like(everyone),
         jnp.asarray(2),
     )
 
@@ -114,24 +117,24 @@ def _step(problem, nats, point: _Point, solver) -> _Point:
     accepted = good & ~waits
     theta = choose(accepted, theta, point.theta)
     gradient = choose(accepted, gradient, point.gradient)
-    direction, done = _direction(problem, nats, theta, gradient, accepted, solver)
+    direction, gain = _direction(problem, nats, theta, gradient, accepted)
     step = jnp.where(accepted, 1.0, jnp.where(waits, point.step, next_step))
     return _Point(
         theta,
         choose(accepted, value, point.value),
         gradient,
         choose(accepted, direction, point.direction),
+        choose(accepted, gain, point.gain),
         step,
         point.n_steps + accepted,
-        point.done | (accepted & done),
+        point.done | (accepted & (gain < solver.tol)),
         point.stuck | (step < 1e-6),
         point.n_passes + 2,
     )
 
 
-def _direction(problem, nats, theta, gradient, wanted, solver):
-    """Newton's direction, and whether it is expected to gain less than the tolerance."""
+def _direction(problem, nats, theta, gradient, wanted):
+    """Newton's direction, and the nats expected of it."""
     whitening = own_whitening(problem, theta, problem.n_samples, wanted)
     whitened = whitening.pull_back(gradient)
-    gain = nats * jnp.sum(whitened**2, axis=0) / 2
-    return -whitening.to_parameters(whitened), gain < solver.tol
+    return -whitening.to_parameters(whitened), nats * jnp.sum(whitened**2, axis=0) / 2

@@ -125,10 +125,11 @@ def runs_away(problem: Problem, null: Null, theta: jax.Array, towards: jax.Array
             return jnp.sum(weights * change, axis=1)
 
         risen = walk(problem, rise) / problem.total_weight
-        risen = risen + penalty(problem, theta + move) - penalty(problem, theta)
         if problem.tilt is not None:
             risen = risen + jnp.sum(problem.tilt * move, axis=0)
-        return (reach > 0.01) & (null.nats * risen < 1)
+        # However weak a penalty is, along what it holds the optimum is not at infinity.
+        held = penalty(problem, theta + move) - penalty(problem, theta)
+        return (reach > 0.01) & (null.nats * risen < 1) & (null.nats * held < NEGLIGIBLE)
 
     reach = walk(problem, block, jnp.maximum)
     return jax.lax.cond(
