@@ -12,7 +12,8 @@ from scipy import stats
 from sklearn.linear_model import PoissonRegressor
 
 from reference import counting, loss, lowest_loss, lowest_penalised_loss
-from spikax.basis import BSplineEval
+from spikax.basis import BSplineEval, CyclicBSplineEval
+from spikax.datasets import load_head_direction
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
@@ -498,7 +499,7 @@ def test_what_is_converged_is_as_near_the_optimum_as_it_says(family, penalty, so
 
 
 def place_fields(seed):
-    """Walk through an arena without its corners; count the spikes of six place cells."""
+    """Walk through an arena without its corners; count the spikes of four place cells."""
     rng = np.random.default_rng(seed)
     position, velocity, path = np.full(2, 0.5), np.zeros(2), []
     for kick in rng.normal(0, 0.02, size=(3000, 2)):
@@ -509,13 +510,12 @@ def place_fields(seed):
         path.append(position)
     path = np.array(path)
     path = path[np.abs(path - 0.5).sum(axis=1) < 0.75]
-    centre, width = rng.uniform(0.1, 0.9, size=(6, 2)), rng.uniform(0.03, 0.12, size=6)
+    centre, width = rng.uniform(0.1, 0.9, size=(4, 2)), rng.uniform(0.03, 0.12, size=4)
     square = ((path[:, None] - centre) ** 2).sum(axis=2)
     return path, rng.poisson(2 * np.exp(-square / 2 / width**2)).astype(float)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed, dtype", [(0, np.float32), (1, np.float64)])
 def test_place_fields_that_are_called_finished_are_near_their_limit(seed, dtype):
     """Products of splines vanish slowly at their ends: the optima of their fits are far away."""
     path, y = place_fields(seed)
@@ -524,11 +524,27 @@ def test_place_fields_that_are_called_finished_are_near_their_limit(seed, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         model = PopulationGLM().fit(X, y)
-    status = model.solver_state_.stats.status
-    assert set(status) <= {Status.CONVERGED, Status.UNBOUNDED, Status.STALLED}
-    for j in np.flatnonzero(status != Status.STALLED):
+    for j, status in enumerate(model.solver_state_.stats.status):
+        mean, lowest = y[:, j].mean(), lowest_loss("Poisson", X, y[:, j])
         reached = loss("Poisson", X, y[:, j], model.coef_[:, j], model.intercept_[j])
-        assert reached < lowest_loss("Poisson", X, y[:, j]) + 1
+        explained = loss("Poisson", X, y[:, j], np.zeros(X.shape[1]), np.log(mean)) - lowest
+        assert status in (Status.CONVERGED, Status.UNBOUNDED)
+        assert reached - lowest < (0.1 if status == Status.CONVERGED else 0.02 * explained)
+
+
+def test_a_solution_of_double_precision_keeps_its_digits():
+    recording = load_head_direction()
+    spikes = recording.spikes.count(0.02, recording.head_direction.time_support)
+    direction = spikes.value_from(recording.head_direction)
+    # The head has been to a part of the directions only: coefficients of 1e11 cancel each other.
+    basis = CyclicBSplineEval(12, bounds=(0, 2 * np.pi))
+    X = np.asarray(basis.compute_features(direction), np.float32)[:500]
+    y = np.asarray(spikes, float)[:500]
+    with pytest.warns(RuntimeWarning, match="have their optimum at infinity"):
+        model = PopulationGLM().fit(X, y)
+    for j in np.flatnonzero(y.any(axis=0)):
+        reached = loss("Poisson", X, y[:, j], model.coef_[:, j], model.intercept_[j])
+        assert reached < lowest_loss("Poisson", X, y[:, j]) + 0.6
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -91,8 +91,8 @@ def shaped(theta: Any, units: Units, data: Data, outputs: Outputs) -> tuple[Any,
     """Bring a problem's parameters to the user's units and shapes."""
     columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
     coef, intercept = units.to_user(columns)
-    # As precise as the features: those that are nearly collinear need every digit.
-    dtype = np.result_type(data.X.dtype, canonicalize_dtype(float))
+    # As precise as the features, for nearly collinear ones need every digit, and as the solution.
+    dtype = np.result_type(data.X.dtype, theta.dtype, canonicalize_dtype(float))
     coef = outputs.restored(coef.astype(dtype))
     intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
     return data.layout.split(coef), intercept

@@ -19,9 +19,9 @@ ADVICE = {
     Status.NOT_FINITE: "met numbers that are not finite: look for huge values in X, y or offset, "
     "or enable float64 in JAX",
     Status.UNBOUNDED: "have their optimum at infinity (a silent neuron, one that is always on, or "
-    "features that separate its observations): their predictions are finite and right, their "
-    "coefficients would grow without end; a Ridge penalty gives them an optimum, though not the "
-    "intercept of a silent neuron",
+    "features that separate its observations): their predictions are finite and near the limit, "
+    "their coefficients would grow without end; a Ridge penalty gives them an optimum, though not "
+    "the intercept of a silent neuron",
     Status.STALLED: "could not be improved before they reached 'tol': loosen it, or enable "
     "float64 in JAX; an optimum that is far away, or at infinity, comes near with a Ridge penalty",
 }

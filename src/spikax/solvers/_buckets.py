@@ -192,10 +192,9 @@ def _resolution(null: Null, value: jax.Array) -> jax.Array:
 
 
 def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
-    away = runs_away(problem, null, found.theta, found.towards)
+    away = runs_away(problem, null, found.theta, found.towards, found.gain)
     resolution = jnp.minimum(_resolution(null, found.value), NEGLIGIBLE)
     converged = found.done | (found.gain <= resolution)
-    away = away & (found.gain <= NEGLIGIBLE)
     # Along what is too flat to tell, single precision sees neither curvature nor gain.
     if found.value.dtype == jnp.float32:
         converged, away = converged & ~found.blind, away & ~found.blind

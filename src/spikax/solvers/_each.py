@@ -16,7 +16,7 @@ from spikax.problem import (
     without_features,
 )
 from spikax.regularizer import NO_PENALTY
-from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._whitening import own_whitening
 
 
@@ -125,9 +125,8 @@ class EachNeuron:
         if problem.penalty.smooth:
             whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
             slope = whitening.pull_back(value_and_grad(problem, theta)[1])
-            gain = null.nats * jnp.sum(slope**2, axis=0) / 2
-            towards = -whitening.to_parameters(slope)
-            away |= runs_away(problem, null, theta, towards) & (done | (gain <= NEGLIGIBLE))
+            gain = jnp.where(done, 0, null.nats * jnp.sum(slope**2, axis=0) / 2)
+            away |= runs_away(problem, null, theta, -whitening.to_parameters(slope), gain)
         status = status_of(value, done, away, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from spikax._pytrees import register
 from spikax.problem import Problem, null_model, value_and_grad, without_features
 from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._solver import positive
 from spikax.solvers._whitening import own_whitening
 
@@ -60,7 +60,7 @@ class Newton:
             return _step(problem, null.nats, point, self)
 
         point = jax.lax.while_loop(unfinished, step, _begin(problem, null.nats, theta, self))
-        away = runs_away(problem, null, point.theta, point.direction) & (point.gain <= NEGLIGIBLE)
+        away = runs_away(problem, null, point.theta, point.direction, point.gain)
         away |= null.at_bound
         status = status_of(point.value, point.done, away, ~point.stuck)
         return Outcome(point.theta, point.value, point.n_steps, status, point.n_passes)

@@ -100,10 +100,14 @@ def status_of(
     )
 
 
-def runs_away(problem: Problem, null: Null, theta: jax.Array, towards: jax.Array) -> jax.Array:
+def runs_away(
+    problem: Problem, null: Null, theta: jax.Array, towards: jax.Array, gain: jax.Array
+) -> jax.Array:
     """Whether the loss stays as it is far along a step not taken: no optimum is near.
 
     Separated observations do that, and means that the inverse link approaches but never reaches.
+    In single precision no more than a negligible gain may be expected of the step, in nats: where
+    more is, double precision may go on.
     """
     if problem.link.linear:
         return jnp.zeros(theta.shape[1], bool)
@@ -129,7 +133,9 @@ def runs_away(problem: Problem, null: Null, theta: jax.Array, towards: jax.Array
             risen = risen + jnp.sum(problem.tilt * move, axis=0)
         # However weak a penalty is, along what it holds the optimum is not at infinity.
         held = penalty(problem, theta + move) - penalty(problem, theta)
-        return (reach > 0.01) & (null.nats * risen < 1) & (null.nats * held < NEGLIGIBLE)
+        single = theta.dtype == jnp.float32
+        ends = gain <= NEGLIGIBLE if single else jnp.ones(gain.shape, bool)
+        return ends & (reach > 0.01) & (null.nats * risen < 1) & (null.nats * held < NEGLIGIBLE)
 
     reach = walk(problem, block, jnp.maximum)
     return jax.lax.cond(

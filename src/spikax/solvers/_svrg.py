@@ -21,7 +21,7 @@ from spikax.problem import (
 )
 from spikax.regularizer import NO_PENALTY
 from spikax.solvers._line_search import choose
-from spikax.solvers._outcome import NEGLIGIBLE, Outcome, runs_away, status_of
+from spikax.solvers._outcome import Outcome, runs_away, status_of
 from spikax.solvers._solver import positive
 from spikax.solvers._whitening import SharedWhitening, shared_whitening
 
@@ -201,8 +201,7 @@ def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> 
     away = null.at_bound
     if problem.penalty.smooth:
         towards = -whitening.to_parameters(whitening.pull_back(state.slope))
-        little = state.done | (state.gain <= NEGLIGIBLE)
-        away |= runs_away(problem, null, state.theta, towards) & little
+        away |= runs_away(problem, null, state.theta, towards, state.gain)
     status = status_of(state.value, state.done, away, state.damping > 1e-6)
     return Outcome(state.theta, state.value, state.n_steps, status, 3 * state.n_epochs + 2)
 
