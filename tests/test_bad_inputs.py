@@ -8,7 +8,6 @@ import pandas as pd
 import pynapple as nap
 import pytest
 import scipy.sparse
-from sklearn.utils import Bunch
 
 from compilations import counted
 from spikax import observation_models, regularizer, solvers
@@ -128,11 +127,6 @@ BEFORE_FIT = {
         lambda: GLM().fit([X, {"a": X, None: X}], y),
         TypeError,
         "X keys no order 'a' (str), None (NoneType) one type",
-    ),
-    "a dict of another class": (
-        lambda: GLM().fit({"a": Bunch(b=X)}, y),
-        TypeError,
-        "X['a'] is a Bunch pass dict(X['a'])",
     ),
     "a container that is none": (
         lambda: GLM().fit({"a": frozenset([1.0])}, y),

@@ -11,6 +11,7 @@ import pandas as pd
 import pynapple as nap
 import pytest
 import scipy.sparse
+from sklearn.utils import Bunch
 
 import spikax as nmo
 from spikax import basis, diagnostics, inference, model_selection
@@ -319,7 +320,10 @@ def test_models_refuse_what_jax_traces():
             jax.jit(lambda X, call=call: call(X, Y[:, 0]))(X)
 
 
-@pytest.mark.parametrize("kind", [OrderedDict, lambda entries: defaultdict(list, entries)])
+@pytest.mark.parametrize(
+    "kind",
+    [OrderedDict, lambda entries: Bunch(**entries), lambda entries: defaultdict(list, entries)],
+)
 def test_any_dict_is_a_dict(kind):
     """Of the same keys, whose order does not matter."""
     X = {"a": RNG.normal(size=(T, 1)), "b": RNG.normal(size=(T, 2))}
