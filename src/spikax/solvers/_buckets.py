@@ -56,7 +56,7 @@ class _Found(NamedTuple):
     n_steps: jax.Array
     n_visits: jax.Array  # buckets the neuron has been in, (n,)
     n_flat: jax.Array  # flat directions of the curvature it started with, (n,)
-    blind: jax.Array  # its own had more, (n,)
+    ill_conditioned: jax.Array  # its own had more, (n,)
     done: jax.Array
     unfinished: jax.Array
 
@@ -102,7 +102,7 @@ def search(
         n_steps=none,
         n_visits=none,
         n_flat=none,
-        blind=none > 0,
+        ill_conditioned=none > 0,
         done=none > 0,
         unfinished=none == 0,
     )
@@ -197,7 +197,7 @@ def _status(problem, null: Null, found: _Found, solver) -> jax.Array:
     converged = found.done | (found.gain <= resolution)
     # Along what is too flat to tell, single precision sees neither curvature nor gain.
     if found.value.dtype == jnp.float32:
-        converged, away = converged & ~found.blind, away & ~found.blind
+        converged, away = converged & ~found.ill_conditioned, away & ~found.ill_conditioned
     return status_of(found.value, converged, null.at_bound | away, found.n_steps >= solver.maxiter)
 
 
