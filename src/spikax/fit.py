@@ -43,7 +43,9 @@ def precision_of(solver: Solver) -> AbstractContextManager:
     return jax.enable_x64(True) if solver.needs_double else nullcontext()
 
 
-def in_enough_digits(solver: Solver, run: Callable[[], T], coarse: Callable[[T], Any]) -> T:
+def in_enough_digits(
+    solver: Solver, run: Callable[..., T], coarse: Callable[[T], Any], go_on: bool = False
+) -> T:
     """Run a solver, and again in double precision if single precision was too coarse.
 
     Parameters
@@ -54,13 +56,15 @@ def in_enough_digits(solver: Solver, run: Callable[[], T], coarse: Callable[[T],
         Poses the problem anew, in the precision that it meets, and solves it.
     coarse
         Function of what `run` found to whether that was too coarse, as `too_coarse` tells it.
+    go_on
+        Whether `run` is told, the second time, what single precision found (default False).
     """
     with precision_of(solver):
         found = run()
         if canonicalize_dtype(float) == np.float64 or not np.any(coarse(found)):
             return found
     with jax.enable_x64(True):
-        return run()
+        return run(found) if go_on else run()
 
 
 @register
@@ -102,6 +106,37 @@ def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = N
     coarse = too_coarse(problem, null, outcome.theta, outcome.status)
     scale = None if problem.family.scale is None else problem.family.scale[:, 0]
     return FitResult(outcome, coarse, pearson, scale)
+
+
+def fit_some(problem: Problem, solver: Solver, theta: Any, found: FitResult) -> FitResult:
+    """Fit the neurons again that `found`, on the host, is too coarse for, and keep the others.
+
+    What becomes of a neuron does not depend on which others need more digits.
+    """
+    chosen = np.flatnonzero(found.coarse)
+    n_neurons = found.coarse.size
+    # A power of two, so that few programs serve; neurons that fill up are fitted twice.
+    size = min(1 << (chosen.size - 1).bit_length(), n_neurons)
+    index = np.resize(chosen, size)
+    start = None if theta is None else theta[:, index]
+    again = jax.device_get(fit_population(_of_neurons(problem, index), solver, start))
+
+    def merged(old, new):
+        if np.ndim(old) == 0:
+            return old - (-new * size // n_neurons)  # passes over the data of all
+        joined = np.array(old, new.dtype)
+        joined[..., chosen] = new[..., : chosen.size]
+        return joined
+
+    return jax.tree.map(merged, found, again)
+
+
+def _of_neurons(problem: Problem, index: np.ndarray) -> Problem:
+    """Restrict a problem to some neurons, in the groups that they are in."""
+    group = np.asarray(problem.group).reshape(problem.n_outputs, -1)[:, index].reshape(-1)
+    _, representative, group = np.unique(group, return_index=True, return_inverse=True)
+    groups = {"group": group.astype(np.int32), "representative": representative.astype(np.int32)}
+    return replace(problem.neurons(index), **groups)
 
 
 def too_coarse(problem: Problem, null: Null, theta: jax.Array, status: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
-from spikax.fit import fit_population, in_enough_digits, null_parameters
+from spikax.fit import fit_population, fit_some, in_enough_digits, null_parameters
 from spikax.glm import _batches, _recurrence
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import (
@@ -69,10 +69,12 @@ class Solved(NamedTuple):
     choice: Any = None  # of strengths
 
 
-def with_enough_digits(solver: Solver, solve: Callable[[], Solved]) -> Solved:
+def with_enough_digits(
+    solver: Solver, solve: Callable[..., Solved], go_on: bool = False
+) -> Solved:
     """Solve in single precision, or in double precision where single has too few digits."""
     with one_blas_thread():
-        return in_enough_digits(solver, solve, lambda found: found.result.coarse)
+        return in_enough_digits(solver, solve, lambda found: found.result.coarse, go_on)
 
 
 class PopulationGLM(RegressorMixin, BaseEstimator):
@@ -238,12 +240,16 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         data, parts, solver = self._given(X, y, sample_weight, offset)
 
-        def solve():
-            problem, units = self._problem(data, parts)
+        def solve(found: Solved | None = None):
+            problem, units = self._problem(data, parts, None if found is None else found.units)
             theta = self._start(init_params, data, units, problem)
-            return Solved(problem, units, jax.device_get(fit_population(problem, solver, theta)))
+            if found is None:
+                result = jax.device_get(fit_population(problem, solver, theta))
+            else:
+                result = fit_some(problem, solver, theta, found.result)
+            return Solved(problem, units, result)
 
-        found = with_enough_digits(solver, solve)
+        found = with_enough_digits(solver, solve, go_on=True)
         warn_about_neurons(*self._learn(X, y, data, parts, found))
         return self
 
