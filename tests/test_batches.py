@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 import spikax as nmo
 from compilations import counted
-from spikax._assemble import Units
 from spikax._inputs import Data, design_matrix
 from spikax.basis import CyclicBSplineEval
+from spikax.core.standardise import Standardisation
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM, _reservoir
 from spikax.observation_models import NegativeBinomialObservations
 from spikax.regularizer import GroupLasso
@@ -217,7 +217,7 @@ def test_each_sample_is_kept_with_equal_chance():
         X, layout = design_matrix(np.arange(n_samples, n_samples + size)[:, None])
         data = Data(X, np.zeros((size, 1)), layout, None, None, None)
         if memory is None:
-            memory = _reservoir.empty(data, Units(np.zeros(1), np.ones(1)), 1)
+            memory = _reservoir.empty(data, Standardisation(np.zeros(1), np.ones(1)), 1)
         memory = _reservoir.remember(memory, data)
         n_samples += size
     kept = memory.X[:, 0]

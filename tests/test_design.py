@@ -369,8 +369,8 @@ def test_no_fit_needs_room_for_the_features(solver, regularizer, longer):
     solver = make_solver(solver, None, parts.regularizer)
 
     def lower(design, y):
-        problem, _ = model._problem(model._data(design, y, parts, None, None), parts)
-        return fit_population.lower(problem, solver)
+        problem = model._problem(model._data(design, y, parts, None, None), parts)
+        return fit_population.lower(*problem[:3], solver)
 
     check_room(longer, lower)
 

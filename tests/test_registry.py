@@ -11,9 +11,9 @@ import pytest
 from compilations import counted
 from confusable import jax_confuses_dataclasses
 from spikax import inference, solvers
+from spikax.core import value_and_grad
 from spikax.glm import GLM, PopulationGLM
 from spikax.model_selection import PopulationGLMCV, regularization_path
-from spikax.problem import value_and_grad
 from spikax.solvers import Newton, Outcome, Status, _registry
 
 SOLVERS = solvers.list_available_solvers()
@@ -36,23 +36,23 @@ class Descent:
     stepsize: float = 0.5
     maxiter: int = field(default=200, metadata={"static": True})
 
-    def run(self, problem, theta):
-        theta = jax.numpy.zeros_like(problem.mask) if theta is None else theta
+    def run(self, objective, samples, theta, precomputed):
+        theta = jax.numpy.zeros_like(objective.mask) if theta is None else theta
 
         def step(_, theta):
-            return theta - self.stepsize * value_and_grad(problem, theta)[1]
+            return theta - self.stepsize * value_and_grad(objective, samples, theta)[1]
 
         theta = jax.lax.fori_loop(0, self.maxiter, step, theta)
-        value = value_and_grad(problem, theta)[0]
+        value = value_and_grad(objective, samples, theta)[0]
         n_steps = jax.numpy.full(value.shape, self.maxiter)
         status = jax.numpy.full(value.shape, Status.CONVERGED)
         return Outcome(theta, value, n_steps, status, jax.numpy.asarray(self.maxiter + 1))
 
-    def init(self, problem, theta):
+    def init(self, objective, samples, theta, precomputed):
         return None
 
-    def update(self, problem, theta, state):
-        return theta - self.stepsize * value_and_grad(problem, theta)[1], state
+    def update(self, objective, samples, theta, state):
+        return theta - self.stepsize * value_and_grad(objective, samples, theta)[1], state
 
 
 @pytest.fixture
@@ -240,16 +240,16 @@ class Doubting(Descent):
 
     needs_double = True
 
-    def run(self, problem, theta):
-        assert problem.y.dtype == np.float64
-        return super().run(problem, theta)
+    def run(self, objective, samples, theta, precomputed):
+        assert samples.y.dtype == objective.mask.dtype == np.float64
+        return super().run(objective, samples, theta, precomputed)
 
-    def init(self, problem, theta):
-        assert problem.y.dtype == theta.dtype == np.float64
+    def init(self, objective, samples, theta, precomputed):
+        assert samples.y.dtype == objective.mask.dtype == theta.dtype == np.float64
 
-    def update(self, problem, theta, state):
-        assert problem.y.dtype == theta.dtype == np.float64
-        return super().update(problem, theta, state)
+    def update(self, objective, samples, theta, state):
+        assert samples.y.dtype == objective.mask.dtype == theta.dtype == np.float64
+        return super().update(objective, samples, theta, state)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -209,6 +209,6 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def lend(array: np.ndarray) -> Any:
+def without_copy(array: np.ndarray) -> Any:
     """Hand a large array over without a copy; a program copies small ones faster."""
     return jax.device_put(array, may_alias=True) if array.nbytes > 2**20 else array

@@ -14,10 +14,10 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from spikax import _inputs, _labels, links, observation_models
-from spikax._assemble import pad
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._missing import IgnoredSamples
 from spikax._time_series import TimeSeries, check_times
+from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.glm import ClassifierGLM, ClassifierPopulationGLM
 from spikax.glm._null import fit_null, unless_exact

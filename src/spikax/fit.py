@@ -1,41 +1,210 @@
 """The one compiled entry of a fit, and the precision that it runs in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
+from jax.tree_util import Partial
 
 from spikax._dispersion import likeliest_scale
 from spikax._pytrees import register
-from spikax.observation_models import with_scale
-from spikax.problem import (
-    Null,
-    Problem,
-    centered,
-    level_of,
+from spikax.core.hessians import Groups, Precomputed
+from spikax.core.null_model import Null, null_model, null_parameters
+from spikax.core.objective import (
+    Objective,
     linear_predictor,
+    loss_bound,
     mean_loss,
-    null_model,
     pearson,
     penalized_loss,
+    project,
     sample_curvature,
+    sample_loss,
     value_and_grad,
-    walk,
-    without_features,
 )
-from spikax.regularizer import NO_PENALTY
+from spikax.core.samples import Samples
+from spikax.observation_models import with_scale
 from spikax.solvers import Outcome, Solver, Status
-from spikax.solvers._outcome import NEGLIGIBLE
+from spikax.solvers._convergence import NEGLIGIBLE
 
-_MOST_TURNS = 30
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
+
+_MOST_ALTERNATIONS = 30
 
 T = TypeVar("T")
+
+
+# --- The compiled entry.
+
+
+@register
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found, neuron by neuron."""
+
+    outcome: Outcome
+    coarse: Bool[Array, " neuron"]  # whether single precision is too coarse for it
+    pearson: Float[Array, " neuron"] | None  # Pearson's statistic, for families with a scale
+    scale: Float[Array, " neuron"] | None  # for families whose loss has one
+
+
+@jax.jit
+def fit_population(
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
+    solver: Solver,
+    theta: jax.Array | None = None,
+) -> FitResult:
+    """Minimise the objective of every neuron.
+
+    Parameters
+    ----------
+    objective, samples, precomputed
+        What to fit, to what, and what is known of it.
+    solver
+        How to fit it.
+    theta
+        Where to start, shaped as `Objective` says; the model without features if None.
+
+    Returns
+    -------
+    FitResult
+        Parameters, losses, steps and a status for each neuron.
+    """
+    # A scale found in too few digits may be too large, and hide that they are: judge at zero.
+    judged = objective
+    if objective.family.estimate:
+        judged = _at(objective, jnp.zeros_like(objective.normaliser))
+    null = null_model(judged, samples)
+    outcome, objective = minimise(objective, samples, precomputed, solver, theta)
+    statistic = pearson_statistic(objective, samples, outcome.theta)
+    coarse = too_coarse(objective, samples, null, outcome.theta, outcome.status)
+    scale = None if objective.family.scale is None else objective.family.scale[:, 0]
+    return FitResult(outcome, coarse, statistic, scale)
+
+
+def minimise(
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
+    solver: Solver,
+    theta: jax.Array | None,
+) -> tuple[Outcome, Objective]:
+    """Find the optimum of every neuron, and the objective with the scale found; not compiled."""
+    theta = None if theta is None else project(objective, theta)
+
+    def run(objective, theta):
+        constant = loss_bound(objective, samples)
+        bounded = replace(objective, constant=constant)
+        outcome = solver.run(bounded, samples, theta, precomputed)
+        return outcome._replace(value=outcome.value - constant)
+
+    if objective.family.estimate:
+        outcome, objective = _fit_with_scale(objective, samples, run, theta)
+    else:
+        outcome = run(objective, theta)
+    return outcome._replace(theta=project(objective, outcome.theta)), objective
+
+
+def pearson_statistic(
+    objective: Objective, samples: Samples, theta: jax.Array
+) -> Float[Array, " neuron"] | None:
+    """Pearson's statistic, of families with a scale."""
+    return pearson(objective, samples, theta) if objective.family.has_scale else None
+
+
+# --- The scale of a loss, together with the coefficients.
+
+
+def _fit_with_scale(
+    objective: Objective, samples: Samples, run: Callable, theta: jax.Array | None
+) -> tuple[Outcome, Objective]:
+    """Alternate between the coefficients, which `run` fits, and the scale, to the joint maximum.
+
+    The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few
+    alternations suffice, each from where the last one ended. The first is at a scale of zero.
+    """
+    if theta is None:
+        theta = null_parameters(objective, null_model(objective, samples))
+    zero, none = jnp.zeros_like(objective.normaliser), jnp.zeros(objective.n_neurons, int)
+    outcome = Outcome(theta, zero, none, none, jnp.asarray(0))
+    tolerance = 1e-9 if zero.dtype == jnp.float64 else 1e-6
+
+    def alternate(carry):
+        n_times, outcome, scale, settled = carry
+        some = _at(objective, scale)
+        found = run(some, outcome.theta)
+        likeliest, gain = likeliest_scale(_log_likelihood(objective, samples, found.theta), scale)
+        outcome = Outcome(
+            theta=jnp.where(settled[None], outcome.theta, found.theta),
+            value=jnp.where(settled, outcome.value, found.value),
+            n_steps=jnp.where(settled, 0, found.n_steps) + outcome.n_steps,
+            status=jnp.where(settled, outcome.status, found.status),
+            n_passes=outcome.n_passes + found.n_passes,
+        )
+        scale = jnp.where(settled, scale, likeliest)
+        return n_times + 1, outcome, scale, settled | (gain < tolerance)
+
+    def unfinished(carry):
+        n_times, *_, settled = carry
+        return (n_times < _MOST_ALTERNATIONS) & ~jnp.all(settled)
+
+    start = (jnp.asarray(0), outcome, zero, zero < 0)
+    _, outcome, scale, settled = samples.control.while_loop(unfinished, alternate, start)
+    status = jnp.where(settled, outcome.status, Status.OUT_OF_STEPS)
+    return outcome._replace(status=status), _at(objective, scale)
+
+
+def _at(objective: Objective, scale: jax.Array) -> Objective:
+    return replace(objective, family=with_scale(objective.family, scale[:, None]))
+
+
+def _log_likelihood(objective: Objective, samples: Samples, theta: jax.Array) -> Callable:
+    """Make a function of the scale to the log-likelihood of each neuron."""
+
+    def of_scale(scale):
+        return samples.sum(Partial(_block_log_likelihood, _at(objective, scale), theta))
+
+    return of_scale
+
+
+def _block_log_likelihood(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
+    loss = sample_loss(objective, linear_predictor(theta, X, offset), y)
+    total = loss + objective.family.log_normalizer(y, objective.family.scale)
+    return -jnp.sum(weights * total, axis=1)
+
+
+@jax.jit
+def null_theta(objective: Objective, samples: Samples) -> Float[Array, "parameter neuron"]:
+    """Parameters of the model without features, shaped as `Objective` says."""
+    return null_parameters(objective, null_model(objective, samples))
+
+
+@jax.jit
+def null_theta_and_scale(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array]:
+    """Parameters of the model without features, and the scale that is likeliest with them."""
+
+    def intercepts(objective, theta):
+        theta = null_parameters(objective, null_model(objective, samples))
+        steps = jnp.zeros(objective.n_neurons, int)
+        value = mean_loss(objective, samples, theta)
+        return Outcome(theta, value, steps, steps + Status.CONVERGED, jnp.asarray(0))
+
+    outcome, objective = _fit_with_scale(objective, samples, intercepts, None)
+    return outcome.theta, objective.family.scale[:, 0]
+
+
+# --- Precision.
 
 
 def precision_of(solver: Solver) -> AbstractContextManager:
@@ -53,7 +222,7 @@ def in_enough_digits(
     solver
         What `run` takes its steps with.
     run
-        Poses the problem anew, in the precision that it meets, and solves it.
+        Builds the objective anew, in the precision that it meets, and minimises it.
     coarse
         Function of what `run` found to whether that was too coarse, as `too_coarse` tells it.
     go_on
@@ -67,48 +236,14 @@ def in_enough_digits(
         return run(found) if go_on else run()
 
 
-@register
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit found, neuron by neuron."""
-
-    outcome: Outcome
-    coarse: jax.Array  # whether single precision is too coarse for it, (n_neurons,)
-    pearson: jax.Array | None  # Pearson's statistic, for families with a scale, (n_neurons,)
-    scale: jax.Array | None  # for families whose loss has one, (n_neurons,)
-
-
-@jax.jit
-def fit_population(problem: Problem, solver: Solver, theta: jax.Array | None = None) -> FitResult:
-    """Minimise the penalised loss of every neuron of `problem`.
-
-    Parameters
-    ----------
-    problem
-        What to fit.
-    solver
-        How to fit it.
-    theta
-        Where to start, shaped as `Problem` says; the model without features if None.
-
-    Returns
-    -------
-    FitResult
-        Parameters, losses, steps and a status for each neuron.
-    """
-    # A scale found in too few digits may be too large, and hide that they are: judge at zero.
-    judged = problem
-    if problem.family.estimate:
-        judged = _at(problem, jnp.zeros_like(problem.total_weight))
-    null = null_model(judged)
-    outcome, problem = minimise(problem, solver, theta)
-    pearson = _pearson(problem, outcome.theta)
-    coarse = too_coarse(problem, null, outcome.theta, outcome.status)
-    scale = None if problem.family.scale is None else problem.family.scale[:, 0]
-    return FitResult(outcome, coarse, pearson, scale)
-
-
-def fit_some(problem: Problem, solver: Solver, theta: Any, found: FitResult) -> FitResult:
+def fit_some(
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
+    solver: Solver,
+    theta: Any,
+    found: FitResult,
+) -> FitResult:
     """Fit the neurons again that `found`, on the host, is too coarse for, and keep the others.
 
     What becomes of a neuron does not depend on which others need more digits.
@@ -119,7 +254,9 @@ def fit_some(problem: Problem, solver: Solver, theta: Any, found: FitResult) -> 
     size = min(1 << (chosen.size - 1).bit_length(), n_neurons)
     index = np.resize(chosen, size)
     start = None if theta is None else theta[:, index]
-    again = jax.device_get(fit_population(_of_neurons(problem, index), solver, start))
+    some = objective.neurons(index), samples.neurons(index)  # pyright: ignore
+    groups = restricted_groups(precomputed.groups, index, objective.n_outputs)
+    again = jax.device_get(fit_population(*some, Precomputed(groups), solver, start))
 
     def merged(old, new):
         if np.ndim(old) == 0:
@@ -131,212 +268,132 @@ def fit_some(problem: Problem, solver: Solver, theta: Any, found: FitResult) -> 
     return jax.tree.map(merged, found, again)
 
 
-def _of_neurons(problem: Problem, index: np.ndarray) -> Problem:
-    """Restrict a problem to some neurons, in the groups that they are in."""
-    group = np.asarray(problem.group).reshape(problem.n_outputs, -1)[:, index].reshape(-1)
+def restricted_groups(groups: Groups, index: np.ndarray, n_outputs: int) -> Groups:
+    """Restrict the groups to some neurons."""
+    group = np.asarray(groups.of_output).reshape(n_outputs, -1)[:, index].reshape(-1)
     _, representative, group = np.unique(group, return_index=True, return_inverse=True)
-    groups = {"group": group.astype(np.int32), "representative": representative.astype(np.int32)}
-    return replace(problem.neurons(index), **groups)
+    return Groups(group.astype(np.int32), representative.astype(np.int32))  # pyright: ignore
 
 
-def too_coarse(problem: Problem, null: Null, theta: jax.Array, status: jax.Array) -> jax.Array:
-    """Tell for which neurons single precision is too coarse, (n_neurons,).
+def too_coarse(
+    objective: Objective, samples: Samples, null: Null, theta: jax.Array, status: jax.Array
+) -> Bool[Array, " neuron"]:
+    """Tell for which neurons single precision is too coarse.
 
     That is where a solver got stuck or met infinity; where the rounding of the linear predictors,
     by a share of the size of their terms, costs more than a negligible part of a nat; and where
     single observations tell their predictor to so many digits (large counts, small noise) that
     Hessians and gains, which are squares, would need twice as many as there are.
     """
+    n_outputs = objective.n_outputs
     # Standardised features are of size one.
-    size = jnp.abs(theta).reshape(problem.n_features + 1, -1).sum(axis=0)
-    size = size.reshape(problem.n_outputs, -1)
-    if problem.offset is not None:
-        offset = jnp.abs(problem.offset).max(axis=(0, -1))
+    size = jnp.abs(theta).reshape(samples.n_features + 1, -1).sum(axis=0)
+    size = size.reshape(n_outputs, -1)
+    if samples.offset is not None:
+        offset = jnp.abs(samples.offset).max(axis=(0, -1))
         size = size + offset.reshape(-1, offset.shape[-1])
     eps = jnp.finfo(theta.dtype).eps
     error = eps * size
-    nats, curvature = null.nats, null.curvature.reshape(error.shape)
-    per_sample = (nats / problem.total_weight)[None] * curvature
+    precision, curvature = null.precision, null.curvature.reshape(error.shape)
+    per_sample = (precision / samples.total_weight)[None] * curvature
     signal = jnp.max(per_sample * null.intercept.reshape(error.shape) ** 2, axis=0)
-    if problem.family.has_scale:
-        nats, curvature = _at_scale_of_fit(problem, theta)
-    lost = jnp.max(nats[None] * curvature * error**2 / 2, axis=0)
+    if objective.family.has_scale:
+        precision, curvature = _at_scale_of_fit(objective, samples, theta)
+    lost = jnp.max(precision[None] * curvature * error**2 / 2, axis=0)
     failed = (status == Status.STALLED) | (status == Status.NOT_FINITE)
     return failed | (lost > NEGLIGIBLE) | (eps * signal > NEGLIGIBLE)
 
 
-def _at_scale_of_fit(problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Nats per unit of loss at the scale found, and the mean curvature of the loss there."""
-
-    def block(X, y, weights, offset):
-        eta = linear_predictor(theta, X, offset)
-        return jnp.sum(weights * sample_curvature(problem, eta, y), axis=-1)
-
-    total = problem.total_weight
-    statistic = _pearson(problem, theta)
-    assert statistic is not None
-    scale = jnp.maximum(statistic / total, jnp.finfo(theta.dtype).tiny)
-    curvature = walk(problem, block) / total
-    return total * problem.family.precision(scale), curvature[None]
+def _at_scale_of_fit(
+    objective: Objective, samples: Samples, theta: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Log-likelihood per unit of loss at the scale found, and the mean curvature of the loss."""
+    total = samples.total_weight
+    scale = pearson(objective, samples, theta) / total
+    scale = jnp.maximum(scale, jnp.finfo(theta.dtype).tiny)
+    curvature = samples.sum(Partial(_total_curvature, objective, theta)) / total
+    return total * objective.family.precision(scale), curvature[None]
 
 
-def _pearson(problem: Problem, theta: jax.Array) -> jax.Array | None:
-    if not problem.family.has_scale:
-        return None
-
-    def mean(X, offset):
-        return problem.link.mean(linear_predictor(theta, X, offset))
-
-    return pearson(problem, mean)
+def _total_curvature(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
+    eta = linear_predictor(theta, X, offset)
+    return jnp.sum(weights * sample_curvature(objective, eta, y), axis=-1)
 
 
-def minimise(problem: Problem, solver: Solver, theta: jax.Array | None) -> tuple[Outcome, Problem]:
-    """Find the optimum of every neuron, and the problem with the scale found; not compiled."""
-    theta = None if theta is None else centered(problem, theta)
-    run = partial(_run, solver)
-    if problem.family.estimate:
-        outcome, problem = _fit_with_scale(problem, run, theta)
-    else:
-        outcome = run(problem, theta)
-    return outcome._replace(theta=centered(problem, outcome.theta)), problem
-
-
-def _run(solver: Solver, problem: Problem, theta: jax.Array | None) -> Outcome:
-    level = level_of(problem)
-    outcome = solver.run(replace(problem, level=level), theta)
-    return outcome._replace(value=outcome.value - level)
-
-
-def _fit_with_scale(
-    problem: Problem, run: Callable[[Problem, Any], Outcome], theta: jax.Array | None
-) -> tuple[Outcome, Problem]:
-    """Fit what `run` fits and the scale of the loss by turns, to their joint maximum.
-
-    The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few turns
-    suffice, each from where the last one ended. The first is at a scale of zero.
-    """
-    if theta is None:
-        theta = without_features(problem, null_model(problem))
-    shapes = jax.eval_shape(run, problem, theta)
-    outcome = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)._replace(theta=theta)
-    scale = jnp.zeros_like(problem.total_weight)
-    tolerance = 1e-9 if scale.dtype == jnp.float64 else 1e-6
-
-    def turn(carry):
-        n_turns, outcome, scale, settled = carry
-        some = _at(problem, scale)
-        found = run(some, outcome.theta)
-        likeliest, gain = likeliest_scale(_log_likelihood_of_scale(problem, found.theta), scale)
-        outcome = Outcome(
-            theta=jnp.where(settled[None], outcome.theta, found.theta),
-            value=jnp.where(settled, outcome.value, found.value),
-            n_steps=jnp.where(settled, 0, found.n_steps) + outcome.n_steps,
-            status=jnp.where(settled, outcome.status, found.status),
-            n_passes=outcome.n_passes + found.n_passes,
-        )
-        scale = jnp.where(settled, scale, likeliest)
-        return n_turns + 1, outcome, scale, settled | (gain < tolerance)
-
-    def unfinished(carry):
-        n_turns, *_, settled = carry
-        return (n_turns < _MOST_TURNS) & ~jnp.all(settled)
-
-    start = (jnp.asarray(0), outcome, scale, scale < 0)
-    _, outcome, scale, settled = jax.lax.while_loop(unfinished, turn, start)
-    status = jnp.where(settled, outcome.status, Status.OUT_OF_STEPS)
-    return outcome._replace(status=status), _at(problem, scale)
-
-
-def _at(problem: Problem, scale: jax.Array) -> Problem:
-    return replace(problem, family=with_scale(problem.family, scale[:, None]))
-
-
-def _log_likelihood_of_scale(problem: Problem, theta: jax.Array):
-    def log_likelihood(scale):
-        some = _at(problem, scale)
-
-        def block(X, y, weights, offset):
-            loss = some.family.loss(linear_predictor(theta, X, offset), y, some.link)
-            total = loss + some.family.log_normalizer(y, scale[:, None])
-            return -jnp.sum(weights * total, axis=1)
-
-        return walk(some, block)
-
-    return log_likelihood
+# --- Batches.
 
 
 @jax.jit
-def null_parameters(problem: Problem) -> jax.Array:
-    """Parameters of the model without features, shaped as `Problem` says."""
-    return without_features(problem, null_model(problem))
-
-
-@jax.jit
-def null_parameters_and_scale(problem: Problem) -> tuple[jax.Array, jax.Array]:
-    """Parameters of the model without features, and the scale that is likeliest with them."""
-
-    def intercepts(problem, theta):
-        theta = without_features(problem, null_model(problem))
-        steps = jnp.zeros(problem.n_neurons, int)
-        status = steps + Status.CONVERGED
-        return Outcome(theta, mean_loss(problem, theta), steps, status, jnp.asarray(0))
-
-    outcome, problem = _fit_with_scale(problem, intercepts, None)
-    return outcome.theta, problem.family.scale[:, 0]
-
-
-@jax.jit
-def start_batches(problem: Problem, solver: Solver, theta: jax.Array) -> Any:
-    """State of a solver that will be updated on batches like `problem`."""
-    return solver.init(problem, theta)
+def start_batches(
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
+    solver: Solver,
+    theta: jax.Array,
+) -> Any:
+    """State of a solver that will be updated on batches like these samples."""
+    return solver.init(objective, samples, theta, precomputed)
 
 
 @jax.jit
 def update_on_batch(
-    problem: Problem, solver: Solver, theta: jax.Array, state: Any
+    objective: Objective, samples: Samples, solver: Solver, theta: jax.Array, state: Any
 ) -> tuple[jax.Array, Any]:
     """Take one step of `solver` on a batch."""
-    return solver.update(replace(problem, level=level_of(problem)), theta, state)
+    objective = replace(objective, constant=loss_bound(objective, samples))
+    return solver.update(objective, samples, theta, state)
 
 
-class Past(NamedTuple):
-    """What batches that are gone have left of their summed loss, in the units of the problem."""
+class Remainder(NamedTuple):
+    """What batches that are gone have left of their summed loss, in standardised parameters."""
 
-    theta: jax.Array  # the estimate, shaped like the problem's
-    slope: jax.Array  # gradient of their summed loss there, shaped like the problem's
+    theta: Float[Array, "parameter neuron"]  # the estimate
+    gradient: Float[Array, "parameter neuron"]  # of their summed loss there
 
 
 class Renewed(NamedTuple):
     """What a fit to a batch and to what is left of those before it found."""
 
     outcome: Outcome
-    past: Past  # what is left of all batches, this one included
-    pearson: jax.Array | None  # Pearson's statistic of the batch, for families with a scale
-    coarse: jax.Array  # whether single precision is too coarse for it, (n_neurons,)
+    remainder: Remainder  # of all batches, this one included
+    pearson: Float[Array, " neuron"] | None  # of the batch, for families with a scale
+    coarse: Bool[Array, " neuron"]  # whether single precision is too coarse for it
 
 
 @partial(jax.jit, static_argnames="n_kept")
-def renew_estimate(problem: Problem, solver: Solver, past: Past, n_kept: int) -> Renewed:
+def renew_estimate(
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
+    solver: Solver,
+    remainder: Remainder,
+    n_kept: int,
+) -> Renewed:
     """Fit a batch together with what is left of those before it.
 
-    The first `n_kept` samples of the problem are a sample of the past ones, weighted to stand for
-    all. Their loss is that of the past but for chance; tilted so that its slope at the estimate
-    is that of the past, it is right to first order, and beyond that up to chance.
+    The first `n_kept` samples are a sample of the past ones, weighted to stand for all. Their loss
+    is that of the past but for chance; with a linear term that gives it the gradient of the past
+    at the estimate, it is right to first order, and beyond that up to chance.
     """
-    total = problem.total_weight[None]
-    shape = (len(problem.y), 1, problem.y.shape[2])
-    of_past = (jnp.arange(problem.n_samples) < n_kept).reshape(shape)
-    smooth = replace(problem, penalty=NO_PENALTY)
-    kept = replace(smooth, weights=jnp.where(of_past, problem.weights, 0))
-    lean = past.slope - total * value_and_grad(kept, past.theta)[1]
+    total = objective.normaliser[None]
+    shape = (len(samples.y), 1, samples.y.shape[2])
+    of_past = (jnp.arange(samples.n_samples) < n_kept).reshape(shape)
+    smooth = objective.without_penalty()
 
-    tilted = replace(problem, tilt=lean / total)
-    null = null_model(problem)
-    start = without_features(problem, null)
-    known = penalized_loss(tilted, past.theta) <= penalized_loss(tilted, start)
-    outcome, _ = minimise(tilted, solver, jnp.where(known[None], past.theta, start))
+    def of(chosen):
+        return replace(samples, weights=jnp.where(chosen, samples.weights, 0))
 
-    slope = lean + total * value_and_grad(smooth, outcome.theta)[1]
-    batch = replace(problem, weights=jnp.where(of_past, 0, problem.weights))
-    coarse = too_coarse(problem, null, outcome.theta, outcome.status)
-    return Renewed(outcome, Past(outcome.theta, slope), _pearson(batch, outcome.theta), coarse)
+    _, of_kept = value_and_grad(smooth, of(of_past), remainder.theta)
+    difference = remainder.gradient - total * of_kept
+    corrected = replace(objective, linear=difference / total)
+    null = null_model(objective, samples)
+    start = null_parameters(objective, null)
+    losses = (penalized_loss(corrected, samples, at) for at in (remainder.theta, start))
+    known = next(losses) <= next(losses)
+    theta = jnp.where(known[None], remainder.theta, start)
+    outcome, _ = minimise(corrected, samples, precomputed, solver, theta)
+
+    gradient = difference + total * value_and_grad(smooth, samples, outcome.theta)[1]
+    statistic = pearson_statistic(objective, of(~of_past), outcome.theta)
+    coarse = too_coarse(objective, samples, null, outcome.theta, outcome.status)
+    return Renewed(outcome, Remainder(outcome.theta, gradient), statistic, coarse)

@@ -12,7 +12,7 @@ from jax.dtypes import canonicalize_dtype
 from spikax._pytrees import register
 from spikax.basis._functions import Function
 from spikax.convolve import filter_windows
-from spikax.design import Term, aligned_zeros, blocks, lend
+from spikax.design import Term, aligned_zeros, blocks, without_copy
 
 
 @register
@@ -143,4 +143,4 @@ def on_device(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
     first = max(0, before)
     kept = array[..., max(0, -before) :][..., : length - first]
     padded[..., first : first + kept.shape[-1]] = kept
-    return jnp.asarray(lend(padded))
+    return jnp.asarray(without_copy(padded))

@@ -4,7 +4,7 @@ A model is `Any` here, as it is where others look at it from outside.
 """
 
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,13 +12,15 @@ import jax
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from spikax._assemble import Units, lay_out_samples, measure_batch
-from spikax._degrees_of_freedom import effective_degrees_of_freedom
+from spikax._assemble import lay_out
 from spikax._inputs import Data
 from spikax._threads import one_blas_thread
 from spikax.basis import BasisDesign
+from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
+from spikax.core.objective import Objective
+from spikax.core.standardise import Standardisation, measure_batch
 from spikax.fit import (
-    Past,
+    Remainder,
     in_enough_digits,
     precision_of,
     renew_estimate,
@@ -27,7 +29,6 @@ from spikax.fit import (
 )
 from spikax.glm import _reservoir
 from spikax.glm._report import moment_scale, solver_state
-from spikax.problem import Problem
 from spikax.solvers import Solver, make_solver
 
 
@@ -37,32 +38,33 @@ class Posed(NamedTuple):
     arguments: tuple  # the objects they were, with what a fit chose
     parts: Any
     solver: Solver
-    rest: dict[str, Any]  # of a problem, all but its samples
+    objective: Objective
 
 
 @dataclass(frozen=True)
 class BatchState:
     """What `update` carries from batch to batch."""
 
-    units: Units
+    standardisation: Standardisation
     solver: Any  # its own state
     posed: Posed | None
 
     def __reduce__(self):
         """Leave out what a model tells anew, which holds functions."""
-        return BatchState, (self.units, self.solver, None)
+        return BatchState, (self.standardisation, self.solver, None)
 
 
 def start(model: Any, init_params: Any, X: Any, y: Any) -> BatchState:
-    """Take units and a solver's state from a batch."""
+    """Take the standardisation and a solver's state from a batch."""
     parts = _parts(model, X, y, None, None)
     data = model._data(X, y, parts, None, None)
     solver = make_solver(model.solver_name, model.solver_kwargs, parts.regularizer)
     with precision_of(solver):
-        problem, units = model._problem(data, parts)
-        posed = _pose(model, parts, solver, problem)
-        theta = model._theta(init_params, "init_params", data, units)
-        return BatchState(units, start_batches(problem, solver, theta), posed)
+        objective, samples, precomputed, known = model._problem(data, parts)
+        posed = _pose(model, parts, solver, objective)
+        theta = model._theta(init_params, "init_params", data, known)
+        state = start_batches(objective, samples, precomputed, solver, theta)
+        return BatchState(known, state, posed)
 
 
 def update(
@@ -74,7 +76,7 @@ def update(
             "opt_state must come from initialize_optimizer_and_state or the last update, got "
             f"{type(opt_state).__name__}."
         )
-    units, posed = opt_state.units, opt_state.posed
+    known, posed = opt_state.standardisation, opt_state.posed
     if posed is not None and not _same(posed.arguments, _arguments(model)):
         posed = None
     if posed is None:
@@ -83,36 +85,30 @@ def update(
     else:
         parts, solver = posed.parts, posed.solver
     data = model._data(X, y, parts, None, None)
-    if data.X.shape[1] != len(units.scale):
+    if data.X.shape[1] != len(known.scale):
         raise ValueError(
-            f"X has {data.X.shape[1]} features, opt_state was made for {len(units.scale)}: make a "
+            f"X has {data.X.shape[1]} features, opt_state was made for {len(known.scale)}: make a "
             "new one with initialize_optimizer_and_state."
         )
     with precision_of(solver):
-        theta = model._theta(params, "params", data, units)
-        if posed is None or not _alike(posed.rest["mask"], theta):
-            problem, _ = model._problem(data, parts, units)
-            posed = _pose(model, parts, solver, problem)
-        else:
-            samples, _ = lay_out_samples(data, parts.model.family.n_outputs, units)
-            problem = Problem(**samples, **posed.rest)
-        theta, state = update_on_batch(problem, solver, theta, opt_state.solver)
+        theta = model._theta(params, "params", data, known)
+        if posed is None or not _alike(posed.objective.mask, theta):
+            posed = _pose(model, parts, solver, model._problem(data, parts, known).objective)
+        samples, _ = lay_out(data, parts.model.family.n_outputs, known)
+        objective = replace(posed.objective, normaliser=samples.total_weight)
+        theta, state = update_on_batch(objective, samples, solver, theta, opt_state.solver)
 
     model.__dict__.pop("_memory", None)
     theta = np.asarray(theta, float)
     total = np.full(data.y.shape[1], float(len(data.y) if n_samples is None else n_samples))
     scale = parts.model.family.scale
     scale = np.full(total.shape, 1.0 if scale is None else scale)
-    _keep(model, X, y, data, units, theta, model._n_used(theta), total, scale)
-    return BatchState(units, state, posed)
+    _keep(model, X, y, data, known, theta, model._n_used(theta), total, scale)
+    return BatchState(known, state, posed)
 
 
-def _pose(model: Any, parts: Any, solver: Solver, problem: Problem) -> Posed:
-    samples = {"X", "y", "weights", "offset", "total_weight", "n_observations"}
-    names = (field.name for field in fields(problem) if field.name not in samples)
-    rest = {name: getattr(problem, name) for name in names}
-    link = rest.pop("link")
-    return Posed(_arguments(model), parts, solver, {**jax.device_put(rest), "link": link})
+def _pose(model: Any, parts: Any, solver: Solver, objective: Objective) -> Posed:
+    return Posed(_arguments(model), parts, solver, jax.device_put(objective))
 
 
 def _same(arguments: tuple, others: tuple) -> bool:
@@ -164,7 +160,9 @@ def renew(
     scale = np.full(total.shape, 1.0 if family.scale is None else family.scale)
     if memory.pearson is not None:
         scale = memory.unit * moment_scale(memory.pearson, total - edf)
-    _keep(model, X, y, data, memory.units, outcome.theta.astype(float), edf, total, scale)
+    _keep(
+        model, X, y, data, memory.standardisation, outcome.theta.astype(float), edf, total, scale
+    )
     model.solver_state_ = solver_state(outcome, model._single)
     model.n_iter_ = int(np.max(outcome.n_steps))
     return outcome.status, total == 0
@@ -172,32 +170,33 @@ def renew(
 
 def _renewed(model: Any, data: Data, parts: Any, solver: Solver, memory):
     """Fit a batch together with what is remembered, and remember it."""
-    rows, known = np.any(data.weight > 0, axis=1), None if memory is None else memory.units
+    rows, known = np.any(data.weight > 0, axis=1), memory and memory.standardisation
     _, penalty = model._penalty(data, parts)
     ties = penalty.ties(data.layout.n_features)
-    units = measure_batch(np.asarray(data.X), rows, model.fit_intercept, ties, known)
+    known = measure_batch(np.asarray(data.X), rows, model.fit_intercept, ties, known)
     if memory is None:
-        memory = _reservoir.empty(data, units, parts.model.family.n_outputs)
+        memory = _reservoir.empty(data, known, parts.model.family.n_outputs)
     memory = _reservoir.with_unit(memory, data)
     joined = _reservoir.joined(memory, data)
 
     def run():
-        problem, _ = model._problem(joined, parts, units)
-        past = Past(*(a.astype(canonicalize_dtype(float)) for a in memory.past))
-        found = renew_estimate(problem, solver, past, _reservoir.N_KEPT)
+        problem = model._problem(joined, parts, known)
+        dtype = canonicalize_dtype(float)
+        remainder = Remainder(*(a.astype(dtype) for a in memory.remainder))
+        found = renew_estimate(*problem[:3], solver, remainder, _reservoir.N_KEPT)
         return problem, jax.device_get(found)
 
     problem, found = in_enough_digits(solver, run, lambda found: found[1].coarse)
-    edf = effective_degrees_of_freedom(problem, found.outcome.theta)
+    edf = effective_degrees_of_freedom(problem.objective, problem.samples, found.outcome.theta)
     pearson = None if found.pearson is None else memory.pearson + found.pearson
-    known = {"units": units, "past": found.past, "pearson": pearson}
-    return _reservoir.remember(memory, data, **known), found.outcome, edf
+    new = {"standardisation": known, "remainder": found.remainder, "pearson": pearson}
+    return _reservoir.remember(memory, data, **new), found.outcome, edf
 
 
-def _keep(model: Any, X, y, data: Data, units: Units, theta, edf, total, scale) -> None:
+def _keep(model: Any, X, y, data: Data, known: Standardisation, theta, edf, total, scale) -> None:
     """Set what every way of going over batches finds."""
     model.__dict__.pop("coef_", None)
-    model._remember(X, y, data, theta, units)
+    model._remember(X, y, data, theta, known)
     model._set_scale(edf, total - edf, scale)
 
 

@@ -332,9 +332,9 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
             raise _labels.wrong_number(y, n_classes)
         return classes
 
-    def _set_parameters(self, theta, units, data: Data) -> None:
+    def _set_parameters(self, theta, known, data: Data) -> None:
         self.classes_ = np.asarray(data.classes)
-        super()._set_parameters(theta, units, data)
+        super()._set_parameters(theta, known, data)
 
     def _n_used(self, theta: np.ndarray) -> np.ndarray:
         used = (theta != 0)[: -self.n_classes].reshape(-1, self.n_classes, theta.shape[1])

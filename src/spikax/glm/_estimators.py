@@ -14,15 +14,16 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikax import _coefficients, _inputs, _npz, links, observation_models, regularizer
-from spikax._assemble import Units, assemble
+from spikax._assemble import Problem, assemble
 from spikax._coefficients import CoefficientShape
-from spikax._degrees_of_freedom import effective_degrees_of_freedom
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._inputs import Data, Layout, Outputs
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
-from spikax.fit import fit_population, fit_some, in_enough_digits, null_parameters
+from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
+from spikax.core.standardise import Standardisation
+from spikax.fit import fit_population, fit_some, in_enough_digits, null_theta
 from spikax.glm import _batches, _recurrence
 from spikax.glm._posed import shaped
 from spikax.glm._prediction import (
@@ -46,7 +47,6 @@ from spikax.observation_models import (
     check_pseudo_r2,
     with_scale,
 )
-from spikax.problem import Problem
 from spikax.regularizer import Regularizer
 from spikax.solvers import Solver, Status, make_solver
 
@@ -64,7 +64,6 @@ class Solved(NamedTuple):
     """A problem and its solution."""
 
     problem: Problem
-    units: Units
     result: Any  # a FitResult, on the host
     choice: Any = None  # of strengths
 
@@ -241,13 +240,14 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         data, parts, solver = self._given(X, y, sample_weight, offset)
 
         def solve(found: Solved | None = None):
-            problem, units = self._problem(data, parts, None if found is None else found.units)
-            theta = self._start(init_params, data, units, problem)
+            known = None if found is None else found.problem.standardisation
+            problem = self._problem(data, parts, known)
+            theta = self._start(init_params, data, problem)
             if found is None:
-                result = jax.device_get(fit_population(problem, solver, theta))
+                result = jax.device_get(fit_population(*problem[:3], solver, theta))
             else:
-                result = fit_some(problem, solver, theta, found.result)
-            return Solved(problem, units, result)
+                result = fit_some(*problem[:3], solver, theta, found.result)
+            return Solved(problem, result)
 
         found = with_enough_digits(solver, solve, go_on=True)
         warn_about_neurons(*self._learn(X, y, data, parts, found))
@@ -261,19 +261,19 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
 
     def _learn(self, X, y, data: Data, parts: _Parts, found: Solved):
         """Set what a fit found, and tell what there is to warn about."""
-        problem, units, result, _ = found
+        (objective, samples, _, standardisation), result, _ = found
         n_neurons = data.y.shape[1]
         self.__dict__.pop("coef_", None)
         self.__dict__.pop("_memory", None)
-        self._remember(X, y, data, result.outcome.theta, units)
+        self._remember(X, y, data, result.outcome.theta, standardisation)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
         if parts.model.family.estimate:  # whose information is that at the dispersion found
-            problem = replace(
-                problem, family=with_scale(parts.model.family, result.scale[:, None])
+            objective = replace(
+                objective, family=with_scale(parts.model.family, result.scale[:, None])
             )
-        edf = effective_degrees_of_freedom(problem, result.outcome.theta)
+        edf = effective_degrees_of_freedom(objective, samples, result.outcome.theta)
         dof = data.n_observations - edf
         scale = np.ones(n_neurons)
         if result.pearson is not None:
@@ -281,7 +281,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         if result.scale is not None:
             scale = result.scale.astype(float)
         self._set_scale(edf, dof, scale)
-        counted = np.any(np.asarray(problem.weights) > 0, axis=(0, 2))
+        counted = np.any(np.asarray(samples.weights) > 0, axis=(0, 2))
         return (
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
@@ -642,8 +642,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         """
         parts = self._parts()
         data = self._data(X, y, parts, None, None)
-        problem, units = self._problem(data, parts)
-        return shaped(null_parameters(problem), units, data, self._outputs(data.y.shape[1]))
+        objective, samples, _, standardisation = self._problem(data, parts)
+        outputs = self._outputs(data.y.shape[1])
+        return shaped(null_theta(objective, samples), standardisation, data, outputs)
 
     def initialize_optimizer_and_state(self, init_params, X, y):
         """Prepare `update` for batches like this one.
@@ -861,7 +862,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             )
         return mask, penalty.scaled(chosen)
 
-    def _problem(self, data: Data, parts: _Parts, units: Units | None = None):
+    def _problem(
+        self, data: Data, parts: _Parts, standardisation: Standardisation | None = None
+    ) -> Problem:
         mask, penalty = self._penalty(data, parts)
         return assemble(
             data,
@@ -870,34 +873,35 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             fit_intercept=self.fit_intercept,
             family=parts.model.family,
             link=parts.link,
-            units=units,
+            standardisation=standardisation,
         )
 
-    def _start(self, init_params, data: Data, units: Units, problem: Problem) -> Any:
+    def _start(self, init_params, data: Data, problem: Problem) -> Any:
         """Tell where a fit starts; None is the model without features."""
         if init_params is None:
             return None
-        return self._theta(init_params, "init_params", data, units) * problem.mask
+        theta = self._theta(init_params, "init_params", data, problem.standardisation)
+        return theta * problem.objective.mask
 
     def _stacked(self, params, argument: str, data: Data, xp: Any = np):
         """Bring (coef, intercept) to (n_features, n_columns) and (n_columns,), checked."""
         outputs = self._outputs(data.y.shape[1])
         return _coefficients.parameters(params, argument, data.layout, outputs, xp)
 
-    def _theta(self, params, argument: str, data: Data, units: Units) -> Any:
-        theta = units.from_user(*self._stacked(params, argument, data))
+    def _theta(self, params, argument: str, data: Data, known: Standardisation) -> Any:
+        theta = known.from_user(*self._stacked(params, argument, data))
         return theta.reshape(-1, data.y.shape[1]).astype(canonicalize_dtype(float))
 
-    def _set_parameters(self, theta: Any, units: Units, data: Data) -> None:
+    def _set_parameters(self, theta: Any, known: Standardisation, data: Data) -> None:
         outputs = self._outputs(data.y.shape[1])
-        self.coef_, self.intercept_ = shaped(theta, units, data, outputs)
+        self.coef_, self.intercept_ = shaped(theta, known, data, outputs)
 
-    def _remember(self, X, y, data: Data, theta: Any, units: Units) -> None:
+    def _remember(self, X, y, data: Data, theta: Any, known: Standardisation) -> None:
         """Set the parameters, and what later data are compared with."""
         self.n_features_in_ = data.layout.n_features
         self._check_names(X, reset=True)
         self._columns = _columns(y)
-        self._set_parameters(theta, units, data)
+        self._set_parameters(theta, known, data)
 
     def _set_scale(self, edf: np.ndarray, dof_resid: np.ndarray, scale: np.ndarray) -> None:
         """Set the scale and the degrees of freedom, each (n_neurons,)."""

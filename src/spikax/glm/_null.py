@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax._assemble import Units, assemble
+from spikax._assemble import assemble
 from spikax._inputs import Data
-from spikax.fit import null_parameters, null_parameters_and_scale
+from spikax.core.standardise import Standardisation
+from spikax.fit import null_theta, null_theta_and_scale
 from spikax.links import InverseLink
 from spikax.observation_models import Family, with_scale
 from spikax.regularizer import NO_PENALTY
@@ -75,19 +76,19 @@ def fit_null(
         at_bound = level == 0
     intercept = None
     if data.offset is not None or own_scale:
-        problem, _ = assemble(
+        objective, samples, *_ = assemble(
             data._replace(X=np.zeros((len(y), 0))),
             mask=None,
             penalty=NO_PENALTY,
             fit_intercept=True,
             family=with_scale(family, scale),
             link=link,
-            units=Units(np.zeros(0), np.zeros(0)),
+            standardisation=Standardisation(np.zeros(0), np.zeros(0)),
         )
         if own_scale:
-            theta, scale = (np.asarray(a) for a in null_parameters_and_scale(problem))
+            theta, scale = (np.asarray(a) for a in null_theta_and_scale(objective, samples))
         else:
-            theta = np.asarray(null_parameters(problem))
+            theta = np.asarray(null_theta(objective, samples))
         intercept = None if data.offset is None else theta.reshape(level.shape)
     return NullModel(link, family.n_outputs, level, at_bound, intercept, scale)
 

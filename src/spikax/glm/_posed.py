@@ -8,10 +8,10 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 from sklearn.utils.validation import check_is_fitted
 
-from spikax._assemble import Units
+from spikax._assemble import Problem
 from spikax._inputs import Data, Outputs
+from spikax.core.standardise import Standardisation
 from spikax.observation_models import with_scale
-from spikax.problem import Problem
 from spikax.regularizer import Regularizer
 
 
@@ -19,7 +19,6 @@ class Posed(NamedTuple):
     """The problem that a model poses with some data."""
 
     problem: Problem
-    units: Units
     data: Data
     outputs: Outputs
     regularizer: Regularizer
@@ -29,7 +28,7 @@ class Fitted(NamedTuple):
     """The problem that a fitted model poses, and the point that it has reached."""
 
     posed: Posed  # with the scale and the strength of the fit
-    theta: np.ndarray  # shaped as `Problem` says
+    theta: np.ndarray  # shaped as `Objective` says
     parameters: np.ndarray  # of the raw features, the intercepts last, (n_features + 1, n_columns)
     scale: np.ndarray  # (n_neurons,)
     neurons: np.ndarray  # labels, (n_neurons,)
@@ -57,8 +56,8 @@ def posed(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
 
 def _posed(model: Any, parts: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Posed:
     data = model._data(X, y, parts, sample_weight, offset)
-    problem, units = model._problem(data, parts)
-    return Posed(problem, units, data, outputs_of(model, data.y.shape[1]), parts.regularizer)
+    problem = model._problem(data, parts)
+    return Posed(problem, data, outputs_of(model, data.y.shape[1]), parts.regularizer)
 
 
 def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitted:
@@ -74,10 +73,11 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
             "neurons of the fit, in its order."
         )
     problem = found.problem
-    problem = replace(problem, family=with_scale(problem.family, scale[:, None]))
+    family = with_scale(problem.objective.family, scale[:, None])
+    problem = problem._replace(objective=replace(problem.objective, family=family))
     coef = outputs.columns(np.concatenate(jax.tree.leaves(model.coef_)).astype(float))
     intercept = outputs.columns(np.asarray(model.intercept_, float))
-    theta = found.units.from_user(coef, intercept[0]).reshape(-1, scale.size)
+    theta = problem.standardisation.from_user(coef, intercept[0]).reshape(-1, scale.size)
     return Fitted(
         found._replace(problem=problem),
         theta,
@@ -87,10 +87,12 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
     )
 
 
-def shaped(theta: Any, units: Units, data: Data, outputs: Outputs) -> tuple[Any, np.ndarray]:
+def shaped(
+    theta: Any, standardisation: Standardisation, data: Data, outputs: Outputs
+) -> tuple[Any, np.ndarray]:
     """Bring a problem's parameters to the user's units and shapes."""
     columns = np.asarray(theta, float).reshape(data.layout.n_features + 1, -1)
-    coef, intercept = units.to_user(columns)
+    coef, intercept = standardisation.to_user(columns)
     # As precise as the features, for nearly collinear ones need every digit, and as the solution.
     dtype = np.result_type(data.X.dtype, theta.dtype, canonicalize_dtype(float))
     coef = outputs.restored(coef.astype(dtype))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from spikax._assemble import pad
 from spikax._inputs import Data
+from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.glm._null import fit_null, unless_exact
 from spikax.links import InverseLink

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikax._assemble import Units
 from spikax._inputs import Data
-from spikax.fit import Past
+from spikax.core.standardise import Standardisation
+from spikax.fit import Remainder
 
 # Number of samples kept: until there are more, a fit to batches is the fit to all of them.
 N_KEPT = 4096
@@ -15,8 +15,8 @@ N_KEPT = 4096
 class Memory(NamedTuple):
     """What `partial_fit` keeps of the batches so far, as NumPy arrays."""
 
-    units: Units
-    past: Past
+    standardisation: Standardisation
+    remainder: Remainder
     pearson: Any  # Pearson's statistic, for families with a scale, (n_neurons,)
     n_observations: np.ndarray  # of all batches, (n_neurons,)
     unit: np.ndarray  # the weight that counts as one, (n_neurons,)
@@ -27,7 +27,7 @@ class Memory(NamedTuple):
     offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
 
 
-def empty(data: Data, units: Units, n_outputs: int) -> Memory:
+def empty(data: Data, standardisation: Standardisation, n_outputs: int) -> Memory:
     """Remember nothing."""
     n_neurons = data.y.shape[1]
     theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons))
@@ -35,8 +35,10 @@ def empty(data: Data, units: Units, n_outputs: int) -> Memory:
     kept = np.zeros((N_KEPT, n_neurons))
     X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
     none = np.zeros(n_neurons)
-    past = Past(theta, theta)  # pyright: ignore[reportArgumentType]
-    return Memory(units, past, none, none, np.ones(n_neurons), 0, X, kept, kept, offset)
+    remainder = Remainder(theta, theta)  # pyright: ignore[reportArgumentType]
+    return Memory(
+        standardisation, remainder, none, none, np.ones(n_neurons), 0, X, kept, kept, offset
+    )
 
 
 def with_unit(memory: Memory, data: Data) -> Memory:

@@ -7,16 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax._assemble import Units
+from spikax._assemble import Problem
 from spikax._inputs import Data, Outputs
+from spikax.core.objective import Objective, linear_predictor, sample_loss
+from spikax.core.samples import Samples
 from spikax.glm import _posed
 from spikax.glm._prediction import null_scores
-from spikax.problem import (
-    Problem,
-    linear_predictor,
-    sample_loss,
-    walk,
-)
 
 
 class Fitted(NamedTuple):
@@ -27,7 +23,6 @@ class Fitted(NamedTuple):
     """
 
     problem: Problem  # in float64
-    units: Units
     data: Data
     outputs: Outputs
     regularizer: str  # what its class is called
@@ -39,6 +34,16 @@ class Fitted(NamedTuple):
     neurons: np.ndarray  # labels, (n_neurons,)
 
     @property
+    def objective(self) -> Objective:
+        """What was minimised."""
+        return self.problem.objective
+
+    @property
+    def samples(self) -> Samples:
+        """The samples that it was fitted to."""
+        return self.problem.samples
+
+    @property
     def repeats(self) -> np.ndarray:
         """How often a sample of mean weight counts in the likelihood, (n_neurons,)."""
         return np.ones(self.scale.shape) if self.scaled_by_weights else self.data.mean_weight
@@ -46,30 +51,30 @@ class Fitted(NamedTuple):
     @property
     def scaled_by_weights(self) -> bool:
         """Whether weights divide a scale; they count repetitions otherwise."""
-        return self.data.divides_scale(self.problem.family)
+        return self.data.divides_scale(self.objective.family)
 
     @property
     def precision(self) -> np.ndarray:
         """Nats of each neuron per unit of its loss, at mean weight, (n_neurons,)."""
         positive = np.maximum(self.scale, np.finfo(float).tiny)
-        precision = self.problem.family.precision(positive)
+        precision = self.objective.family.precision(positive)
         return np.broadcast_to(np.asarray(precision, float), self.scale.shape)
 
     @property
     def penalised(self) -> bool:
         """Whether a penalty costs anything."""
-        return any(np.any(np.asarray(a) != 0) for a in jax.tree.leaves(self.problem.penalty))
+        return any(np.any(np.asarray(a) != 0) for a in jax.tree.leaves(self.objective.penalty))
 
     @property
     def free(self) -> np.ndarray:
         """Which parameters were fitted, (n_neurons, n_parameters)."""
-        return np.asarray(self.problem.mask).T > 0
+        return np.asarray(self.objective.mask).T > 0
 
 
 def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitted:
     """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
     found = _posed.fitted(model, X, y, sample_weight, offset)
-    problem, units, data, outputs, regularizer = found.posed
+    problem, data, outputs, regularizer = found.posed
     if not regularizer.smooth:
         raise ValueError(
             f"Standard errors and tests are not defined after {type(regularizer).__name__}: "
@@ -78,10 +83,9 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
             "were not used to choose them; or use Ridge."
         )
     names, groups = _names(model, data)
-    scaled = data.divides_scale(problem.family)
+    scaled = data.divides_scale(problem.objective.family)
     return Fitted(
         problem,
-        units,
         data,
         outputs,
         type(regularizer).__name__,
@@ -104,17 +108,24 @@ class Likelihood(NamedTuple):
 def likelihood(fit: Fitted, scale: np.ndarray) -> Likelihood:
     """Judge a fit at a scale, which is that of a sample of mean weight, (n_neurons,)."""
     log_likelihood, deviance = (
-        np.asarray(a) for a in _likelihood(fit.problem, fit.theta, scale, fit.scaled_by_weights)
+        np.asarray(a)
+        for a in _likelihood(fit.objective, fit.samples, fit.theta, scale, fit.scaled_by_weights)
     )
     return Likelihood(fit.repeats * log_likelihood, fit.data.mean_weight * deviance)
 
 
 @partial(jax.jit, static_argnames="scaled_by_weights")
-def _likelihood(problem: Problem, theta: jax.Array, scale: jax.Array, scaled_by_weights: bool):
-    family = problem.family
+def _likelihood(
+    objective: Objective,
+    samples: Samples,
+    theta: jax.Array,
+    scale: jax.Array,
+    scaled_by_weights: bool,
+):
+    family = objective.family
 
     def block(X, y, weights, offset):
-        loss = sample_loss(problem, linear_predictor(theta, X, offset), y)
+        loss = sample_loss(objective, linear_predictor(theta, X, offset), y)
         of_sample, repeats = scale[:, None], weights
         if scaled_by_weights:
             # A density of scale phi / w, not the w-th power of one of scale phi.
@@ -123,16 +134,16 @@ def _likelihood(problem: Problem, theta: jax.Array, scale: jax.Array, scaled_by_
         parts = loss, loss - family.saturated(y)
         return *(jnp.sum(weights * part, axis=1) for part in parts), normalizer
 
-    loss, deviance, normalizer = walk(problem, block)
+    loss, deviance, normalizer = samples.sum(block)
     unit = 2 * family.precision(jnp.ones_like(scale))
     return -family.precision(scale) * loss - normalizer, unit * deviance
 
 
 def null_deviance(fit: Fitted) -> np.ndarray:
     """Deviance of the model without features, (n_neurons,)."""
-    family = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], fit.problem.family)
+    family = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], fit.objective.family)
     scale = np.ones_like(fit.scale) if family.has_scale else fit.scale
-    _, deviance = null_scores(family, fit.problem.link, fit.data, scale, own_scale=False)
+    _, deviance = null_scores(family, fit.objective.link, fit.data, scale, own_scale=False)
     return np.nansum(fit.data.weight * deviance, axis=0)
 
 

@@ -387,15 +387,15 @@ def _check_nested(full: Fitted, small: Fitted) -> None:
                 "not follow a chi-squared distribution: fit both without one, or compare "
                 "held-out scores."
             )
-    a, b = ((f.problem.link, *_fixed(f.problem.family)) for f in (full, small))
+    a, b = ((f.objective.link, *_fixed(f.objective.family)) for f in (full, small))
     if a != b:
         raise ValueError(
-            f"The models differ in their family or link, {type(full.problem.family).__name__} "
-            f"with {full.problem.link.name} and {type(small.problem.family).__name__} with "
-            f"{small.problem.link.name}, or in a scale: only nested models can be compared by "
+            f"The models differ in their family or link, {type(full.objective.family).__name__} "
+            f"with {full.objective.link.name} and {type(small.objective.family).__name__} with "
+            f"{small.objective.link.name}, or in a scale: only nested models can be compared by "
             "their likelihoods."
         )
-    if not np.array_equal(full.problem.total_weight, small.problem.total_weight):
+    if not np.array_equal(full.samples.total_weight, small.samples.total_weight):
         raise ValueError(
             "The models count different samples, for there is NaN in one of X and X_restricted "
             "only. Drop these rows from both and fit again."

@@ -146,7 +146,7 @@ def infer_fitted(
     )
     # Where none is left, nothing is known of the scale, and all standard errors are infinite.
     dof = np.maximum(np.atleast_1d(np.asarray(model.dof_resid_, float)), 1)
-    dof = dof if fit.problem.family.has_scale else np.full(dof.shape, np.inf)
+    dof = dof if fit.objective.family.has_scale else np.full(dof.shape, np.inf)
     covariance, rank = np.concatenate(covariance), np.concatenate(rank)
     if within is not None:
         dof = within.n_of - 1.0
@@ -166,7 +166,7 @@ def infer_fitted(
         classes=fit.data.classes,
         groups=fit.groups,
         layout=fit.data.layout,
-        link=fit.problem.link,
+        link=fit.objective.link,
         reference=_mean_features(fit.data.X, counted),
         outputs=fit.outputs,
     )
@@ -188,33 +188,35 @@ def _mean_features(X: np.ndarray | BasisDesign, weights: np.ndarray) -> np.ndarr
 
 def _to_user(fit: Fitted) -> np.ndarray:
     """Matrix that maps parameters of standardised features to those of raw ones."""
-    units, p = fit.units, fit.problem.n_features
+    known, p = fit.problem.standardisation, fit.samples.n_features
     # A constant feature moves with the intercept: any scale shows that.
-    scale = np.where(np.isfinite(units.scale), units.scale, 1)
+    scale = np.where(np.isfinite(known.scale), known.scale, 1)
     matrix = np.eye(p + 1)
-    matrix[:p, :p] = (np.eye(p) if units.basis is None else units.basis) / scale[:, None]
-    matrix[p, :p] = -units.center @ matrix[:p, :p]
-    return np.kron(matrix, np.eye(fit.problem.n_outputs))
+    matrix[:p, :p] = (np.eye(p) if known.rotation is None else known.rotation) / scale[:, None]
+    matrix[p, :p] = -known.center @ matrix[:p, :p]
+    return np.kron(matrix, np.eye(fit.objective.n_outputs))
 
 
 def _contrasts(fit: Fitted, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn the parameters of balanced features to their mean over the classes, and the rest.
+    """Rotate the parameters of features that sum to zero to their mean over classes, and rest.
 
-    Returns the rotations, (n_neurons, n_parameters, n_parameters), and which of the turned
+    Returns the rotations, (n_neurons, n_parameters, n_parameters), and which of the rotated
     parameters are such means: they are zero, for the data do not know them.
     """
-    n_outputs, n_rows = fit.problem.n_outputs, fit.problem.n_features + 1
+    n_outputs, n_rows = fit.objective.n_outputs, fit.samples.n_features + 1
     shape = (neurons.size, n_rows, n_outputs)
-    if fit.problem.balanced is None:
+    if fit.objective.sum_to_zero is None:
         return np.eye(n_rows), np.zeros(shape, bool).reshape(neurons.size, -1)
-    balanced = np.asarray(fit.problem.balanced)[:, neurons].T > 0
-    turned = np.zeros((*shape, *shape[1:]))
-    each = np.where(balanced[:, :, None, None], helmert(n_outputs, full=True).T, np.eye(n_outputs))
+    sums_to_zero = np.asarray(fit.objective.sum_to_zero)[:, neurons].T > 0
+    rotated = np.zeros((*shape, *shape[1:]))
+    each = np.where(
+        sums_to_zero[:, :, None, None], helmert(n_outputs, full=True).T, np.eye(n_outputs)
+    )
     row = np.arange(n_rows)
-    turned[:, row, :, row] = np.swapaxes(each, 0, 1)
-    is_mean = balanced[:, :, None] & (np.arange(n_outputs) == 0)
+    rotated[:, row, :, row] = np.swapaxes(each, 0, 1)
+    is_mean = sums_to_zero[:, :, None] & (np.arange(n_outputs) == 0)
     n_parameters = n_rows * n_outputs
-    return turned.reshape(-1, n_parameters, n_parameters), is_mean.reshape(-1, n_parameters)
+    return rotated.reshape(-1, n_parameters, n_parameters), is_mean.reshape(-1, n_parameters)
 
 
 def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
@@ -231,10 +233,10 @@ def _invert(
     Returns the covariance, the directions without information, the rank of the information, and
     the nats that each neuron could still gain.
     """
-    turned, is_mean = _contrasts(fit, neurons)
+    rotated, is_mean = _contrasts(fit, neurons)
     free = fit.free[neurons] & ~is_mean
     # A neuron whose scale could not be estimated knows nothing.
-    information = np.swapaxes(turned, -1, -2) @ np.nan_to_num(found.information) @ turned
+    information = np.swapaxes(rotated, -1, -2) @ np.nan_to_num(found.information) @ rotated
     diagonal = np.diagonal(information, axis1=1, axis2=2)
     unit = np.where(unbounded[:, None], found.reach, np.sqrt(diagonal.clip(0)))
     unit = np.where(free & (unit > 0), unit, 1)
@@ -243,7 +245,7 @@ def _invert(
     share, axes = np.linalg.eigh(np.where(both, scaled, np.eye(free.shape[1])))
     seen = share > _RESOLUTION * share.max(axis=1, keepdims=True)
     known = seen & ((share > _FLAT) | ~unbounded[:, None])
-    axes = turned @ (free[:, :, None] * axes / unit[:, :, None])
+    axes = rotated @ (free[:, :, None] * axes / unit[:, :, None])
     half = axes * np.where(known, 1 / np.sqrt(np.where(known, share, 1)), 0)[:, None, :]
     gain = np.sum((np.swapaxes(half, 1, 2) @ found.gradient[:, :, None]) ** 2, axis=(1, 2)) / 2
 
@@ -259,6 +261,6 @@ def _invert(
     size = np.abs(flat) * (found.reach / np.diag(to_user))[:, None]
     flat[(size < 0.05 * size.max(axis=1, keepdims=True)) & seen[:, None, :n_flat]] = 0
     # What rounding leaves of a parameter that a direction does not involve is none of it.
-    whole = np.sum((to_user @ turned / unit[:, None, :]) ** 2, axis=2)
+    whole = np.sum((to_user @ rotated / unit[:, None, :]) ** 2, axis=2)
     flat[np.sum(flat**2, axis=2) < 1e-10 * whole] = 0
     return covariance, flat, seen.sum(axis=1) - np.sum(~free, axis=1), gain

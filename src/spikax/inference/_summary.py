@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax._degrees_of_freedom import effective_degrees_of_freedom
+from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
 from spikax.glm._prediction import share_explained
 from spikax.inference._fitted import Fitted, Likelihood, fitted, likelihood, null_deviance
 from spikax.inference._infer import check_kind, infer_fitted
@@ -153,18 +153,18 @@ def summary(
         fit = fitted(model, X, y, sample_weight, offset)
         inference, gain = infer_fitted(model, fit, kind, groups)
         told = likelihood(fit, fit.scale)
-        of_family = fit.problem.family
+        of_family = fit.objective.family
         if isinstance(of_family, ProfilesScale):
             at_mean_weight = told.deviance / fit.data.mean_weight
-            n = np.asarray(fit.problem.total_weight)
+            n = np.asarray(fit.samples.total_weight)
             told = likelihood(fit, of_family.likeliest_scale(at_mean_weight, n))
         null = null_deviance(fit)
-        edf = effective_degrees_of_freedom(fit.problem, fit.theta, np.inf)
+        edf = effective_degrees_of_freedom(fit.objective, fit.samples, fit.theta, np.inf)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     title = (
-        f"{type(model).__name__}: {type(fit.problem.family).__name__} observations, inverse link "
-        f"{fit.problem.link.name}, {fit.regularizer}"
+        f"{type(model).__name__}: {type(of_family).__name__} observations, inverse link "
+        f"{fit.objective.link.name}, {fit.regularizer}"
     )
     notes = {
         kind: True,

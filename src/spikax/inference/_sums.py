@@ -9,18 +9,18 @@ import numpy as np
 
 from spikax._labels import is_missing
 from spikax._time_series import check_times, raw
-from spikax.inference._fitted import Fitted
-from spikax.problem import (
-    Problem,
+from spikax.core.hessians import interleaved, second_moments
+from spikax.core.objective import (
+    Objective,
     expected_curvature,
-    gram,
     linear_predictor,
-    penalty,
-    sample_loss,
+    penalty_value,
+    sample_gradient,
+    second_derivative,
     value_and_grad,
-    walk,
 )
-from spikax.solvers._whitening import arranged
+from spikax.core.samples import Samples
+from spikax.inference._fitted import Fitted
 
 BUCKET = 64
 
@@ -28,7 +28,7 @@ BUCKET = 64
 class Clusters(NamedTuple):
     """Which samples belong together."""
 
-    of_sample: np.ndarray  # index of each sample's cluster, laid out as the problem's samples are
+    of_sample: np.ndarray  # index of each sample's cluster, laid out as the samples are
     n_clusters: int
     n_of: np.ndarray  # clusters with samples that count, (n_neurons,)
 
@@ -70,7 +70,7 @@ def clusters(groups: Any, fit: Fitted) -> Clusters:
             f"{neuron} are of {n_of.min()}: what a single group varies by cannot be known. Use "
             "shorter blocks of time, or kind='sandwich' without groups."
         )
-    n_blocks, _, block = fit.problem.y.shape
+    n_blocks, _, block = fit.samples.y.shape
     laid = np.zeros(n_blocks * block, np.int32)
     laid[:n_samples] = index
     return Clusters(laid.reshape(n_blocks, block), len(names), n_of)
@@ -79,62 +79,62 @@ def clusters(groups: Any, fit: Fitted) -> Clusters:
 def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -> Sums:
     """Sum over the samples of some neurons, a bucket of them or less."""
     # All buckets are of one size, to share one program.
-    n_neurons, n_outputs = fit.neurons.size, fit.problem.n_outputs
+    n_neurons, n_outputs = fit.neurons.size, fit.objective.n_outputs
     bucket = np.arange(neurons[0], neurons[0] + min(BUCKET, n_neurons)) % n_neurons
     index, n_clusters = (None, 0) if groups is None else groups[:2]
     repeated = fit.data.weight_type == "frequency"
-    *found, reach = _sums(
-        fit.problem, fit.theta, bucket, index, kind == "sandwich", n_clusters, repeated
-    )
+    some = fit.objective.neurons(bucket), fit.samples.neurons(bucket), fit.theta[:, bucket]
+    *found, reach = _sums(*some, index, kind == "sandwich", n_clusters, repeated)
     information, scores, gradient, cost = jax.tree.map(
         lambda a: np.asarray(a)[: neurons.size], found
     )
     precision = fit.precision[neurons]
-    nats = precision * np.asarray(fit.problem.total_weight)[neurons]
-    information = precision[:, None, None] * information + nats[:, None, None] * cost
+    total = precision * np.asarray(fit.objective.normaliser)[neurons]
+    information = precision[:, None, None] * information + total[:, None, None] * cost
     if scores is not None:
         scores = precision[:, None, None] ** 2 * scores
     return Sums(
-        information, scores, nats[:, None] * gradient, np.repeat(np.asarray(reach), n_outputs)
+        information, scores, total[:, None] * gradient, np.repeat(np.asarray(reach), n_outputs)
     )
 
 
 @partial(jax.jit, static_argnames=("sandwich", "n_clusters", "repeated"))
 def _sums(
-    problem: Problem,
+    objective: Objective,
+    samples: Samples,
     theta: jax.Array,
-    bucket: jax.Array,
     cluster: jax.Array | None,
     sandwich: bool,
     n_clusters: int,
     repeated: bool,
 ):
-    problem, theta = problem.neurons(bucket), theta[:, bucket]
-
     def of_neuron(neuron):
-        one, at = problem.neurons(neuron[None]), theta[:, neuron][:, None]
+        of_one = objective.neurons(neuron[None]), samples.neurons(neuron[None])
+        at = theta[:, neuron][:, None]
 
         def cost(theta):
-            return penalty(one, theta[:, None])[0]
+            return penalty_value(of_one[0], theta[:, None])[0]
 
         scores = None
         if sandwich and cluster is None:
-            scores = _squares(one, at, repeated)
+            scores = _squares(*of_one, at, repeated)
         elif cluster is not None:
-            totals = _totals(one, at, cluster, n_clusters)
+            totals = _totals(*of_one, at, cluster, n_clusters)
             scores = totals.T @ totals
-        return _information(one, at, observed=sandwich), scores, jax.hessian(cost)(at[:, 0])
+        information = _information(*of_one, at, observed=sandwich)
+        return information, scores, jax.hessian(cost)(at[:, 0])
 
-    information, scores, costs = jax.lax.map(of_neuron, jnp.arange(bucket.size))
+    information, scores, costs = jax.lax.map(of_neuron, jnp.arange(objective.n_neurons))
 
     def largest(X, y, weights, offset):
         return jnp.max(jnp.abs(X) * jnp.any(weights > 0, axis=0)[None], axis=1)
 
-    gradient = value_and_grad(problem, theta)[1].T
-    return information, scores, gradient, costs, jnp.append(walk(problem, largest, jnp.maximum), 1)
+    gradient = value_and_grad(objective, samples, theta)[1].T
+    reach = jnp.append(samples.sum(largest, jnp.maximum), 1)
+    return information, scores, gradient, costs, reach
 
 
-def _information(one: Problem, theta: jax.Array, observed: bool) -> jax.Array:
+def _information(one: Objective, samples: Samples, theta: jax.Array, observed: bool) -> jax.Array:
     """Sum the second derivatives of one neuron's loss, or what is expected of them."""
 
     def curvature(X, y, weights, offset):
@@ -143,40 +143,36 @@ def _information(one: Problem, theta: jax.Array, observed: bool) -> jax.Array:
             return weights[None] * _pairs(expected_curvature(one, eta))
         if not observed:
             return weights * expected_curvature(one, eta)
-        slope = partial(_slope, one, y)
-        return weights * jax.jvp(slope, (eta,), (jnp.ones_like(eta),))[1]
+        return weights * second_derivative(one, eta, y, jnp.ones_like(eta))
 
-    return arranged(gram(one, curvature))
+    return interleaved(second_moments(samples, curvature))
 
 
-def _squares(one: Problem, theta: jax.Array, repeated: bool) -> jax.Array:
+def _squares(one: Objective, samples: Samples, theta: jax.Array, repeated: bool) -> jax.Array:
     """Sum the squares of the samples' scores, which weights multiply or repeat."""
 
     def squares(X, y, weights, offset):
-        slope = _slope(one, y, linear_predictor(theta, X, offset))
+        slope = sample_gradient(one, linear_predictor(theta, X, offset), y)
         squared = weights if repeated else weights**2
         if slope.ndim == 2:
             return squared * slope**2
         return squared[None] * _pairs(slope[:, None] * slope[None])
 
-    return arranged(gram(one, squares))
+    return interleaved(second_moments(samples, squares))
 
 
-def _totals(one: Problem, theta: jax.Array, cluster: jax.Array, n_clusters: int) -> jax.Array:
+def _totals(
+    one: Objective, samples: Samples, theta: jax.Array, cluster: jax.Array, n_clusters: int
+) -> jax.Array:
     """Sum the scores within each cluster, (n_clusters, n_parameters)."""
 
     def block(X, y, weights, offset, cluster):
-        slope = _slope(one, y, linear_predictor(theta, X, offset))
+        slope = sample_gradient(one, linear_predictor(theta, X, offset), y)
         rows = weights * jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
         scores = rows[:, None] * slope.reshape(1, -1, X.shape[1])
         return jax.ops.segment_sum(scores.reshape(len(theta), -1).T, cluster, n_clusters)
 
-    return walk(one, block, more=(cluster,))
-
-
-def _slope(problem: Problem, y: jax.Array, eta: jax.Array) -> jax.Array:
-    """First derivative of each sample's loss, shaped like `eta`."""
-    return jax.grad(lambda e: sample_loss(problem, e, y).sum())(eta)
+    return samples.sum(block, more=(cluster,))
 
 
 def _pairs(blocks: jax.Array) -> jax.Array:

@@ -19,7 +19,6 @@ from spikax.model_selection._folds import Fold, read_folds, with_folds
 from spikax.model_selection._path import Fits, fit_path
 from spikax.model_selection._regularization_path import check_penalty, in_users_units
 from spikax.model_selection._strengths import check_number, descending
-from spikax.problem import Problem
 from spikax.regularizer import Penalty
 
 SELECTIONS = ("best", "one-standard-error")
@@ -65,35 +64,37 @@ def choose(
 ) -> Solved:
     """Choose a strength for each neuron, and fit all samples at these."""
     criterion, folds = judge
-    problem, units = model._problem(data, parts)
+    problem = model._problem(data, parts)
+    objective, dtype = problem.objective, problem.samples.y.dtype
     factors = descending(model.strengths, model.n_strengths, problem, model._single)
-    theta = model._start(init_params, data, units, problem)
+    theta = model._start(init_params, data, problem)
     if theta is not None:
         theta = np.tile(np.asarray(theta), len(folds) + 1)
 
     everything, scored = with_folds(problem, data, folds)
-    in_folds = np.tile(factors, len(folds) + 1).astype(problem.y.dtype)
-    fits = _walk(everything, solver, in_folds, scored, theta, model.verbose)
-    n = problem.n_neurons
+    in_folds = np.tile(factors, len(folds) + 1).astype(dtype)
+    fits = _follow(everything, solver, in_folds, scored, theta, model.verbose)
+    n = objective.n_neurons
     if criterion is None:
         scores = np.asarray(fits.score).reshape(len(factors), len(folds) + 1, n)[:, :-1]
     else:
-        scores = foretell(
-            criterion, problem, fits.theta, in_folds, fits.scale, data.weight_type == "frequency"
-        )
+        frequency = data.weight_type == "frequency"
+        found = fits.theta, in_folds, fits.scale
+        scores = foretell(criterion, objective, problem.samples, *found, frequency)
     chosen = _best(scores, model.selection)
 
     path = np.asarray(fits.theta)[..., -n:]
-    coef, intercept = in_users_units(path, units, data, model._outputs(n))
+    coef, intercept = in_users_units(path, problem.standardisation, data, model._outputs(n))
     best = np.take_along_axis(factors, chosen[None], axis=0)
     start = np.take_along_axis(path, chosen[None, None], axis=0)[0]
-    final = replace(problem, penalty=problem.penalty.scaled(best.astype(problem.y.dtype)))
-    result = jax.device_get(fit_population(final, solver, start))
+    penalty = objective.penalty.scaled(best.astype(dtype))
+    problem = problem._replace(objective=replace(objective, penalty=penalty))
+    result = jax.device_get(fit_population(*problem[:3], solver, start))
     result = replace(result, coarse=result.coarse | np.any(fits.coarse))
-    return Solved(final, units, result, Choice(factors, scores, best[0], coef, intercept))
+    return Solved(problem, result, Choice(factors, scores, best[0], coef, intercept))
 
 
-def _walk(problem: Problem, solver, factors, scored, theta, verbose: bool) -> Fits:
+def _follow(everything: tuple, solver, factors, scored, theta, verbose: bool) -> Fits:
     """Go along the path, in pieces that show progress if that is wanted."""
     size = -(-len(factors) // 10) if verbose else len(factors)
     # The last piece repeats its last strength, so that all have one shape.
@@ -101,7 +102,7 @@ def _walk(problem: Problem, solver, factors, scored, theta, verbose: bool) -> Fi
     pieces = []
     for first in tqdm(range(0, len(padded), size), "strengths", disable=not verbose, leave=False):
         piece = padded[first : first + size]
-        pieces.append(jax.device_get(fit_path(problem, solver, piece, scored, theta)))
+        pieces.append(jax.device_get(fit_path(*everything, solver, piece, scored, theta)))
         theta = pieces[-1].theta[-1]
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(factors)], *pieces)
 

@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import KFold
 
-from spikax._assemble import lay_out
+from spikax._assemble import Problem
 from spikax._inputs import Data
 from spikax._time_series import TimeSeries
+from spikax.core.hessians import Precomputed
+from spikax.core.objective import Objective
+from spikax.core.samples import Samples
+from spikax.core.standardise import to_blocks
 from spikax.model_selection._criteria import CRITERIA
 from spikax.model_selection._path import repeat
 from spikax.observation_models import Family
-from spikax.problem import Problem
 
 
 class Fold(NamedTuple):
@@ -78,11 +81,12 @@ def read_folds(cv: Any, data: Data, y: Any, single: bool, arguments: dict) -> li
 
 def with_folds(
     problem: Problem, data: Data, folds: list[Fold]
-) -> tuple[Problem, np.ndarray | None]:
+) -> tuple[tuple[Objective, Samples, Precomputed], np.ndarray | None]:
     """Repeat the population for each fold and, last, for all samples; weigh what is scored."""
     if not folds:
-        return problem, None
-    n, grid = problem.n_neurons, (problem.y.shape[0], problem.y.shape[2])
+        return problem[:3], None
+    y = problem.samples.y
+    n, grid = y.shape[1], (y.shape[0], y.shape[2])
     weight = np.broadcast_to(data.weight, data.y.shape) / data.mean_weight
     never, once = np.zeros(len(weight), np.int32), np.ones(len(weight), np.int32)
 
@@ -93,11 +97,11 @@ def with_folds(
             weighed = every[piece, :, None] * weight[piece, None]
             return weighed.reshape(len(weighed), -1)
 
-        return lay_out(rows, (len(weight), every.shape[1] * n), grid, problem.y.dtype)
+        return to_blocks(rows, (len(weight), every.shape[1] * n), grid, y.dtype)
 
     train = weights([fold.train for fold in folds] + [once])
     test = weights([fold.test for fold in folds] + [never])
-    return repeat(problem, len(folds) + 1, train), test
+    return repeat(*problem[:3], len(folds) + 1, train), test
 
 
 def without_contrast(family: Family, data: Data, folds: list[Fold]) -> np.ndarray:

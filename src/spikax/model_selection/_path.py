@@ -8,18 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._pytrees import register
+from spikax.core.hessians import Groups, Precomputed, gram_matrix, shared_hessian
+from spikax.core.null_model import null_model, null_parameters
+from spikax.core.objective import Objective, proximal_step, value_and_grad
+from spikax.core.samples import Samples
 from spikax.fit import minimise, too_coarse
 from spikax.model_selection._criteria import mean_score
-from spikax.problem import (
-    Problem,
-    null_model,
-    proximal_step,
-    value_and_grad,
-    without_features,
-)
-from spikax.regularizer import NO_PENALTY
 from spikax.solvers import Solver
-from spikax.solvers._whitening import shared_curvature, shared_moments
 
 
 @register
@@ -37,93 +32,96 @@ class Fits:
 
 @jax.jit
 def fit_path(
-    problem: Problem,
+    objective: Objective,
+    samples: Samples,
+    precomputed: Precomputed,
     solver: Solver,
     factors: jax.Array,
     scored: jax.Array | None = None,
     theta: jax.Array | None = None,
 ) -> Fits:
-    """Fit at the problem's strengths times each of the factors.
+    """Fit at the objective's strengths times each of the factors.
 
     Parameters
     ----------
-    problem, solver
-        What to fit, and how.
+    objective, samples, precomputed, solver
+        What to fit, to what, what is known of it, and how.
     factors
         Descending, (n_strengths, n_neurons).
     scored
-        Weights of the samples in the score, shaped like the problem's; its own if None.
+        Weights of the samples in the score, shaped like theirs, which it is if None.
     theta
         Where to start, the model without features if None.
     """
-    null = null_model(problem)
-    moments = shared_moments(problem, null.intercept, null.curvature)
-    theta = without_features(problem, null) if theta is None else theta
+    null = null_model(objective, samples)
+    gram = gram_matrix(objective, samples, null)
+    theta = null_parameters(objective, null) if theta is None else theta
 
-    some = replace(problem, moments=moments)
-    curvature = None
-    if len(theta) * problem.n_neurons <= problem.n_samples:  # no more than the features take
-        every = jnp.arange(problem.n_neurons)
-        curvature = jnp.moveaxis(shared_curvature(some, null).neurons(some, every), 0, 2)
+    hessians = None
+    if len(theta) * objective.n_neurons <= samples.n_samples:  # no more than the features take
+        every = jnp.arange(objective.n_neurons)
+        shared = shared_hessian(objective, samples, null, gram)
+        hessians = jnp.moveaxis(shared.neurons(objective, every), 0, 2)
 
     def fit(carry, factor):
-        theta, curvature = carry
-        penalty = problem.penalty.scaled(factor[None])
-        outcome, found = minimise(
-            replace(some, penalty=penalty, curvature=curvature), solver, theta
-        )
-        score = mean_score(found, outcome.theta, scored)
+        theta, hessians = carry
+        some = replace(objective, penalty=objective.penalty.scaled(factor[None]))
+        known = Precomputed(precomputed.groups, gram, hessians)
+        outcome, found = minimise(some, samples, known, solver, theta)
+        score = mean_score(found, samples, outcome.theta, scored)
         scale = None if found.family.scale is None else found.family.scale[:, 0]
-        curvature = curvature if outcome.curvature is None else outcome.curvature
-        coarse = too_coarse(found, null, outcome.theta, outcome.status)
+        hessians = hessians if outcome.hessians is None else outcome.hessians
+        coarse = too_coarse(found, samples, null, outcome.theta, outcome.status)
         fits = Fits(outcome.theta, score, scale, outcome.status, outcome.n_passes, coarse)
-        return (outcome.theta, curvature), fits
+        return (outcome.theta, hessians), fits
 
-    return jax.lax.scan(fit, (theta, curvature), factors)[1]
+    return jax.lax.scan(fit, (theta, hessians), factors)[1]
 
 
-def repeat(problem: Problem, n_times: int, weights: Any) -> Problem:
+def repeat(
+    objective: Objective, samples: Samples, precomputed: Precomputed, n_times: int, weights: Any
+) -> tuple[Objective, Samples, Precomputed]:
     """Repeat the population, with other weights each time, as neurons that share one design.
 
     Parameters
     ----------
+    objective, samples, precomputed
+        Those of the population.
+    n_times
+        How often.
     weights
         Weights of all these neurons' samples, (n_blocks, n_times * n_neurons, n_samples).
     """
-    n = problem.n_neurons
+    n = objective.n_neurons
     index = np.tile(np.arange(n), n_times)
-    groups = np.asarray(problem.group).reshape(problem.n_outputs, n)
-    return replace(
-        jax.tree.map(np.asarray, problem).neurons(index),
-        X=problem.X,
-        weights=weights,
-        total_weight=jnp.maximum(_sum(weights), jnp.finfo(weights.dtype).tiny),
-        group=groups[:, index].reshape(-1),
-        representative=_representatives(problem, n, n_times),
+    on_host = jax.tree.map(np.asarray, (objective, replace(samples, X=None)))
+    total = weights.sum(axis=(0, 2))
+    total = np.where(total > 0, total, 1)
+    total = np.maximum(total, np.finfo(weights.dtype).tiny)
+    groups, n_outputs = precomputed.groups, objective.n_outputs
+    output, neuron = np.divmod(np.asarray(groups.representative), n)
+    repeated: Any = Groups(
+        np.asarray(groups.of_output).reshape(n_outputs, n)[:, index].reshape(-1),  # pyright: ignore
+        (output * n * n_times + neuron).astype(np.int32),  # pyright: ignore
+    )
+    return (
+        replace(on_host[0].neurons(index), normaliser=total),
+        replace(on_host[1].neurons(index), X=samples.X, weights=weights, total_weight=total),
+        Precomputed(repeated),
     )
 
 
-def _representatives(problem: Problem, n: int, n_times: int) -> np.ndarray:
-    output, neuron = np.divmod(np.asarray(problem.representative), n)
-    return (output * n * n_times + neuron).astype(np.int32)
-
-
-def _sum(weights: Any) -> Any:
-    total = weights.sum(axis=(0, 2))
-    return jnp.where(total > 0, total, 1)
-
-
 @jax.jit
-def strongest(problem: Problem) -> jax.Array:
+def strongest(objective: Objective, samples: Samples) -> jax.Array:
     """Least factor of the strengths that leaves no penalised coefficient, (n_neurons,)."""
-    null = null_model(problem)
-    theta = without_features(problem, null)
-    slope = value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
-    ones = jnp.ones(problem.n_neurons, slope.dtype)
+    null = null_model(objective, samples)
+    theta = null_parameters(objective, null)
+    gradient = value_and_grad(objective.without_penalty(), samples, theta)[1]
+    ones = jnp.ones(objective.n_neurons, gradient.dtype)
 
     def left(factor):
-        some = replace(problem, penalty=problem.penalty.scaled(factor[None]))
-        coef = proximal_step(some, -slope, ones)[: -problem.n_outputs]
+        some = replace(objective, penalty=objective.penalty.scaled(factor[None]))
+        coef = proximal_step(some, -gradient, ones)[: -objective.n_outputs]
         return jnp.sum(coef != 0, axis=0)
 
     low, high = -40.0 * ones, 40.0 * ones
@@ -139,7 +137,8 @@ def strongest(problem: Problem) -> jax.Array:
 
 
 @jax.jit
-def typical_curvature(problem: Problem) -> jax.Array:
+def typical_curvature(objective: Objective, samples: Samples) -> jax.Array:
     """Curvature of each neuron's loss in the coefficients of a typical feature, (n_neurons,)."""
-    curvature = null_model(problem).curvature.reshape(problem.n_outputs, -1).mean(axis=0)
-    return curvature * jnp.median(problem.unit) ** 2 if problem.n_features else curvature
+    curvature = null_model(objective, samples).curvature
+    curvature = curvature.reshape(objective.n_outputs, -1).mean(axis=0)
+    return curvature * jnp.median(objective.scale) ** 2 if samples.n_features else curvature

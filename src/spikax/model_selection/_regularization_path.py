@@ -105,18 +105,20 @@ def regularization_path(
 
     def run():
         found = posed(model, X, y, sample_weight, offset)
-        check_penalty(found.problem.penalty)
+        check_penalty(found.problem.objective.penalty)
         factors = descending(
             strengths, check_number(n_strengths), found.problem, found.outputs.single
         )
-        fits = fit_path(found.problem, solver, factors.astype(found.problem.y.dtype))
+        dtype = found.problem.samples.y.dtype
+        fits = fit_path(*found.problem[:3], solver, factors.astype(dtype))
         return found, factors, jax.device_get(fits)
 
     with one_blas_thread():
-        (_, units, data, outputs, _), factors, fits = in_enough_digits(
+        (problem, data, outputs, _), factors, fits = in_enough_digits(
             solver, run, lambda found: found[2].coarse
         )
-    coef, intercept = in_users_units(np.asarray(fits.theta, float), units, data, outputs)
+    thetas = np.asarray(fits.theta, float)
+    coef, intercept = in_users_units(thetas, problem.standardisation, data, outputs)
     status = np.asarray(fits.status)
     table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))
     if outputs.single:
@@ -133,8 +135,10 @@ def check_penalty(penalty: Penalty) -> None:
         )
 
 
-def in_users_units(thetas: np.ndarray, units, data, outputs: Outputs) -> tuple[Any, np.ndarray]:
+def in_users_units(
+    thetas: np.ndarray, standardisation, data, outputs: Outputs
+) -> tuple[Any, np.ndarray]:
     """Stack the coefficients and intercepts of many fits in the user's units and containers."""
-    fits = [shaped(theta, units, data, outputs) for theta in thetas]
+    fits = [shaped(theta, standardisation, data, outputs) for theta in thetas]
     coef = jax.tree.map(lambda *leaves: np.stack(leaves), *[coef for coef, _ in fits])
     return coef, np.stack([intercept for _, intercept in fits])

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from spikax._assemble import Problem
 from spikax.model_selection._path import strongest, typical_curvature
-from spikax.problem import Problem
 
 # A path to a smooth penalty starts where the penalty outweighs the data ten times, and ends where
 # it is a millionth of them; one to zeros ends at a thousandth of the strength that leaves none.
@@ -14,10 +14,12 @@ _RANGE = {True: (10.0, 1e-6), False: (1.0, 1e-3)}
 
 def descending(strengths: Any, n_strengths: int, problem: Problem, single: bool) -> np.ndarray:
     """Check the strengths, or choose some for each neuron; shape (n_strengths, n_neurons)."""
-    n_neurons = problem.n_neurons
+    objective, samples = problem.objective, problem.samples
+    n_neurons = objective.n_neurons
     if strengths is None:
-        smooth = problem.penalty.smooth
-        middle = np.asarray(typical_curvature(problem) if smooth else strongest(problem), float)
+        smooth = objective.penalty.smooth
+        find = typical_curvature if smooth else strongest
+        middle = np.asarray(find(objective, samples), float)
         return np.geomspace(*_RANGE[smooth], n_strengths)[:, None] * middle
     array = np.asarray(strengths, float)
     shapes = f"(n_strengths,){'' if single else f' or (n_strengths, {n_neurons})'}"

@@ -1,7 +1,7 @@
 """Solvers: how the loss of a population is minimised."""
 
+from spikax.solvers._convergence import Outcome, Status
 from spikax.solvers._newton import Newton
-from spikax.solvers._outcome import Outcome, Status
 from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._registry import (
     SolverSpec,

@@ -11,13 +11,13 @@ from typing import Any
 from spikax._errors import unknown_name
 from spikax._pytrees import adopt
 from spikax.regularizer import Regularizer
-from spikax.solvers import _jaxopt, _optax, _optimistix
-from spikax.solvers._each import EachNeuron
 from spikax.solvers._newton import Newton
 from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
 from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
+from spikax.solvers.external import _jaxopt, _optax, _optimistix
+from spikax.solvers.external._each import EachNeuron
 
 
 @dataclass(frozen=True)

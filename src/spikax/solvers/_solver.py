@@ -6,8 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
-from spikax.problem import Problem
-from spikax.solvers._outcome import Outcome
+from spikax.core.hessians import Precomputed
+from spikax.core.objective import Objective
+from spikax.core.samples import Samples
+from spikax.solvers._convergence import Outcome
 
 
 def positive(default: Any, kind: type = Real, static: bool = False) -> Any:
@@ -20,8 +22,8 @@ class Solver(Protocol):
     """What a fit asks of a solver.
 
     Solvers are frozen dataclasses that are pytrees: what a user tunes (`tol`, `maxiter`) is a
-    leaf, and what changes the program is static. The neurons of a problem are separate problems,
-    and each has its own steps and its own convergence.
+    leaf, and what changes the program is static. The neurons are separate problems, and
+    each has its own steps and its own convergence.
 
     Examples
     --------
@@ -32,7 +34,7 @@ class Solver(Protocol):
     >>> import jax
     >>> import jax.numpy as jnp
     >>> import spikax as nmo
-    >>> from spikax.problem import null_model, value_and_grad, without_features
+    >>> from spikax.core import null_model, null_parameters, value_and_grad
     >>> from spikax.solvers import Outcome, Status
     >>> @dataclass(frozen=True)
     ... class Descent:
@@ -42,24 +44,25 @@ class Solver(Protocol):
     ...     stepsize: float = 0.1
     ...     maxiter: int = 2000
     ...
-    ...     def run(self, problem, theta):
+    ...     def run(self, objective, samples, theta, precomputed):
     ...         if theta is None:
-    ...             theta = without_features(problem, null_model(problem))
+    ...             theta = null_parameters(objective, null_model(objective, samples))
     ...
     ...         def step(_, theta):
-    ...             return self.update(problem, theta, None)[0]
+    ...             return self.update(objective, samples, theta, None)[0]
     ...
     ...         theta = jax.lax.fori_loop(0, self.maxiter, step, theta)
-    ...         value = value_and_grad(problem, theta)[0]
+    ...         value = value_and_grad(objective, samples, theta)[0]
     ...         steps = jnp.full(value.shape, self.maxiter)
     ...         status = jnp.full(value.shape, Status.CONVERGED)
     ...         return Outcome(theta, value, steps, status, self.maxiter)
     ...
-    ...     def init(self, problem, theta):
+    ...     def init(self, objective, samples, theta, precomputed):
     ...         return None
     ...
-    ...     def update(self, problem, theta, state):
-    ...         return theta - self.stepsize * value_and_grad(problem, theta)[1], state
+    ...     def update(self, objective, samples, theta, state):
+    ...         gradient = value_and_grad(objective, samples, theta)[1]
+    ...         return theta - self.stepsize * gradient, state
     >>> isinstance(Descent(), nmo.solvers.Solver)
     True
     >>> nmo.solvers.register("Descent", Descent)
@@ -79,15 +82,23 @@ class Solver(Protocol):
         """Whether single precision is too coarse for its way of choosing steps."""
         ...
 
-    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
-        """Minimise the penalised loss of every neuron.
+    def run(
+        self,
+        objective: Objective,
+        samples: Samples,
+        theta: jax.Array | None,
+        precomputed: Precomputed,
+    ) -> Outcome:
+        """Minimise the objective of every neuron.
 
         Parameters
         ----------
-        problem
-            Data, penalty and family; `spikax.problem` has its loss and gradient.
+        objective, samples
+            Likelihood and penalty, and the data; `spikax.core` has their loss and gradient.
         theta
-            Where to start, shaped as `Problem` says; None for a start of the solver's own.
+            Where to start, shaped as `Objective` says; None for a start of the solver's own.
+        precomputed
+            What is known of the features and the Hessians beforehand.
 
         Returns
         -------
@@ -96,15 +107,19 @@ class Solver(Protocol):
         """
         ...
 
-    def init(self, problem: Problem, theta: jax.Array) -> Any:
+    def init(
+        self, objective: Objective, samples: Samples, theta: jax.Array, precomputed: Precomputed
+    ) -> Any:
         """Prepare the state that `update` carries from batch to batch.
 
         Parameters
         ----------
-        problem
+        objective, samples
             The first batch.
         theta
-            Where to start, shaped as `Problem` says.
+            Where to start, shaped as `Objective` says.
+        precomputed
+            As in `run`.
 
         Returns
         -------
@@ -113,15 +128,17 @@ class Solver(Protocol):
         """
         ...
 
-    def update(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def update(
+        self, objective: Objective, samples: Samples, theta: jax.Array, state: Any
+    ) -> tuple[jax.Array, Any]:
         """Take one step on a batch.
 
         Parameters
         ----------
-        problem
+        objective, samples
             The batch.
         theta
-            Parameters before the step, shaped as `Problem` says.
+            Parameters before the step, shaped as `Objective` says.
         state
             From `init`, or from the last update.
 

@@ -1,29 +1,26 @@
 """Stochastic variance-reduced gradients: steps on small batches, corrected by a whole gradient."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from spikax._pytrees import register
-from spikax.design import Dense
-from spikax.problem import (
-    Null,
-    Problem,
-    null_model,
-    penalized_loss,
-    proximal_step,
-    value_and_grad,
-    without_features,
-)
-from spikax.regularizer import NO_PENALTY
-from spikax.solvers._line_search import choose
-from spikax.solvers._outcome import Outcome, runs_away, status_of
+from spikax.core.hessians import Precomputed
+from spikax.core.objective import Objective, penalty_value, proximal_step, value_and_grad
+from spikax.core.samples import Samples
+from spikax.core.whitening import SharedWhitening, shared_whitening
+from spikax.solvers import _driver
+from spikax.solvers._driver import Context, Preconditioner, Proposal, Unchanged
 from spikax.solvers._solver import positive
-from spikax.solvers._whitening import SharedWhitening, shared_whitening
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
 
 
 @register
@@ -67,6 +64,10 @@ class SVRG:
 
     needs_smooth = True
     needs_double = False
+    restarts = False
+    keeps_hessians = False
+    retries = True
+    n_passes = 3
 
     tol: float = positive(1e-4)
     maxiter: int = positive(1000, Integral)
@@ -74,21 +75,42 @@ class SVRG:
     seed: int = 0
     batch_size: int = positive(128, Integral, static=True)
 
-    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
-        """Minimise from `theta`, or from the model without features."""
-        return _run(self, problem, theta)
+    run = _driver.run
 
-    def init(self, problem: Problem, theta: jax.Array) -> "Reference":
+    def prepare(self, objective, samples, null, precomputed) -> SharedWhitening:
+        """Whiten with the Gram matrix that all neurons share."""
+        return shared_whitening(objective, samples, null, precomputed)
+
+    def precondition(self, shared, objective, index):
+        """Whiten some neurons with what is shared, for what they may still gain."""
+        whitening = shared.restricted(index, objective.n_outputs)
+        return Preconditioner(whitening if self.needs_smooth else _Judged(whitening))
+
+    def start(self, context, theta) -> _Memory:
+        """Take whole steps."""
+        ones = jnp.ones_like(theta[0])
+        return _Memory(ones, jnp.zeros_like(theta), ones < 0, jnp.asarray(0))
+
+    def learn(self, context, memory, step, gradient_change, accepted, rejected) -> _Memory:
+        """Halve the steps of neurons whose loss an epoch has raised."""
+        return memory._replace(damping=jnp.where(rejected, memory.damping / 2, memory.damping))
+
+    def propose(self, context, memory, theta, gradient, wanted):
+        """Go to the end of an epoch, anchored where the neuron is."""
+        return _epoch(self, context, memory, theta, gradient, wanted)
+
+    def init(self, objective, samples, theta, precomputed) -> Reference:
         """Anchor the steps: the whole gradient is that of these samples at `theta`."""
-        return _anchor(self, problem, theta)
+        return _anchor(self, objective, samples, theta, precomputed)
 
-    def update(self, problem: Problem, theta: jax.Array, state: "Reference"):
+    def update(self, objective, samples, theta, state):
         """Take one step on a batch, cut where it leads beyond the batch's minimum."""
         # A run goes back when an epoch raises the loss; here nobody could.
-        slope = _corrected(self, problem, theta, state)
-        ahead, _ = _step(self, problem, theta, slope, state)
-        before = jnp.sum(slope * (ahead - theta), axis=0)
-        after = jnp.sum(_corrected(self, problem, ahead, state) * (ahead - theta), axis=0)
+        smooth = _smooth_part(self, objective)
+        gradient = _corrected(smooth, samples, theta, state)
+        ahead, step = _step(self, objective, theta, gradient, state)
+        before = jnp.sum(gradient * step, axis=0)
+        after = jnp.sum(_corrected(smooth, samples, ahead, state) * step, axis=0)
         share = jnp.where((before < 0) & (after > 0), before / (before - after), 1.0)
         return theta + share[None] * (ahead - theta), state
 
@@ -120,6 +142,10 @@ class ProxSVRG:
 
     needs_smooth = False
     needs_double = False
+    restarts = False
+    keeps_hessians = False
+    retries = True
+    n_passes = 3
 
     tol: float = positive(1e-4)
     maxiter: int = positive(1000, Integral)
@@ -127,198 +153,161 @@ class ProxSVRG:
     seed: int = 0
     batch_size: int = positive(128, Integral, static=True)
 
-    run = SVRG.run
+    run = _driver.run
+    prepare = SVRG.prepare
+    precondition = SVRG.precondition
+    start = SVRG.start
+    learn = SVRG.learn
+    propose = SVRG.propose
     init = SVRG.init
     update = SVRG.update
 
 
+class _Judged(NamedTuple):
+    """The parameters themselves, in which penalties have their proximal operators."""
+
+    whitening: SharedWhitening  # for what a neuron may still gain
+
+    to_parameters = Unchanged.to_parameters
+    pull_back = Unchanged.pull_back
+
+
+class _Memory(NamedTuple):
+    """What epochs leave behind."""
+
+    damping: Float[Array, " neuron"]  # what steps are multiplied with
+    subgradient: Float[Array, "parameter neuron"]  # of the penalty, where the last epoch ended
+    known: Array  # whether it is, (neuron,)
+    n_epochs: Int[Array, ""]
+
+
 class Reference(NamedTuple):
-    """What steps on batches are corrected by."""
+    """What steps on batches are corrected by, in the solver's coordinates."""
 
-    whitening: SharedWhitening
-    theta: jax.Array  # the anchor, (p + 1, n)
-    gradient: jax.Array  # of the smooth part there, over all samples, (p + 1, n)
-    step: jax.Array  # length of the steps, (n,)
-
-
-class _State(NamedTuple):
-    """Where each neuron stands after an epoch."""
-
-    theta: jax.Array  # (p + 1, n)
-    value: jax.Array  # penalised mean loss, (n,)
-    gradient: jax.Array  # of the smooth part, (p + 1, n)
-    slope: jax.Array  # of the whole, one of its subgradients, (p + 1, n)
-    gain: jax.Array  # nats still expected, (n,)
-    damping: jax.Array  # what steps are multiplied with, (n,)
-    n_steps: jax.Array  # epochs that were kept, (n,)
-    done: jax.Array
-    n_epochs: jax.Array  # ()
+    coordinates: _driver.Coordinates
+    theta: Float[Array, "parameter neuron"]  # the anchor
+    gradient: Float[Array, "parameter neuron"]  # of the smooth part there, over all samples
+    length: Float[Array, " neuron"]  # of the steps
 
 
-def _run(solver: SVRG | ProxSVRG, problem: Problem, theta: jax.Array | None) -> Outcome:
-    null = null_model(problem)
-    if theta is None:
-        theta = without_features(problem, null)
-    whitening = shared_whitening(problem, null.intercept, null.curvature)
-    size = min(solver.batch_size, problem.n_samples)
-    n_batches = max(10, math.ceil(problem.n_samples / size))
+def _epoch(solver, context: Context, memory: _Memory, theta, gradient, wanted):
+    """Take as many steps as there are batches in the samples."""
+    objective, samples, _, (coordinates, *_) = context
+    nearly, gain = _quasi_newton(solver, context, memory, gradient)
+    smooth = _smooth_part(solver, objective)
+    key = jax.random.fold_in(jax.random.key(solver.seed), memory.n_epochs)
+    length = memory.damping * _length(solver, smooth, samples, theta, coordinates, key)
+    reference = Reference(coordinates, theta, gradient, length)
+    size = min(solver.batch_size, samples.n_samples)
 
-    def epoch(state: _State) -> _State:
-        key = jax.random.fold_in(jax.random.key(solver.seed), state.n_epochs)
-        length = state.damping * _length(solver, problem, state.theta, whitening, key)
-        reference = Reference(whitening, state.theta, state.gradient, length)
+    def step(index, carry):
+        at, moved, _ = carry
+        some = _batch(smooth, samples, jax.random.fold_in(key, index), size)
+        corrected = _corrected(*some, at, reference)
+        ahead, more = _step(solver, objective, at, corrected, reference)
+        # A proximal step ends where this is a subgradient of the penalty.
+        subgradient = (at - ahead) / length[None] - corrected
+        return ahead, moved + more, subgradient
 
-        def step(index, carry):
-            theta, _ = carry
-            batch = _batch(problem, jax.random.fold_in(key, index), size)
-            move = _corrected(solver, batch, theta, reference)
-            return _step(solver, problem, theta, move, reference)
-
-        start = (state.theta, jnp.zeros_like(state.theta))
-        theta, corner = jax.lax.fori_loop(0, n_batches, step, start)
-        return _judged(solver, problem, null, whitening, state, theta, corner)
-
-    def unfinished(state: _State):
-        moves = (state.damping > 1e-6) & (state.n_steps < solver.maxiter)
-        return jnp.any(~state.done & moves) & (state.n_epochs < 2 * solver.maxiter)
-
-    value, gradient = _evaluate(solver, problem, theta)
-    none = jnp.zeros(value.shape, int)
-    # The slope of a corner is known after a step.
-    gain = _decrement(null, whitening, gradient) if solver.needs_smooth else value + jnp.inf
-    start = _State(
-        theta,
-        value,
-        gradient,
-        slope=gradient,
-        gain=gain,
-        damping=jnp.ones_like(value),
-        n_steps=none,
-        done=gain < solver.tol,
-        n_epochs=jnp.asarray(0),
+    n_batches = max(10, math.ceil(samples.n_samples / size))
+    none = jnp.zeros_like(theta)
+    _, moved, subgradient = jax.lax.fori_loop(0, n_batches, step, (theta, none, none))
+    memory = memory._replace(
+        subgradient=subgradient, known=memory.known | wanted, n_epochs=memory.n_epochs + 1
     )
-    state = jax.lax.while_loop(unfinished, epoch, start)
-    away = null.at_bound
-    if problem.penalty.smooth:
-        towards = -whitening.to_parameters(whitening.pull_back(state.slope))
-        away |= runs_away(problem, null, state.theta, towards, state.gain)
-    status = status_of(state.value, state.done, away, state.damping > 1e-6)
-    return Outcome(state.theta, state.value, state.n_steps, status, 3 * state.n_epochs + 2)
+    if objective.penalty.smooth:
+        # Where nothing is to be gained, the step that tells more is that of the whole gradient.
+        moved = jnp.where(gain < solver.tol, memory.damping[None] * nearly, moved)
+    change = 0.0
+    if not solver.needs_smooth:
+        end = theta + moved
+        change = penalty_value(objective, end) - penalty_value(objective, theta)
+    return Proposal(moved, gain, change), memory
 
 
-def _judged(
-    solver, problem, null: Null, whitening, state: _State, theta: jax.Array, corner: jax.Array
-) -> _State:
-    """Keep what an epoch did for the neurons whose loss it did not raise."""
-    value, gradient = _evaluate(solver, problem, theta)
-    rounding = 10 * jnp.finfo(value.dtype).eps * jnp.abs(state.value)
-    waits = state.done | (state.n_steps >= solver.maxiter)
-    kept = (value <= state.value + rounding) & jnp.all(jnp.isfinite(gradient), axis=0) & ~waits
-    slope = gradient + corner
-    gain = _decrement(null, whitening, slope)
-    # Gains that go on shrinking as they did sum to this.
-    left = gain / (1 - jnp.clip(gain / state.gain, 0.0, 0.99))
-    return _State(
-        choose(kept, theta, state.theta),
-        choose(kept, value, state.value),
-        choose(kept, gradient, state.gradient),
-        choose(kept, slope, state.slope),
-        choose(kept, gain, state.gain),
-        jnp.where(kept | waits, state.damping, state.damping / 2),
-        state.n_steps + kept,
-        state.done | (kept & (left < solver.tol)),
-        state.n_epochs + 1,
-    )
+def _quasi_newton(solver, context: Context, memory: _Memory, gradient) -> tuple:
+    """Newton's step, if a neuron's curvature is what whitens, and the nats it may still gain.
 
-
-def _decrement(null: Null, whitening: SharedWhitening, slope: jax.Array) -> jax.Array:
-    """Nats that a neuron may still gain, if its curvature is what whitens.
-
-    For any subgradient `r` of a convex loss of curvature `H`, the optimum is at most
+    For any subgradient `r` of a convex objective of Hessian `H`, the optimum is at most
     `r' H^-1 r / 2` below.
     """
-    return null.nats * jnp.sum(whitening.pull_back(slope) ** 2, axis=0) / 2
-
-
-def _smooth_part(solver, problem: Problem) -> Problem:
+    precision = context.null.precision
     if solver.needs_smooth:
-        return problem
-    return replace(problem, penalty=NO_PENALTY)
+        return -gradient, precision * jnp.sum(gradient**2, axis=0) / 2
+    judged: Any = context.preconditioner.coordinates
+    whitened = judged.whitening.pull_back(gradient + memory.subgradient)
+    gain = precision * jnp.sum(whitened**2, axis=0) / 2
+    # The subgradient of a kink is known after an epoch.
+    gain = jnp.where(memory.known, gain, jnp.inf)
+    return -judged.whitening.to_parameters(whitened), gain
 
 
-def _evaluate(solver, problem: Problem, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Penalised loss of each neuron, and the gradient of its smooth part."""
-    value, gradient = value_and_grad(_smooth_part(solver, problem), theta)
-    return value if solver.needs_smooth else penalized_loss(problem, theta), gradient
+def _smooth_part(solver, objective: Objective) -> Objective:
+    return objective if solver.needs_smooth else objective.without_penalty()
 
 
-def _batch(problem: Problem, key: jax.Array, size: int) -> Problem:
+def _batch(
+    objective: Objective, samples: Samples, key: jax.Array, size: int
+) -> tuple[Objective, Samples]:
     """Draw samples, whose mean loss estimates that of all."""
-    block = problem.y.shape[2]
-    rows = jax.random.randint(key, (size,), 0, problem.n_samples)
-
-    def pick(array):
-        drawn = None if array is None else array[rows // block, ..., rows % block]
-        return None if drawn is None else jnp.moveaxis(drawn, 0, -1)[None]
-
-    return replace(
-        problem,
-        X=Dense(problem.X.rows(rows).T[None]),
-        y=pick(problem.y),
-        weights=pick(problem.weights),
-        offset=pick(problem.offset),
-        total_weight=problem.total_weight * (size / problem.n_samples),
-    )
+    rows = jax.random.randint(key, (size,), 0, samples.n_samples)
+    share = size / samples.n_samples
+    return replace(objective, normaliser=share * objective.normaliser), samples.take(rows)
 
 
-def _corrected(solver, batch: Problem, theta: jax.Array, reference: Reference) -> jax.Array:
+def _corrected(
+    objective: Objective, batch: Samples, theta: jax.Array, reference: Reference
+) -> jax.Array:
     """Gradient of a batch, less what the batch differs from all samples at the anchor."""
-    smooth = _smooth_part(solver, batch)
-    here, there = (value_and_grad(smooth, at)[1] for at in (theta, reference.theta))
-    return here - there + reference.gradient
+    here, there = (value_and_grad(objective, batch, at)[1] for at in (theta, reference.theta))
+    return reference.coordinates.pull_back(here - there) + reference.gradient
 
 
 def _step(
-    solver, problem: Problem, theta: jax.Array, slope: jax.Array, reference: Reference
+    solver, objective: Objective, theta: jax.Array, gradient: jax.Array, reference: Reference
 ) -> tuple[jax.Array, jax.Array]:
-    """Take a step; give also the subgradient of the penalty where a proximal step ends."""
-    step = reference.step[None]
+    """Take a step; give also what it is in the solver's coordinates."""
+    step = -reference.length[None] * gradient
     if solver.needs_smooth:
-        whitened = step * reference.whitening.pull_back(slope)
-        return theta - reference.whitening.to_parameters(whitened), jnp.zeros_like(theta)
-    ahead = theta - step * slope
-    behind = proximal_step(problem, ahead, reference.step)
-    return behind, (ahead - behind) / step
+        return theta + reference.coordinates.to_parameters(step), step
+    ahead = proximal_step(objective, theta + step, reference.length)
+    return ahead, ahead - theta
 
 
-def _anchor(solver, problem: Problem, theta: jax.Array) -> Reference:
-    null = null_model(problem)
-    whitening = shared_whitening(problem, null.intercept, null.curvature)
-    key = jax.random.key(solver.seed)
-    length = _length(solver, problem, theta, whitening, key)
-    return Reference(whitening, theta, _evaluate(solver, problem, theta)[1], length)
+def _anchor(
+    solver, objective: Objective, samples: Samples, theta: jax.Array, precomputed: Precomputed
+) -> Reference:
+    null = _driver.null_model(objective, samples)
+    shared = solver.prepare(objective, samples, null, precomputed)
+    every = jnp.arange(objective.n_neurons)
+    coordinates = solver.precondition(shared, objective, every).coordinates
+    smooth, key = _smooth_part(solver, objective), jax.random.key(solver.seed)
+    gradient = coordinates.pull_back(value_and_grad(smooth, samples, theta)[1])
+    length = _length(solver, smooth, samples, theta, coordinates, key)
+    return Reference(coordinates, theta, gradient, length)
 
 
-def _length(solver, problem: Problem, theta, whitening: SharedWhitening, key) -> jax.Array:
+def _length(
+    solver, objective: Objective, samples: Samples, theta, coordinates, key
+) -> Float[Array, " neuron"]:
     """Half of the inverse of the batches' smoothness, unless the user chose a length."""
-    problem = _smooth_part(solver, problem)
-    size = min(solver.batch_size, problem.n_samples)
+    size = min(solver.batch_size, samples.n_samples)
 
     def of_batch(key):
-        batch = _batch(problem, key, size)
+        batch = _batch(objective, samples, key, size)
 
-        def apply_hessian(_, carry):
+        def hessian_product(_, carry):
             direction, _ = carry
             direction = direction / jnp.linalg.norm(direction, axis=0, keepdims=True)
-            move = whitening.to_parameters(direction) if solver.needs_smooth else direction
-            bend = jax.jvp(lambda at: value_and_grad(batch, at)[1], (theta,), (move,))[1]
-            bend = whitening.pull_back(bend) if solver.needs_smooth else bend
-            size = jnp.linalg.norm(bend, axis=0)
-            return jnp.where(size > 0, bend, direction), size
+            tangent = coordinates.to_parameters(direction)
+            product = jax.jvp(lambda at: value_and_grad(*batch, at)[1], (theta,), (tangent,))[1]
+            product = coordinates.pull_back(product)
+            largest = jnp.linalg.norm(product, axis=0)
+            return jnp.where(largest > 0, product, direction), largest
 
         start = jax.random.normal(key, (len(theta), 1), theta.dtype)
         start = jnp.broadcast_to(start, theta.shape), jnp.zeros_like(theta[0])
-        return jax.lax.fori_loop(0, 8, apply_hessian, start)[1]
+        return jax.lax.fori_loop(0, 8, hessian_product, start)[1]
 
     smoothness = jnp.max(jax.lax.map(of_batch, jax.random.split(key, 4)), axis=0)
     safe = 0.5 / jnp.maximum(smoothness, jnp.finfo(theta.dtype).tiny * 1e8)

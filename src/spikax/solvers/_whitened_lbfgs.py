@@ -1,35 +1,23 @@
-"""L-BFGS for a whole population in coordinates that whiten the curvature of its losses.
+"""L-BFGS for a whole population in coordinates that whiten the curvature of its losses."""
 
-Every turn of the loop is one pass over the data, in which each neuron tries a point of its own:
-the first of a new direction, or a shorter step along the last one. Neurons that converged wait.
-"""
+from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from spikax._pytrees import register
-from spikax.problem import (
-    Null,
-    Problem,
-    centered,
-    null_model,
-    value_and_grad,
-    without_features,
-)
-from spikax.solvers._buckets import Coordinates, converged, push, search, take_turns
-from spikax.solvers._line_search import choose, judge
-from spikax.solvers._outcome import Outcome
+from spikax.core.whitening import OwnWhitening, SharedWhitening, own_whitening, shared_whitening
+from spikax.solvers import _driver
+from spikax.solvers._driver import Preconditioner, Proposal
+from spikax.solvers._line_search import choose, push
 from spikax.solvers._solver import positive
-from spikax.solvers._whitening import (
-    SharedWhitening,
-    own_whitening,
-    shared_whitening,
-)
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 @register
@@ -62,138 +50,85 @@ class WhitenedLBFGS:
 
     needs_smooth = True
     needs_double = False
+    restarts = True
+    keeps_hessians = False
+    retries = False
+    n_passes = 1
 
     tol: float = positive(1e-4)
     maxiter: int = positive(500, Integral)
     memory: int = positive(10, Integral, static=True)
 
-    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
-        """Minimise from `theta`, or from the model without features."""
-        null = null_model(problem)
-        if theta is None:
-            theta = without_features(problem, null)
-        shared = shared_whitening(problem, null.intercept, null.curvature)
-        problem = replace(problem, curvature=None)  # which it would not improve
-        begin = partial(_coordinates, self)
-        return search(problem, null, theta, self, shared.neurons, own_whitening, begin)
+    run = _driver.run
+    update = _driver.step_on_batch
 
-    def init(self, problem: Problem, theta: jax.Array) -> SharedWhitening:
+    def init(self, objective, samples, theta, precomputed):
         """Prepare for batches like this one: the whitening they share."""
-        null = null_model(problem)
-        return shared_whitening(problem, null.intercept, null.curvature)
+        null = _driver.null_model(objective, samples)
+        return Preconditioner(self.prepare(objective, samples, null, precomputed))
 
-    def update(self, problem: Problem, theta: jax.Array, state: SharedWhitening):
-        """Take one whitened step on a batch."""
+    def prepare(self, objective, samples, null, precomputed) -> SharedWhitening:
+        """Whiten with the Gram matrix that all neurons share."""
+        return shared_whitening(objective, samples, null, precomputed)
 
-        def unfinished(point, turn):
-            return jnp.any((point.n_steps < 1) & ~point.done & ~point.stuck)
+    def precondition(self, shared, objective, index):
+        """Whiten some neurons with what is shared."""
+        return _whitened(shared.neurons(objective, index))
 
-        once = replace(self, maxiter=1)
-        coordinates = _coordinates(once, problem, null_model(problem), state)
-        point, _ = take_turns(coordinates.turn, coordinates.start(theta), unfinished)
-        return centered(problem, point.theta), state
+    def precondition_again(self, objective, samples, theta, n_rows, wanted):
+        """Whiten neurons with Hessians of their own."""
+        return _whitened(own_whitening(objective, samples, theta, n_rows, wanted))
 
+    def start(self, context, theta) -> _Memory:
+        """Remember no steps."""
+        none = jnp.zeros((self.memory, *theta.shape), theta.dtype)
+        return _Memory(none, none, none[:, 0])
 
-class _Point(NamedTuple):
-    """Where each neuron stands; the last axis is neurons."""
+    def learn(self, context, memory, step, gradient_change, accepted, rejected) -> _Memory:
+        """Remember the steps along which the gradient rises."""
+        product = jnp.sum(step * gradient_change, axis=0)
+        learns = accepted & (product > 1e-6 * jnp.sum(step**2, axis=0))
+        newest = step, gradient_change, 1 / product
+        return _Memory(
+            *(choose(learns, push(old, new), old) for old, new in zip(memory, newest, strict=True))
+        )
 
-    theta: jax.Array  # best parameters so far, (p + 1, n)
-    value: jax.Array  # their penalised mean loss, (n,)
-    gradient: jax.Array  # whitened, (p + 1, n)
-    direction: jax.Array  # whitened, (p + 1, n)
-    step: jax.Array  # length to try next along the direction, (n,)
-    moves: jax.Array  # accepted moves, whitened, newest last, (memory, p + 1, n)
-    bends: jax.Array  # how the gradient changed over them, (memory, p + 1, n)
-    inverse: jax.Array  # one over the products of the two, zero for none, (memory, n)
-    gains: jax.Array  # nats still expected at the last three points, newest last, (3, n)
-    n_steps: jax.Array  # moves accepted, (n,)
-    n_trials: jax.Array  # moves refused since the last accepted one, (n,)
-    done: jax.Array  # converged, (n,)
-    stuck: jax.Array  # nothing is accepted any more, (n,)
-
-
-def _coordinates(solver, problem: Problem, null: Null, whitening) -> Coordinates:
-    def turn(point):
-        return _turn(problem, null, whitening, point, solver)
-
-    def towards(point):
-        return whitening.to_parameters(point.direction)
-
-    return Coordinates(partial(_before, solver.memory), turn, towards, n_flat=whitening.n_flat)
+    def propose(self, context, memory, theta, gradient, wanted):
+        """Go along the quasi-Newton direction."""
+        direction = _two_loop(gradient, memory)
+        decrement = jnp.maximum(
+            -jnp.sum(gradient * direction, axis=0), jnp.sum(gradient**2, axis=0)
+        )
+        return Proposal(direction, context.null.precision * decrement / 2), memory
 
 
-def _before(memory: int, theta: jax.Array) -> _Point:
-    """Stand before `theta` with infinite loss: the first turn's trial is `theta` itself."""
-    no_moves = jnp.zeros((memory, *theta.shape), theta.dtype)
-    zero = jnp.zeros_like(theta[0])
-    return _Point(
-        theta=theta,
-        value=zero + jnp.inf,
-        gradient=jnp.zeros_like(theta),
-        direction=jnp.zeros_like(theta),
-        step=zero + 1,
-        moves=no_moves,
-        bends=no_moves,
-        inverse=no_moves[:, 0],
-        gains=jnp.full((3, zero.size), jnp.inf, theta.dtype),
-        n_steps=jnp.full(zero.shape, -1),
-        n_trials=jnp.zeros(zero.shape, int),
-        done=zero > 0,
-        stuck=zero > 0,
-    )
+class _Memory(NamedTuple):
+    """The last steps that were learned from, newest last, in whitened coordinates."""
+
+    steps: Float[Array, "memory parameter neuron"]
+    gradient_changes: Float[Array, "memory parameter neuron"]
+    inverse: Float[Array, "memory neuron"]  # one over the products of the two, zero for none
 
 
-def _turn(problem, null: Null, whitening, point: _Point, solver) -> _Point:
-    move = point.step[None] * point.direction
-    theta = point.theta + whitening.to_parameters(move)
-    value, gradient = value_and_grad(problem, theta)
-    gradient = whitening.pull_back(gradient)
-
-    before = jnp.sum(point.gradient * point.direction, axis=0)
-    after = jnp.sum(gradient * point.direction, axis=0)
-    good, next_step = judge(point.value, value, before, after, point.step)
-    waits = point.done | point.stuck | (point.n_steps >= solver.maxiter)
-    accepted = good & ~waits
-
-    bend = gradient - point.gradient
-    product = jnp.sum(move * bend, axis=0)
-    learns = accepted & (product > 1e-6 * jnp.sum(move**2, axis=0))
-    moves = choose(learns, push(point.moves, move), point.moves)
-    bends = choose(learns, push(point.bends, bend), point.bends)
-    inverse = choose(learns, push(point.inverse, 1 / product), point.inverse)
-    direction = _quasi_newton(gradient, moves, bends, inverse)
-    decrement = jnp.maximum(-jnp.sum(gradient * direction, axis=0), jnp.sum(gradient**2, axis=0))
-    gains = push(point.gains, null.nats * decrement / 2)
-    return _Point(
-        theta=choose(accepted, theta, point.theta),
-        value=choose(accepted, value, point.value),
-        gradient=choose(accepted, gradient, point.gradient),
-        direction=choose(accepted, direction, point.direction),
-        step=jnp.where(accepted, 1.0, jnp.where(waits, point.step, next_step)),
-        moves=moves,
-        bends=bends,
-        inverse=inverse,
-        gains=choose(accepted, gains, point.gains),
-        n_steps=point.n_steps + accepted,
-        n_trials=jnp.where(accepted, 0, point.n_trials + 1),
-        done=point.done | (accepted & converged(gains, solver.tol)),
-        stuck=point.stuck | (~accepted & ~waits & (point.n_trials >= 15)),
-    )
+def _whitened(whitening: OwnWhitening) -> Preconditioner:
+    return Preconditioner(whitening, n_flat=whitening.n_flat)
 
 
-def _quasi_newton(gradient, moves, bends, inverse) -> jax.Array:
+@jax.jit
+def _two_loop(gradient: Float[Array, "parameter neuron"], memory: _Memory) -> jax.Array:
     """Two-loop recursion for all neurons (Nocedal & Wright 2006, algorithm 7.4)."""
 
-    def backward(q, item):
-        move, bend, inverse = item
-        weight = inverse * jnp.sum(move * q, axis=0)
-        return q - weight[None] * bend, weight
+    def backward(q, pair):
+        step, change, inverse = pair
+        weight = inverse * jnp.sum(step * q, axis=0)
+        return q - weight[None] * change, weight
 
-    def forward(q, item):
-        move, bend, inverse, weight = item
-        return q + (weight - inverse * jnp.sum(bend * q, axis=0))[None] * move, None
+    def forward(q, pair):
+        step, change, inverse, weight = pair
+        return q + (weight - inverse * jnp.sum(change * q, axis=0))[None] * step, None
 
-    q, weights = jax.lax.scan(backward, gradient, (moves, bends, inverse), reverse=True)
-    length = jnp.sum(bends[-1] ** 2, axis=0) * inverse[-1]
+    q, weights = jax.lax.scan(backward, gradient, memory, reverse=True)
+    # The identity is scaled by s'y / y'y of the newest pair (eq. 7.20).
+    length = jnp.sum(memory.gradient_changes[-1] ** 2, axis=0) * memory.inverse[-1]
     q = q / jnp.where(length > 0, length, 1)[None]
-    return -jax.lax.scan(forward, q, (moves, bends, inverse, weights))[0]
+    return -jax.lax.scan(forward, q, (*memory, weights))[0]

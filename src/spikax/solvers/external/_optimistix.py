@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem
-from spikax.solvers._each import objective
+from spikax.solvers.external._each import Data, loss
 
 OPTIONS = {
     "BFGS": ("use_inverse",),
@@ -37,29 +36,29 @@ class Optimistix:
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
-    def begin(self, problem: Problem, theta: jax.Array) -> Any:
+    def begin(self, data: Data, theta: jax.Array) -> Any:
         """Make the arrays of the minimiser's state."""
-        return self._begin(problem, theta)[0]
+        return self._begin(data, theta)[0]
 
-    def step(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def step(self, data: Data, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
         """Try a point."""
         import equinox
 
-        state = equinox.combine(state, self._begin(problem, theta)[1])
-        arguments = (_objective, theta, problem, {}, state, frozenset())
+        state = equinox.combine(state, self._begin(data, theta)[1])
+        arguments = (_objective, theta, data, {}, state, frozenset())
         theta, state, _ = self._method().step(*arguments)
         return theta, equinox.filter(state, equinox.is_array)
 
-    def error(self, problem: Problem, theta: jax.Array, state: Any) -> jax.Array:
+    def error(self, data: Data, theta: jax.Array, state: Any) -> jax.Array:
         """Norm of the gradient at the last point accepted."""
         return jnp.where(state.first_step, jnp.inf, jnp.linalg.norm(state.f_info.grad))
 
-    def _begin(self, problem: Problem, theta: jax.Array) -> tuple[Any, Any]:
+    def _begin(self, data: Data, theta: jax.Array) -> tuple[Any, Any]:
         """Make the minimiser's state: its arrays, and the functions that it keeps with them."""
         import equinox
 
         value = jax.ShapeDtypeStruct((), theta.dtype)
-        state = self._method().init(_objective, theta, problem, {}, value, None, frozenset())
+        state = self._method().init(_objective, theta, data, {}, value, None, frozenset())
         return equinox.partition(state, equinox.is_array)
 
     def _method(self) -> Any:
@@ -69,5 +68,5 @@ class Optimistix:
         return getattr(optimistix, self.name)(rtol=0.0, atol=0.0, **dict(self.options))
 
 
-def _objective(theta: jax.Array, problem: Problem) -> tuple[jax.Array, None]:
-    return objective(theta, problem), None
+def _objective(theta: jax.Array, data: Data) -> tuple[jax.Array, None]:
+    return loss(theta, data), None

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem
-from spikax.solvers._each import objective
+from spikax.solvers.external._each import Data, loss
 
 OPTIONS = {"LBFGS": ("memory_size", "scale_init_precond")}
 
@@ -32,11 +31,11 @@ class Optax:
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
-    def begin(self, problem: Problem, theta: jax.Array) -> Any:
+    def begin(self, data: Data, theta: jax.Array) -> Any:
         """Make optax's state, and evaluate the loss and its gradient."""
-        return self._method().init(theta), *jax.value_and_grad(objective)(theta, problem)
+        return self._method().init(theta), *jax.value_and_grad(loss)(theta, data)
 
-    def step(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def step(self, data: Data, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
         """Take a step."""
         from optax.tree_utils import tree_get
 
@@ -47,12 +46,12 @@ class Optax:
             theta,
             value=value,
             grad=gradient,
-            value_fn=partial(objective, problem=problem),
+            value_fn=partial(loss, data=data),
         )
         # The line search has evaluated them.
         return theta + move, (state, tree_get(state, "value"), tree_get(state, "grad"))
 
-    def error(self, problem: Problem, theta: jax.Array, state: Any) -> jax.Array:
+    def error(self, data: Data, theta: jax.Array, state: Any) -> jax.Array:
         """Norm of the gradient."""
         return jnp.linalg.norm(state[2])
 

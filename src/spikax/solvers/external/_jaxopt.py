@@ -5,15 +5,14 @@ solvers is asked for, and nothing else depends on it.
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from spikax.problem import Problem, proximal_step
-from spikax.regularizer import NO_PENALTY
-from spikax.solvers._each import objective, proximal_residual
+from spikax.core.objective import proximal_step
+from spikax.solvers.external._each import Data, loss, proximal_residual
 
 _COMMON = ("stepsize", "maxls", "decrease_factor")
 _LINE_SEARCH = (
@@ -65,47 +64,48 @@ class Jaxopt:
         """
         return "acceleration" in OPTIONS[self.name]
 
-    def begin(self, problem: Problem, theta: jax.Array) -> Any:
+    def begin(self, data: Data, theta: jax.Array) -> Any:
         """Make jaxopt's state."""
-        return _method(self, problem).init_state(theta, *_arguments(self, problem))
+        return _method(self, data).init_state(theta, *_arguments(self, data))
 
-    def step(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def step(self, data: Data, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
         """Take one of jaxopt's steps."""
-        return tuple(_method(self, problem).update(theta, state, *_arguments(self, problem)))
+        return tuple(_method(self, data).update(theta, state, *_arguments(self, data)))
 
-    def error(self, problem: Problem, theta: jax.Array, state: Any) -> jax.Array:
+    def error(self, data: Data, theta: jax.Array, state: Any) -> jax.Array:
         """Norm of the gradient, or of the proximal step of unit length."""
         if self.needs_double:
             # jaxopt takes the distance of iterates, which vanishes where their momentum turns.
-            return proximal_residual(problem, theta[:, None])[0]
+            return proximal_residual(*data, theta[:, None])[0]
         return state.error
 
 
-def _method(algorithm: Jaxopt, problem: Problem):
+def _method(algorithm: Jaxopt, data: Data):
     """Make jaxopt's solver for one neuron."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import jaxopt
 
-    def loss(theta, data):
+    def smooth_part(theta, data):
         if not algorithm.needs_smooth:
-            data = replace(data, penalty=NO_PENALTY)
-        return objective(theta, data)
+            data = data._replace(objective=data.objective.without_penalty())
+        return loss(theta, data)
 
     # When to stop is not left to it.
     arguments: dict[str, Any] = {"maxiter": 1, "tol": 0.0, "implicit_diff": False}
     if not algorithm.needs_smooth:
 
         def prox(theta, data, step):
-            return proximal_step(data, theta[:, None], jnp.asarray(step)[None])[:, 0]
+            step = jnp.asarray(step)[None]
+            return proximal_step(data.objective, theta[:, None], step)[:, 0]
 
         arguments["prox"] = prox
     if algorithm.needs_double:
         # Fifteen halvings from a step of one, its own number, do not reach steps that are stable
         # where the curvature is more than 3e4.
         arguments["maxls"] = 60
-    return getattr(jaxopt, algorithm.name)(loss, **(arguments | dict(algorithm.options)))
+    return getattr(jaxopt, algorithm.name)(smooth_part, **(arguments | dict(algorithm.options)))
 
 
-def _arguments(algorithm: Jaxopt, problem: Problem) -> tuple[Problem, ...]:
-    return (problem,) if algorithm.needs_smooth else (problem, problem)
+def _arguments(algorithm: Jaxopt, data: Data) -> tuple[Data, ...]:
+    return (data,) if algorithm.needs_smooth else (data, data)

@@ -1,23 +1,30 @@
 """Algorithms of other libraries, one neuron at a time under `vmap`, with the data as arguments."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from spikax._pytrees import register
-from spikax.problem import (
-    Problem,
-    null_model,
+from spikax.core.hessians import Precomputed
+from spikax.core.null_model import null_model, null_parameters
+from spikax.core.objective import (
+    Objective,
     penalized_loss,
     proximal_step,
     value_and_grad,
-    without_features,
 )
-from spikax.regularizer import NO_PENALTY
-from spikax.solvers._outcome import Outcome, runs_away, status_of
-from spikax.solvers._whitening import own_whitening
+from spikax.core.samples import Samples
+from spikax.core.whitening import own_whitening
+from spikax.solvers._convergence import Outcome, is_unbounded, status_of
+
+
+class Data(NamedTuple):
+    """What a library's algorithm is given as the arguments of its loss: those of one neuron."""
+
+    objective: Objective
+    samples: Samples
 
 
 class Algorithm(Protocol):
@@ -41,15 +48,15 @@ class Algorithm(Protocol):
         """Number of steps without movement after which it has stalled."""
         ...
 
-    def begin(self, problem: Problem, theta: jax.Array) -> Any:
+    def begin(self, data: Data, theta: jax.Array) -> Any:
         """Make the state that steps carry."""
         ...
 
-    def step(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def step(self, data: Data, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
         """Take one step."""
         ...
 
-    def error(self, problem: Problem, theta: jax.Array, state: Any) -> jax.Array:
+    def error(self, data: Data, theta: jax.Array, state: Any) -> jax.Array:
         """Norm of the gradient, or of the proximal step of unit length, after a step."""
         ...
 
@@ -84,18 +91,24 @@ class EachNeuron:
         """Whether single precision is too coarse for its way of choosing steps."""
         return self.algorithm.needs_double
 
-    def run(self, problem: Problem, theta: jax.Array | None) -> Outcome:
+    def run(
+        self,
+        objective: Objective,
+        samples: Samples,
+        theta: jax.Array | None,
+        precomputed: Precomputed,
+    ) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
-        null = null_model(problem)
+        null = null_model(objective, samples)
         if theta is None:
-            theta = without_features(problem, null)
+            theta = null_parameters(objective, null)
         # A gradient is a mean over samples: below this it is rounding.
-        steepest = null.curvature.reshape(problem.n_outputs, -1).max(axis=0)
+        steepest = null.curvature.reshape(objective.n_outputs, -1).max(axis=0)
         resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 
         def fit(neuron, theta, tol):
-            one = problem.neurons(neuron[None])
+            one = of_neuron(objective, samples, neuron)
 
             def unfinished(carry):
                 theta, state, n_steps, n_still = carry
@@ -114,53 +127,67 @@ class EachNeuron:
             theta, _, n_steps, _ = jax.lax.while_loop(unfinished, step, start)
             return theta, n_steps
 
-        neurons = jnp.arange(problem.n_neurons)
         over = (0, 1, 0)
-        theta, n_steps = jax.vmap(fit, over, (1, 0))(neurons, theta, tol)
+        theta, n_steps = jax.vmap(fit, over, (1, 0))(_neurons(theta), theta, tol)
         assert theta is not None
-        value = penalized_loss(problem, theta)
+        value = penalized_loss(objective, samples, theta)
         # What a library calls success looks at steps and losses: the residual decides.
-        residual = proximal_residual(problem, theta)
-        done, away = residual <= 2 * tol, null.at_bound
-        if problem.penalty.smooth:
-            whitening = own_whitening(problem, theta, max(4096, 16 * len(theta)), value < jnp.inf)
-            slope = whitening.pull_back(value_and_grad(problem, theta)[1])
-            gain = jnp.where(done, 0, null.nats * jnp.sum(slope**2, axis=0) / 2)
-            away |= runs_away(problem, null, theta, -whitening.to_parameters(slope), gain)
-        status = status_of(value, done, away, n_steps >= self.maxiter)
+        residual = proximal_residual(objective, samples, theta)
+        converged, unbounded = residual <= 2 * tol, null.at_bound
+        if objective.penalty.smooth:
+            n_rows, everyone = max(4096, 16 * len(theta)), value < jnp.inf
+            whitening = own_whitening(objective, samples, theta, n_rows, everyone)
+            slope = whitening.pull_back(value_and_grad(objective, samples, theta)[1])
+            gain = jnp.where(converged, 0, null.precision * jnp.sum(slope**2, axis=0) / 2)
+            direction = -whitening.to_parameters(slope)
+            unbounded |= is_unbounded(objective, samples, null, theta, direction, gain)
+        status = status_of(value, converged, unbounded, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 
-    def init(self, problem: Problem, theta: jax.Array) -> Any:
+    def init(
+        self, objective: Objective, samples: Samples, theta: jax.Array, precomputed: Precomputed
+    ) -> Any:
         """Prepare the state of each neuron for batches like this one."""
 
         def one(neuron, theta):
-            return self.algorithm.begin(problem.neurons(neuron[None]), theta)
+            return self.algorithm.begin(of_neuron(objective, samples, neuron), theta)
 
-        return jax.vmap(one, in_axes=(0, 1))(jnp.arange(theta.shape[1]), theta)
+        return jax.vmap(one, in_axes=(0, 1))(_neurons(theta), theta)
 
-    def update(self, problem: Problem, theta: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+    def update(
+        self, objective: Objective, samples: Samples, theta: jax.Array, state: Any
+    ) -> tuple[jax.Array, Any]:
         """Take one step of each neuron on a batch."""
 
         def one(neuron, theta, state):
-            return self.algorithm.step(problem.neurons(neuron[None]), theta, state)
+            return self.algorithm.step(of_neuron(objective, samples, neuron), theta, state)
 
         over = (0, 1, 0)
-        return jax.vmap(one, over, (1, 0))(jnp.arange(theta.shape[1]), theta, state)
+        return jax.vmap(one, over, (1, 0))(_neurons(theta), theta, state)
 
 
-def objective(theta: jax.Array, problem: Problem) -> jax.Array:
-    """Penalised loss of one neuron."""
-    return penalized_loss(problem, (problem.mask[:, 0] * theta)[:, None])[0]
+def _neurons(theta: jax.Array) -> jax.Array:
+    return jnp.arange(theta.shape[1])
 
 
-def proximal_residual(problem: Problem, theta: jax.Array) -> jax.Array:
+def of_neuron(objective: Objective, samples: Samples, neuron: jax.Array) -> Data:
+    """Restrict the data to one neuron."""
+    return Data(objective.neurons(neuron[None]), samples.neurons(neuron[None]))
+
+
+def loss(theta: jax.Array, data: Data) -> jax.Array:
+    """Objective of one neuron."""
+    return penalized_loss(*data, (data.objective.mask[:, 0] * theta)[:, None])[0]
+
+
+def proximal_residual(objective: Objective, samples: Samples, theta: jax.Array) -> jax.Array:
     """Norm of each neuron's gradient, or of its proximal step of unit length.
 
     Far out such a step is lost in the rounding of the parameters, which therefore counts.
     """
-    if problem.penalty.smooth:
-        return jnp.linalg.norm(value_and_grad(problem, theta)[1], axis=0)
-    ahead = theta - value_and_grad(replace(problem, penalty=NO_PENALTY), theta)[1]
-    step = jnp.ones(problem.n_neurons, theta.dtype)
+    if objective.penalty.smooth:
+        return jnp.linalg.norm(value_and_grad(objective, samples, theta)[1], axis=0)
+    ahead = theta - value_and_grad(objective.without_penalty(), samples, theta)[1]
+    step = jnp.ones(objective.n_neurons, theta.dtype)
     rounding = jnp.finfo(theta.dtype).eps * jnp.linalg.norm(theta, axis=0)
-    return jnp.linalg.norm(theta - proximal_step(problem, ahead, step), axis=0) + rounding
+    return jnp.linalg.norm(theta - proximal_step(objective, ahead, step), axis=0) + rounding

@@ -12,23 +12,21 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
-from spikax.problem import (
-    Problem,
-    border_moments,
+from spikax.core.hessians import block_moments, bordered, interleaved
+from spikax.core.objective import (
+    Objective,
     expected_curvature,
     linear_predictor,
-    moments,
-    penalty,
-    walk,
+    penalty_value,
 )
-from spikax.solvers._whitening import arranged
+from spikax.core.samples import Samples
 
 # Samples times pairs of parameters times neurons that a fit spends where nothing depends on it.
 MOST = 1e8
 
 
 def effective_degrees_of_freedom(
-    problem: Problem, theta: np.ndarray, most: float = MOST
+    objective: Objective, samples: Samples, theta: np.ndarray, most: float = MOST
 ) -> np.ndarray:
     r"""Count the parameters that each neuron's fit determines, (n_neurons,).
 
@@ -38,48 +36,51 @@ def effective_degrees_of_freedom(
     Models, section 6.8; of penalties with kinks Zou, Hastie & Tibshirani 2007, Ann. Stat. 35, and
     Vaiter et al. 2012, "The degrees of freedom of the Group Lasso").
 
-    A penalty that bends needs a Hessian for each neuron, which takes longer than most fits. Where
-    the scale is known, so that nothing depends on it, the result is NaN if the product of the
-    numbers of samples, pairs of parameters and neurons is above `most`.
+    A penalty with curvature needs a Hessian for each neuron, which takes longer than most fits.
+    Where the scale is known, so that nothing depends on it, the result is NaN if the product of
+    the numbers of samples, pairs of parameters and neurons is above `most`.
     """
-    free = np.asarray(problem.mask) > 0
+    free = np.asarray(objective.mask) > 0
     kept = free.copy()
-    if not problem.penalty.smooth:
-        features = slice(0, -problem.n_outputs)
+    if not objective.penalty.smooth:
+        features = slice(0, -objective.n_outputs)
         kept[features] &= theta[features] != 0
-    counted = np.asarray(problem.weights) > 0
+    counted = np.asarray(samples.weights) > 0
     with jax.enable_x64(True):
-        held = _held(problem, theta, kept)
-        found = np.zeros(problem.n_neurons)
-        for neurons, rows in _alike(counted, problem.n_neurons):
+        held = _held(objective, theta, kept)
+        found = np.zeros(objective.n_neurons)
+        for neurons, rows in _alike(counted, objective.n_neurons):
             some = neurons[~held[neurons]]
             if some.size and rows.any():
-                found[some] = _ranks(problem, rows, kept[:, some])
+                found[some] = _ranks(samples, rows, kept[:, some], objective.n_outputs)
         if held.any():
-            found[held] = _traces(problem, theta, kept, np.flatnonzero(held), most)
+            found[held] = _traces(objective, samples, theta, kept, np.flatnonzero(held), most)
     return found
 
 
-def _held(problem: Problem, theta: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _held(objective: Objective, theta: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Tell which neurons' kept parameters a penalty holds back, (n_neurons,)."""
-    if not jax.tree.leaves(problem.penalty):
-        return np.zeros(problem.n_neurons, bool)
-    # No penalty bends along all directions but this one.
+    if not jax.tree.leaves(objective.penalty):
+        return np.zeros(objective.n_neurons, bool)
+    # No penalty has curvature along all directions but this one.
     direction = kept * (1 + np.linspace(0, 1, len(theta))[:, None] ** 2)
-    change = np.asarray(_change_of_slope(problem, theta.astype(float), direction))
-    return np.any(kept & (change != 0), axis=0)
+    product = np.asarray(_penalty_hessian_product(objective, theta.astype(float), direction))
+    return np.any(kept & (product != 0), axis=0)
 
 
 @jax.jit
-def _change_of_slope(problem: Problem, theta: jax.Array, direction: jax.Array) -> jax.Array:
-    slope = jax.grad(lambda theta: penalty(problem, theta).sum())
-    return jax.jvp(slope, (theta,), (direction,))[1]
+def _penalty_hessian_product(
+    objective: Objective, theta: jax.Array, direction: jax.Array
+) -> jax.Array:
+    gradient = jax.grad(lambda theta: penalty_value(objective, theta).sum())
+    return jax.jvp(gradient, (theta,), (direction,))[1]
 
 
 @jax.jit
-def _penalty_hessian(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.Array:
-    one = problem.neurons(neuron)
-    return jax.hessian(lambda theta: penalty(one, theta[:, None])[0])(theta[:, neuron[0]])
+def _penalty_hessian(objective: Objective, theta: jax.Array, neuron: jax.Array) -> jax.Array:
+    one = objective.neurons(neuron)
+    cost = jax.hessian(lambda theta: penalty_value(one, theta[:, None])[0])
+    return cost(theta[:, neuron[0]])
 
 
 def _alike(counted: np.ndarray, n_neurons: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -98,10 +99,10 @@ def _alike(counted: np.ndarray, n_neurons: int) -> Iterator[tuple[np.ndarray, np
 # --- Without a penalty.
 
 
-def _ranks(problem: Problem, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _ranks(samples: Samples, rows: np.ndarray, kept: np.ndarray, n_outputs: int) -> np.ndarray:
     """Rank of the kept parameters in these samples, each (n_parameters, n)."""
-    null = _null_space(problem, rows)
-    K, q = problem.n_outputs, problem.n_features + 1
+    null = _null_space(samples, rows)
+    K, q = n_outputs, samples.n_features + 1
     if K > 1:
         # Predictors that change alike for all classes change nothing.
         null = np.hstack([np.kron(null, np.eye(K)), np.kron(np.eye(q), np.ones((K, 1)))])
@@ -114,22 +115,22 @@ def _rank(matrix: np.ndarray) -> int:
     return int(np.linalg.matrix_rank(matrix, tol=1e-6)) if matrix.size else 0
 
 
-def _null_space(problem: Problem, rows: np.ndarray) -> np.ndarray:
+def _null_space(samples: Samples, rows: np.ndarray) -> np.ndarray:
     """Find combinations of features and intercept that are zero in these samples, (p + 1, n).
 
     Those that are zero in some of the samples are sought first, and then in all of them.
     """
-    q = problem.n_features + 1
+    q = samples.n_features + 1
     index = np.flatnonzero(rows)
     some = index[np.linspace(0, len(index) - 1, max(1000, 2 * q)).astype(int)]
     sample = np.ones((len(some), q))
-    sample[:, :-1] = np.asarray(problem.X.rows(jnp.asarray(some)))
+    sample[:, :-1] = np.asarray(samples.X.rows(jnp.asarray(some)))
     # Features in units of their deviation, as far as these samples tell.
     unit = np.sqrt(np.mean(sample**2, axis=0))
     unit[unit == 0] = 1
     sample /= unit
     # What the features were rounded to, and what eliminating q of them rounds.
-    noise = max(1e-11 if problem.mask.dtype == jnp.float32 else 0, 10 * q * np.finfo(float).eps)
+    noise = max(1e-11 if samples.y.dtype == jnp.float32 else 0, 10 * q * np.finfo(float).eps)
     factor, order, rank, _ = dpstrf(sample.T @ sample / len(some), tol=noise)
     if rank == q:
         return np.zeros((q, 0))
@@ -144,14 +145,14 @@ def _null_space(problem: Problem, rows: np.ndarray) -> np.ndarray:
 
     width = -(-null.shape[1] // 8) * 8  # so that few programs serve
     padded = np.pad(null / unit[:, None], ((0, 0), (0, width - null.shape[1])))
-    left = np.asarray(_products(problem, rows.reshape(problem.y.shape[::2]), padded))
+    left = np.asarray(_products(samples, rows.reshape(samples.y.shape[::2]), padded))
     left = left[: null.shape[1], : null.shape[1]] / len(index)
     share, axes = np.linalg.eigh(left)
     return null @ axes[:, share < noise]
 
 
 @jax.jit
-def _products(problem: Problem, rows: jax.Array, combinations: jax.Array) -> jax.Array:
+def _products(samples: Samples, rows: jax.Array, combinations: jax.Array) -> jax.Array:
     """Second moments of combinations of the features and the intercept in some samples."""
 
     def block(X, y, weights, offset, rows):
@@ -159,33 +160,34 @@ def _products(problem: Problem, rows: jax.Array, combinations: jax.Array) -> jax
         one = one * rows[None]
         return one @ one.T
 
-    return walk(problem, block, more=(rows,))
+    return samples.sum(block, more=(rows,))
 
 
 # --- With one.
 
 
 def _traces(
-    problem: Problem,
+    objective: Objective,
+    samples: Samples,
     theta: np.ndarray,
     kept: np.ndarray,
     neurons: np.ndarray,
     most: float,
 ) -> np.ndarray:
     """Trace of the influence matrix of some neurons."""
-    size = float(problem.n_samples) * len(theta) ** 2 * neurons.size
-    if size > most and not problem.family.has_scale:
+    size = float(samples.n_samples) * len(theta) ** 2 * neurons.size
+    if size > most and not objective.family.has_scale:
         return np.full(neurons.size, np.nan)
     theta = theta.astype(float)
-    one_for_all = problem.n_outputs == 1 and bool(_same_curvature(problem, theta))
+    same = objective.n_outputs == 1 and bool(_same_curvature(objective, samples, theta))
     information: np.ndarray | None = None
     found = []
     for j in neurons:
         neuron = np.asarray([j])
-        if information is None or not one_for_all:
-            information = np.asarray(_information(problem, theta, neuron))
+        if information is None or not same:
+            information = np.asarray(_information(objective, samples, theta, neuron))
         inner = np.ix_(kept[:, j], kept[:, j])
-        H, P = information[inner], np.asarray(_penalty_hessian(problem, theta, neuron))[inner]
+        H, P = information[inner], np.asarray(_penalty_hessian(objective, theta, neuron))[inner]
         if not np.isfinite(H + P).all():  # of a fit that met infinity
             found.append(np.nan)
             continue
@@ -199,30 +201,33 @@ def _traces(
 
 
 @jax.jit
-def _same_curvature(problem: Problem, theta: jax.Array) -> jax.Array:
+def _same_curvature(objective: Objective, samples: Samples, theta: jax.Array) -> jax.Array:
     """Tell whether all neurons' samples have the same curvature."""
 
     def block(X, y, weights, offset):
-        v = _curvature(problem, theta, X, weights, offset)
+        v = _curvature(objective, theta, X, weights, offset)
         return jnp.all(v == v[:1])
 
-    return walk(problem, block, jnp.logical_and)
+    return samples.sum(block, jnp.logical_and)
 
 
 @jax.jit
-def _information(problem: Problem, theta: jax.Array, neuron: jax.Array) -> jax.Array:
+def _information(
+    objective: Objective, samples: Samples, theta: jax.Array, neuron: jax.Array
+) -> jax.Array:
     """Compute the expected information of a neuron's mean loss, (n_parameters, n_parameters)."""
-    one, at = problem.neurons(neuron), theta[:, neuron]
+    one, at = objective.neurons(neuron), theta[:, neuron]
 
     def block(X, y, weights, offset):
         v = _curvature(one, at, X, weights, offset)
         v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
-        return moments(X.astype(v.dtype), v)
+        return block_moments(X.astype(v.dtype), v)
 
-    return arranged(border_moments(*walk(one, block))) / one.total_weight[:, None]
+    total = samples.neurons(neuron).sum(block)
+    return interleaved(bordered(*total)) / one.normaliser[:, None]
 
 
-def _curvature(problem: Problem, theta: jax.Array, X, weights, offset) -> jax.Array:
+def _curvature(objective: Objective, theta: jax.Array, X, weights, offset) -> jax.Array:
     eta = linear_predictor(theta, X.astype(theta.dtype), offset)
-    v = expected_curvature(problem, eta)
+    v = expected_curvature(objective, eta)
     return jnp.broadcast_to(weights, v.shape) * v

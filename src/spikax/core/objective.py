@@ -1,0 +1,295 @@
+"""What a fit minimises: the mean loss of each neuron's samples plus its penalty.
+
+Of neuron j, with the linear predictors `eta = coef' x + intercept + offset`, it is
+
+    sum_t w_tj loss(eta_tj, y_tj) / normaliser_j + penalty(coef_j) + linear_j' theta_j + constant_j
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from spikax._pytrees import register
+from spikax.core.samples import Samples
+from spikax.links import InverseLink
+from spikax.observation_models import Family
+from spikax.regularizer import NO_PENALTY, Penalty
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+
+@register
+@dataclass(frozen=True)
+class Objective:
+    """The mathematics of a fit: likelihood, penalty, mask and the units of the coefficients.
+
+    The parameters are one array `theta`, (n_features + 1, n_neurons): the coefficients of the
+    standardised features, and the intercepts in the last row.
+
+    A neuron of a categorical family has a linear predictor for each class, K `n_outputs` of them.
+    Then `theta` has shape (K (n_features + 1), n_neurons), row i K + k being feature i of class k:
+    it is (n_features + 1, K n_neurons) by `reshape`. What has one value for a neuron or a sample
+    elsewhere has the classes on its first axis: linear predictors are (K, n_neurons, n_samples).
+
+    Parameters
+    ----------
+    family
+        What the loss is; its leaves have shape (n_neurons, 1).
+    link
+        The inverse link.
+    penalty
+        What coefficients in the user's units cost.
+    scale
+        What divides the coefficients to bring them to the user's units, (K n_features, 1).
+    mask
+        One where a parameter is free, zero where it stays, shaped like `theta`.
+    normaliser
+        What sums over samples are divided by, (n_neurons,): their total weight, unless the penalty
+        is that of another number of samples.
+    sum_to_zero
+        One where a feature's parameters sum to zero over the classes at an optimum, since the loss
+        takes only their differences, (n_features + 1, n_neurons); None for one output.
+    linear
+        Gradient of a linear term, shaped like `theta`, or None.
+    constant
+        Constant term, (n_neurons,), or None; see `loss_bound`.
+    """
+
+    family: Family
+    link: InverseLink = field(metadata={"static": True})
+    penalty: Penalty
+    scale: Float[Array, "coef 1"]
+    mask: Float[Array, "parameter neuron"]
+    normaliser: Float[Array, " neuron"]
+    sum_to_zero: Float[Array, "row neuron"] | None = None
+    linear: Float[Array, "parameter neuron"] | None = None
+    constant: Float[Array, " neuron"] | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of linear predictors of a neuron."""
+        return self.family.n_outputs
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+        return self.mask.shape[1]
+
+    def neurons(self, index: Int[Array, " chosen"]) -> Objective:
+        """Restrict the objective to some neurons."""
+
+        def column(a):
+            return a if a is None or a.shape[1] == 1 else jnp.take(a, index, axis=1)
+
+        return replace(
+            self,
+            family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
+            penalty=jax.tree.map(column, self.penalty),
+            mask=jnp.take(self.mask, index, axis=1),
+            normaliser=jnp.take(self.normaliser, index),
+            sum_to_zero=column(self.sum_to_zero),
+            linear=column(self.linear),
+            constant=None if self.constant is None else jnp.take(self.constant, index),
+        )
+
+    def without_penalty(self) -> Objective:
+        """Leave the penalty out."""
+        return replace(self, penalty=NO_PENALTY)
+
+
+# --- The loss of samples.
+
+
+def linear_predictor(
+    theta: Float[Array, "parameter neuron"],
+    X: Float[Array, "feature sample"],
+    offset: Float[Array, "*predictor #neuron sample"] | None,
+) -> Float[Array, "*predictor neuron sample"]:
+    """Linear predictor of each neuron and sample of a block; several outputs are in front."""
+    p, n_neurons = len(X), theta.shape[1]
+    by_feature = theta.reshape(p + 1, -1)
+    eta = by_feature[:-1].T @ X + by_feature[-1][:, None]
+    if len(theta) > p + 1:
+        eta = eta.reshape(-1, n_neurons, X.shape[1])
+    return eta if offset is None else eta + offset
+
+
+def sample_loss(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Loss of each neuron and sample."""
+    return objective.family.loss(eta, y, objective.link)
+
+
+def sample_gradient(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """First derivative of each sample's loss in its linear predictors, shaped like `eta`."""
+    return jax.grad(lambda e: sample_loss(objective, e, y).sum())(eta)
+
+
+def sample_curvature(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Second derivative of each sample's loss, zero where it is negative; shaped like `eta`."""
+    if objective.n_outputs == 1:
+        return jnp.maximum(second_derivative(objective, eta, y, jnp.ones_like(eta)), 0)
+    outputs = jnp.arange(objective.n_outputs)
+    curvature = jax.lax.map(
+        lambda k: second_derivative(objective, eta, y, _unit(k, eta))[k], outputs
+    )
+    return jnp.maximum(curvature, 0)
+
+
+def sample_hessian(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Second derivatives of each sample's loss in its several outputs, (K, K, ...)."""
+    outputs = jnp.arange(objective.n_outputs)
+    return jax.lax.map(lambda k: second_derivative(objective, eta, y, _unit(k, eta)), outputs)
+
+
+def expected_curvature(objective: Objective, eta: jax.Array) -> jax.Array:
+    """Compute what is expected of the second derivatives, shaped like `eta`, or (K, K, ...)."""
+    if objective.n_outputs > 1:
+        # That of classes does not depend on the class observed.
+        return sample_hessian(objective, eta, jnp.zeros_like(eta[0]))
+    # Losses are linear in y, or square: at the mean, the curvature is the expected one.
+    return second_derivative(objective, eta, objective.link.mean(eta), jnp.ones_like(eta))
+
+
+def second_derivative(
+    objective: Objective, eta: jax.Array, y: jax.Array, tangent: jax.Array
+) -> jax.Array:
+    """Differentiate each sample's gradient along a tangent; shaped like `eta`."""
+
+    def gradient(eta):
+        return sample_gradient(objective, eta, y)
+
+    return jax.jvp(gradient, (eta,), (tangent,))[1]
+
+
+def _unit(k: jax.Array, eta: jax.Array) -> jax.Array:
+    return jnp.zeros_like(eta).at[k].set(1)
+
+
+# --- The penalty, of standardised coefficients.
+
+
+def penalty_value(objective: Objective, theta: jax.Array) -> Float[Array, " neuron"]:
+    """Penalty of each neuron."""
+    return objective.penalty.value(theta[: -objective.n_outputs] / objective.scale)
+
+
+def proximal_step(
+    objective: Objective, theta: jax.Array, step: Float[Array, " neuron"]
+) -> jax.Array:
+    """Minimiser over `w` of `|w - theta|^2 / (2 step) + penalty(w)`."""
+    features = slice(0, -objective.n_outputs)
+    coef = theta[features] / objective.scale
+    shrunk = objective.penalty.prox(coef, step[None] / objective.scale**2)
+    # A coefficient that is kept as it is must not move by the rounding of its units.
+    kept = jnp.where(shrunk == coef, theta[features], shrunk * objective.scale)
+    return theta.at[features].set(kept)
+
+
+def penalty_curvature(objective: Objective) -> jax.Array | None:
+    """Second derivatives of the penalty where they are constant, (1 or p, 1 or n_neurons)."""
+    curvature = objective.penalty.curvature
+    return None if curvature is None else curvature / objective.scale**2
+
+
+def ridge(objective: Objective) -> Float[Array, "parameter neuron"]:
+    """Constant second derivatives of the penalty, zero for intercepts and where there are none."""
+    curvature = penalty_curvature(objective)
+    n_outputs, shape = objective.n_outputs, objective.mask.shape
+    if curvature is None:
+        return jnp.zeros(shape, objective.mask.dtype)
+    curvature = jnp.broadcast_to(curvature, (shape[0] - n_outputs, shape[1]))
+    return jnp.pad(curvature, ((0, n_outputs), (0, 0)))
+
+
+# --- The objective, of all samples.
+
+
+def mean_loss(objective: Objective, samples: Samples, theta: jax.Array) -> Float[Array, " neuron"]:
+    """Mean loss of each neuron over its samples, without the penalty."""
+    total = samples.sum(Partial(_total_loss, objective, theta))
+    return total / objective.normaliser + _more_terms(objective, theta)
+
+
+def _total_loss(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
+    eta = linear_predictor(theta, X, offset)
+    return jnp.sum(weights * sample_loss(objective, eta, y), axis=1)
+
+
+def _more_terms(objective: Objective, theta: jax.Array) -> jax.Array | float:
+    """Terms of no sample and no penalty."""
+    linear = 0.0 if objective.linear is None else jnp.sum(objective.linear * theta, axis=0)
+    return linear if objective.constant is None else linear + objective.constant
+
+
+def penalized_loss(
+    objective: Objective, samples: Samples, theta: jax.Array
+) -> Float[Array, " neuron"]:
+    """Value of the objective."""
+    return mean_loss(objective, samples, theta) + penalty_value(objective, theta)
+
+
+def value_and_grad(
+    objective: Objective, samples: Samples, theta: jax.Array
+) -> tuple[Float[Array, " neuron"], Float[Array, "parameter neuron"]]:
+    """Value of the objective and its gradient, in one pass over the data.
+
+    With the residuals `r = d loss / d eta` the gradient in the coefficients is `X' (w r)`.
+    """
+    loss, gradient = samples.sum(Partial(_loss_and_gradient, objective, theta))
+    cost, pull = jax.vjp(lambda theta: penalty_value(objective, theta), theta)
+    (slope,) = pull(jnp.ones_like(cost))
+    gradient = gradient / objective.normaliser[None] + slope
+    if objective.linear is not None:
+        gradient = gradient + objective.linear
+    value = loss / objective.normaliser + cost + _more_terms(objective, theta)
+    return value, gradient * objective.mask
+
+
+def _loss_and_gradient(objective, theta, X, y, weights, offset) -> tuple[jax.Array, jax.Array]:
+    """Sum the losses of a block, and their gradients."""
+    eta = linear_predictor(theta, X, offset)
+    loss, pull = jax.vjp(lambda e: sample_loss(objective, e, y), eta)
+    (residual,) = pull(jnp.broadcast_to(weights, loss.shape))
+    residual = residual.reshape(-1, X.shape[1])
+    gradient = jnp.concatenate([X @ residual.T, residual.sum(axis=1)[None]])
+    return jnp.sum(weights * loss, axis=1), gradient.reshape(theta.shape)
+
+
+def loss_bound(objective: Objective, samples: Samples) -> Float[Array, " neuron"]:
+    """Find the constant term that keeps each neuron's mean loss from zero.
+
+    Solvers take a loss to be known up to a share of its own size. Where terms of both signs
+    cancel it is known up to a share of their mean size, which is at most the mean of
+    `loss - saturated` plus that of `|saturated|`: with this term the loss is that bound.
+    """
+    return samples.sum(Partial(_saturated_bound, objective)) / objective.normaliser
+
+
+def _saturated_bound(objective, X, y, weights, offset) -> Float[Array, " neuron"]:
+    least = jnp.where(weights > 0, objective.family.saturated(y), 0)
+    return jnp.sum(weights * jnp.maximum(-2 * least, 0), axis=1)
+
+
+def pearson(objective: Objective, samples: Samples, theta: jax.Array) -> Float[Array, " neuron"]:
+    """Pearson's statistic of each neuron: the sum of `w (y - mu)^2 / V(mu)`."""
+    return samples.sum(Partial(_block_pearson, objective, theta))
+
+
+def _block_pearson(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
+    mu = objective.link.mean(linear_predictor(theta, X, offset))
+    return jnp.sum(weights * (y - mu) ** 2 / objective.family.variance(mu), axis=1)
+
+
+def project(objective: Objective, theta: jax.Array) -> jax.Array:
+    """Take from parameters that sum to zero over the classes their mean over these."""
+    if objective.sum_to_zero is None:
+        return theta
+    by_output = theta.reshape(-1, objective.n_outputs, theta.shape[1])
+    mean = objective.sum_to_zero[:, None] * by_output.mean(axis=1, keepdims=True)
+    return (by_output - mean).reshape(theta.shape)
