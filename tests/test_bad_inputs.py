@@ -22,6 +22,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(T, P))
 Y = RNG.poisson(1.0, size=(T, N)).astype(float)
 y = Y[:, 0]
+NAMED = pd.DataFrame(Y, columns=["a", "b"])
 TREE = {"speed": X[:, :1], "head": X[:, 1:]}
 TIMES = np.arange(T) * 0.01
 EARLY, LATE = (nap.TsdFrame(t=TIMES + shift, d=Y) for shift in (0, 5))
@@ -572,10 +573,30 @@ BEFORE_FIT = {
         ValueError,
         "sample_weight is nan in row 2 finite",
     ),
-    "weights of each neuron": (
-        lambda: PopulationGLM().fit(X, Y, sample_weight=np.ones((T, N))),
+    "weights of too many neurons": (
+        lambda: PopulationGLM().fit(X, Y, sample_weight=np.ones((T, N + 1))),
         ValueError,
-        "sample_weight (20,) one weight per sample got (20, 2)",
+        "sample_weight (20,) or (20, 2) one weight per sample and neuron got (20, 3)",
+    ),
+    "weights of several neurons for one": (
+        lambda: GLM().fit(X, y, sample_weight=np.ones((T, N))),
+        ValueError,
+        "sample_weight (20,), one weight per sample got (20, 2)",
+    ),
+    "a negative weight of a neuron": (
+        lambda: PopulationGLM().fit(X, NAMED, sample_weight=but(np.ones((T, N)), (2, 1), -1)),
+        ValueError,
+        "sample_weight is -1 in row 2 of neuron b non-negative",
+    ),
+    "a weight of a neuron that is NaN": (
+        lambda: PopulationGLM().fit(X, Y, sample_weight=but(np.ones((T, N)), (2, 1), np.nan)),
+        ValueError,
+        "sample_weight is nan in row 2 of neuron 1 finite",
+    ),
+    "weights of a neuron that are zero": (
+        lambda: PopulationGLM().fit(X, NAMED, sample_weight=np.tile([1.0, 0.0], (T, 1))),
+        ValueError,
+        "sample_weight is zero in all samples of neuron b Leave the neuron out",
     ),
     "weights of zero": (
         lambda: GLM().fit(X, y, sample_weight=np.zeros(T)),

@@ -8,8 +8,10 @@ import pytest
 import statsmodels.api as sm
 from statsmodels.tools.sm_exceptions import DomainWarning
 
+from spikax.diagnostics import cross_validated_scores
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.inference import infer, likelihood_ratio_test, summary, without
+from spikax.model_selection import GLMCV, PopulationGLMCV
 from spikax.observation_models import NegativeBinomialObservations
 
 T, P, N = 150, 3, 3
@@ -259,3 +261,77 @@ def test_weights_of_one_are_no_weights_and_cost_no_copy():
     plain = PopulationGLM().fit(X, y)
     np.testing.assert_array_equal(weighted.coef_, plain.coef_)
     np.testing.assert_array_equal(weighted.dof_resid_, plain.dof_resid_)
+
+
+# --- Weights of each neuron.
+
+
+def own_weights():
+    """Draw weights of each neuron's samples, of which some are zero, and whose sizes differ."""
+    rng = np.random.default_rng(7)
+    return rng.choice([0.0, 1.0, 2.0, 3.0], size=(T, N)) * [1.0, 0.01, 50.0]
+
+
+@every_family
+@every_type
+def test_weights_of_each_neuron_equal_fits_one_by_one(name, weight_type):
+    X, y, _ = recording(name)
+    weights = own_weights()
+    if weight_type == "frequency":
+        weights = np.ceil(weights)
+    family, link, _ = FAMILIES[name]
+    kwargs = {"weight_type": weight_type, "solver_kwargs": {"tol": 1e-13}}
+    offset = 0.1 * np.sin(np.arange(T))
+    with jax.enable_x64(True):
+        extra = {"sample_weight": weights, "offset": offset}
+        model = PopulationGLM(family, link, **kwargs).fit(X, y, **extra)
+        told = summary(model, X, y, **extra).neurons.drop(columns="status")
+        robust = infer(model, X, y, kind="sandwich", **extra).standard_error
+        scores = model.score(X, y, sample_weight=weights, offset=offset)
+        each = []
+        for j in range(N):
+            extra = {"sample_weight": weights[:, j], "offset": offset}
+            one = GLM(family, link, **kwargs).fit(X, y[:, j], **extra)
+            np.testing.assert_allclose(model.coef_[:, j], one.coef_, atol=1e-6)
+            np.testing.assert_allclose(model.scale_[j], one.scale_, rtol=1e-6)
+            alone = summary(one, X, y[:, j], **extra).neurons.drop(columns="status")
+            np.testing.assert_allclose(told.loc[j], alone.loc[0], rtol=1e-6)
+            one_robust = infer(one, X, y[:, j], kind="sandwich", **extra).standard_error
+            np.testing.assert_allclose(robust[j], one_robust[0], rtol=1e-6)
+            each.append(one.score(X, y[:, j], **extra))
+    assert scores == pytest.approx(np.mean(each), rel=1e-6)
+
+
+@pytest.mark.parametrize("regularizer", ["Ridge", "Lasso"])
+def test_weights_of_each_neuron_choose_strengths_and_go_through_batches(regularizer):
+    X, y, _ = recording("Poisson")
+    weights = own_weights()
+    kwargs = {"regularizer": regularizer, "solver_kwargs": {"tol": 1e-9}}
+    search = {"strengths": [0.3, 0.03, 0.003], "cv": 3}
+    chosen = PopulationGLMCV(**kwargs, **search).fit(X, y, sample_weight=weights)
+    batches = PopulationGLM(**kwargs, regularizer_strength=0.01)
+    for some in np.split(np.arange(T), 3):
+        batches.partial_fit(X[some], y[some], sample_weight=weights[some])
+    table = cross_validated_scores(batches, X, y, cv=3, sample_weight=weights)
+    for j in range(N):
+        one = GLMCV(**kwargs, **search).fit(X, y[:, j], sample_weight=weights[:, j])
+        np.testing.assert_allclose(chosen.scores_[..., j], one.scores_, rtol=1e-4, atol=1e-6)
+        assert chosen.strength_[j] == one.strength_
+        whole = GLM(**kwargs, regularizer_strength=0.01)
+        alone = cross_validated_scores(whole, X, y[:, j], cv=3, sample_weight=weights[:, j])
+        of_neuron = table.xs(j, level="neuron").drop(columns="note")
+        expected = alone.xs(0, level="neuron").drop(columns="note")
+        np.testing.assert_allclose(of_neuron, expected, rtol=1e-4, atol=1e-5)
+        whole.fit(X, y[:, j], sample_weight=weights[:, j])
+        np.testing.assert_allclose(batches.coef_[:, j], whole.coef_, atol=2e-3)
+
+
+def test_weights_of_each_neuron_of_classifiers_equal_fits_one_by_one():
+    X, y, _ = recording("Bernoulli")
+    weights = own_weights()
+    model = ClassifierPopulationGLM(solver_kwargs={"tol": 1e-9}).fit(X, y, sample_weight=weights)
+    for j in range(N):
+        one = ClassifierGLM(solver_kwargs={"tol": 1e-9})
+        one.fit(X, y[:, j], sample_weight=weights[:, j])
+        np.testing.assert_allclose(model.coef_[:, j], one.coef_, atol=1e-5)
+        assert model.dof_resid_[j] == pytest.approx(one.dof_resid_, rel=1e-6)

@@ -107,7 +107,7 @@ class Data(NamedTuple):
     y: np.ndarray  # (n_samples, n_neurons)
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
-    weights: np.ndarray | None  # (n_samples,)
+    weights: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
     offset: np.ndarray | None  # (n_samples, 1) or (n_samples, n_columns)
     classes: np.ndarray | None = None  # the labels that `y` holds the indices of
     weight_type: str = "precision"
@@ -115,7 +115,7 @@ class Data(NamedTuple):
     @property
     def weight(self) -> np.ndarray:
         """What each sample counts, (n_samples, 1) or (n_samples, n_neurons)."""
-        weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights[:, None]
+        weight = np.ones((len(self.X), 1)) if self.weights is None else self.weights
         return weight if self.valid is None else weight * self.valid
 
     @property
@@ -161,7 +161,7 @@ def samples(
     observed = observations(y, single, len(matrix), layout)
     check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     n_samples, n_neurons = observed.shape
-    weights = sample_weights(sample_weight, n_samples)
+    weights = sample_weights(sample_weight, n_samples, y, n_neurons)
     outputs = Outputs(n_neurons, n_classes, single)
     added = offsets(offset, n_samples, outputs)
     valid: Any = known_rows(matrix, layout)
@@ -465,24 +465,40 @@ def check_support(y: np.ndarray, family, single: bool) -> None:
         )
 
 
-def sample_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
-    """Check the weights of samples, shape (n_samples,)."""
+def sample_weights(
+    sample_weight: Any, n_samples: int, y: Any, n_neurons: int
+) -> np.ndarray | None:
+    """Check the weights of samples, and give them shape (n_samples, 1) or (n_samples, n_neurons).
+
+    Neurons are called what the columns of `y` are.
+    """
     if sample_weight is None:
         return None
     weights = as_float_array(sample_weight, "sample_weight")
     if weights.ndim == 0:
         weights = np.full(n_samples, float(weights))
-    if weights.shape != (n_samples,):
+    if weights.shape not in ((n_samples,), (n_samples, n_neurons)):
+        each = f" or ({n_samples}, {n_neurons})" if n_neurons > 1 else ""
         raise ValueError(
-            f"sample_weight must have shape ({n_samples},), one weight per sample, got "
-            f"{weights.shape}."
+            f"sample_weight must have shape ({n_samples},){each}, one weight per sample"
+            f"{', or per sample and neuron' * (n_neurons > 1)}, got {weights.shape}."
         )
+    names = list(getattr(y, "columns", range(n_neurons)))
+    of_neuron = weights.ndim == 2 and n_neurons > 1
+    weights = weights.reshape(n_samples, -1)
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
-        row = int(np.argmax(wrong))
+        row, neuron = np.argwhere(wrong)[0]
+        where = f"row {row}" + (f" of neuron {names[neuron]}" if of_neuron else "")
         raise ValueError(
-            f"sample_weight is {weights[row]:g} in row {row}; weights must be finite and "
+            f"sample_weight is {weights[row, neuron]:g} in {where}; weights must be finite and "
             "non-negative. Use zero to ignore a sample."
+        )
+    idle = ~weights.any(axis=0)
+    if of_neuron and n_samples and idle.any():
+        raise ValueError(
+            f"sample_weight is zero in all samples of neuron {names[int(np.argmax(idle))]}, which "
+            "leaves nothing to fit it to. Leave the neuron out of y and sample_weight."
         )
     return weights
 

@@ -25,7 +25,7 @@ def warn_about_ignored(data: Any, series: Any) -> None:
     """
     if data.valid is None:
         return
-    wanted = np.ones(len(data.X), bool) if data.weights is None else data.weights > 0
+    wanted = np.ones(len(data.X), bool) if data.weights is None else data.weights.any(axis=1)
     ignored = wanted & ~data.valid.any(axis=1)
     few = _GOOD_PART * wanted.sum()
     if ignored.sum() <= few or (ignored & ~_edges(~ignored, series)).sum() <= few:

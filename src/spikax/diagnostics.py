@@ -745,7 +745,9 @@ def cross_validated_scores(
     if added is not None:
         one = classes is None
         added = np.broadcast_to(added, observed.shape) if one else outputs.restored(added)
-    extra = {"sample_weight": data.weights, "offset": added}
+    weights = data.weights
+    weights = weights[:, 0] if weights is not None and weights.shape[1] == 1 else weights
+    extra = {"sample_weight": weights, "offset": added}
     routed = {}
     if groups is not None and get_routing_for_object(model).consumes("fit", ["groups"]):
         routed["groups"] = np.asarray(groups)
@@ -804,7 +806,7 @@ def _held_out_classes(
         null = log_probability(nothing, np.zeros((len(y), 1)), np.zeros((len(y_test), 1)), along)
 
     weight, weight_test = (
-        1.0 if kept["sample_weight"] is None else kept["sample_weight"][:, None]
+        1.0 if kept["sample_weight"] is None else _by_neuron(kept["sample_weight"])
         for kept in (along, along_test)
     )
     known = (weight_test > 0) & ~np.isnan(y_test) & ~np.isnan(found[..., 0])
@@ -836,11 +838,15 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
     model = observation_models.resolve(fitted.observation_model)
     link = _link(fitted.inverse_link_function, model.family)
     weight = extra["sample_weight"]
-    y = y if weight is None else np.where(weight[:, None] > 0, y, np.nan)
+    y = y if weight is None else np.where(_by_neuron(weight) > 0, y, np.nan)
     known = ~(np.isnan(y) | np.isnan(rate))
     scale = np.atleast_1d(np.asarray(fitted.scale_, float))
     n_samples = known.sum(axis=0)
-    train = _inputs.without_features(y_train, ~np.isnan(y_train), *train_extra.values())
+    train_weight = train_extra["sample_weight"]
+    train_weight = None if train_weight is None else _by_neuron(train_weight)
+    train = _inputs.without_features(
+        y_train, ~np.isnan(y_train), train_weight, train_extra["offset"]
+    )
     terms, nulls = [rate_scores(model, y, rate, scale[None])], []
     for own_scale in (True, False):
         with jax.enable_x64(True):
@@ -870,6 +876,11 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
         notes += [(null_deviance == 0, "nothing to explain")]
     conditions, texts = zip(*notes, strict=True)
     return {**scores, "note": np.select(conditions, texts, "")}
+
+
+def _by_neuron(weights: np.ndarray) -> np.ndarray:
+    """Give weights an axis of neurons."""
+    return weights.reshape(len(weights), -1)
 
 
 def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:

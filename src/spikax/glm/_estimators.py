@@ -212,7 +212,8 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             Where to start, (coef, intercept) shaped as `coef_` and `intercept_`; the model without
             features if None.
         sample_weight
-            Weights of the samples, (n_samples,), at least zero; all one if None. What they say is
+            Weights of the samples, (n_samples,), or of each neuron's samples,
+            (n_samples, n_neurons), at least zero; all one if None. What they say is
             `weight_type`. Their mean does not matter to coefficients and statuses.
         offset
             Added to the linear predictor, such as a log exposure, (n_samples,) or
@@ -345,9 +346,9 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             a masked array of NumPy, whose methods leave out what is missing, with NaN beneath the
             mask; and the default is the mean over neurons of each neuron's mean.
         sample_weight
-            Weights of the samples, (n_samples,), for the default mean, which they weigh. But where
-            a family has a scale and they are precisions (`weight_type`), they divide the scale of
-            the samples' densities, and the mean is plain.
+            Weights of the samples, shaped as in `fit`, for the default mean, which they weigh. But
+            where a family has a scale and they are precisions (`weight_type`), they divide the
+            scale of the samples' densities, and the mean is plain.
         offset
             Added to the linear predictor, (n_samples,) or (n_samples, n_neurons).
 
