@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from spikax import (
         basis,
         convolve,
+        core,
         datasets,
         diagnostics,
         glm,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "basis",
     "convolve",
+    "core",
     "datasets",
     "diagnostics",
     "glm",

@@ -3,7 +3,6 @@
 What a solver of your own, or a model on top, is built from.
 """
 
-from spikax.core import host
 from spikax.core.hessians import Groups, Precomputed
 from spikax.core.null_model import Null, null_model, null_parameters
 from spikax.core.objective import (
@@ -23,7 +22,6 @@ __all__ = [
     "Objective",
     "Precomputed",
     "Samples",
-    "host",
     "linear_predictor",
     "mean_loss",
     "null_model",

@@ -74,18 +74,56 @@ def interleaved(blocks: Float[Array, "*pair row row"]) -> Float[Array, "paramete
 
 
 class Groups(NamedTuple):
-    """Groups of outputs that share their mask, and their strengths up to a factor."""
+    """Groups of outputs that share their mask, and their strengths up to a factor.
 
-    of_output: Int[Array, " output"]  # the group of each output of each neuron
-    representative: Int[Array, " group"]  # one output of each group
+    Attributes
+    ----------
+    of_output
+        The group of each output of each neuron, (n_outputs n_neurons,).
+    representative
+        One output of each group, (n_groups,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> model = nmo.glm.PopulationGLM(feature_mask=np.array([[1, 0, 1]]))
+    >>> X, y = np.arange(4.0).reshape(-1, 1), np.ones((4, 3))
+    >>> model.assemble(X, y).precomputed.groups.of_output.tolist()
+    [1, 0, 1]
+    """
+
+    of_output: Int[Array, " output"]
+    representative: Int[Array, " group"]
 
 
 class Precomputed(NamedTuple):
-    """What is computed once for several fits to the same samples."""
+    """What is computed once for several fits to the same samples.
+
+    Attributes
+    ----------
+    groups
+        Neurons that share their mask, and with it a preconditioner.
+    gram
+        Second moments of the features and the intercept's ones, (n_features + 1, n_features + 1);
+        None (default) if they are not known yet.
+    hessians
+        Hessians of the losses at an earlier solution, (n_parameters, n_parameters, n_neurons);
+        None (default) if there are none, or none are wanted back in `Outcome.hessians`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.arange(4.0).reshape(-1, 1), np.ones((4, 3))
+    >>> precomputed = nmo.glm.PopulationGLM().assemble(X, y).precomputed
+    >>> precomputed.gram is None
+    True
+    """
 
     groups: Groups
-    gram: Float[Array, "row row"] | None = None  # as `gram_matrix` computes it
-    hessians: Float[Array, "parameter parameter neuron"] | None = None  # of an earlier solution
+    gram: Float[Array, "row row"] | None = None
+    hessians: Float[Array, "parameter parameter neuron"] | None = None
 
 
 def gram_matrix(objective: Objective, samples: Samples, null: Null) -> Float[Array, "row row"]:

@@ -16,16 +16,58 @@ if TYPE_CHECKING:
 
 
 class Null(NamedTuple):
-    """The model without features."""
+    """The model without features.
+
+    Attributes
+    ----------
+    intercept
+        Intercepts, (n_neurons,); several outputs are in front.
+    curvature
+        Second derivatives of the objective in these, shaped likewise.
+    precision
+        Log-likelihood, in nats, per unit of the objective, (n_neurons,).
+    at_bound
+        Whether a neuron is silent, or always on, (n_neurons,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.arange(4.0).reshape(-1, 1), np.array([[0, 1], [0, 2], [0, 0], [0, 1]])
+    >>> objective, samples, *_ = nmo.glm.PopulationGLM().assemble(X, y)
+    >>> null = nmo.core.null_model(objective, samples)
+    >>> null.at_bound.tolist(), null.precision.tolist()
+    ([True, False], [4.0, 4.0])
+    """
 
     intercept: Float[Array, "*output neuron"]
-    curvature: Float[Array, "*output neuron"]  # second derivative of the objective there
-    precision: Float[Array, " neuron"]  # log-likelihood, in nats, per unit of the objective
-    at_bound: Bool[Array, " neuron"]  # whether the neuron is silent, or always on
+    curvature: Float[Array, "*output neuron"]
+    precision: Float[Array, " neuron"]
+    at_bound: Bool[Array, " neuron"]
 
 
 def null_model(objective: Objective, samples: Samples) -> Null:
-    """Fit the intercepts alone."""
+    """Fit the intercepts alone.
+
+    Parameters
+    ----------
+    objective, samples
+        What to fit, and to what.
+
+    Returns
+    -------
+    Null
+        Intercepts, and the curvature there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.arange(4.0).reshape(-1, 1), np.array([[1.0], [3.0], [3.0], [1.0]])
+    >>> objective, samples, *_ = nmo.glm.PopulationGLM().assemble(X, y)
+    >>> bool(np.isclose(nmo.core.null_model(objective, samples).intercept[0], np.log(2)))
+    True
+    """
     n = samples.total_weight
     mean = _mean_observation(objective, samples)
     low, high = objective.family.mean_bounds
@@ -50,7 +92,30 @@ def null_model(objective: Objective, samples: Samples) -> Null:
 
 
 def null_parameters(objective: Objective, null: Null) -> Float[Array, "parameter neuron"]:
-    """Parameters of the null model, shaped like `theta`."""
+    """Give the parameters of the null model.
+
+    Parameters
+    ----------
+    objective
+        What was fitted.
+    null
+        From `null_model`.
+
+    Returns
+    -------
+    array
+        Zeros and the intercepts, shaped as `Objective` says: where a solver may start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.arange(4.0).reshape(-1, 1), np.ones((4, 1))
+    >>> objective, samples, *_ = nmo.glm.PopulationGLM().assemble(X, y)
+    >>> null = nmo.core.null_model(objective, samples)
+    >>> nmo.core.null_parameters(objective, null).tolist()
+    [[0.0], [0.0]]
+    """
     intercept = null.intercept.reshape(objective.n_outputs, -1)
     return jnp.zeros_like(objective.mask).at[-objective.n_outputs :].set(intercept)
 

@@ -59,6 +59,23 @@ class Objective:
         Gradient of a linear term, shaped like `theta`, or None.
     constant
         Constant term, (n_neurons,), or None; see `loss_bound`.
+
+    Examples
+    --------
+    The objective of a weighted fit that keeps the penalty of an unweighted one, to 100 samples:
+
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> rng = np.random.default_rng(0)
+    >>> X, y, weights = (
+    ...     rng.normal(size=(100, 2)),
+    ...     rng.poisson(1.0, (100, 3)),
+    ...     rng.uniform(size=100),
+    ... )
+    >>> model = nmo.glm.PopulationGLM(regularizer="Ridge")
+    >>> objective, samples, *_ = model.assemble(X, y, sample_weight=weights, normaliser=100.0)
+    >>> bool((objective.normaliser > samples.total_weight).all())
+    True
     """
 
     family: Family
@@ -82,7 +99,18 @@ class Objective:
         return self.mask.shape[1]
 
     def neurons(self, index: Int[Array, " chosen"]) -> Objective:
-        """Restrict the objective to some neurons."""
+        """Restrict the objective to some neurons.
+
+        Parameters
+        ----------
+        index
+            Indices of the neurons, (n_chosen,).
+
+        Returns
+        -------
+        Objective
+            That of these neurons.
+        """
 
         def column(a):
             return a if a is None or a.shape[1] == 1 else jnp.take(a, index, axis=1)
@@ -99,7 +127,13 @@ class Objective:
         )
 
     def without_penalty(self) -> Objective:
-        """Leave the penalty out."""
+        """Leave the penalty out.
+
+        Returns
+        -------
+        Objective
+            The smooth part of this one.
+        """
         return replace(self, penalty=NO_PENALTY)
 
 
@@ -111,7 +145,29 @@ def linear_predictor(
     X: Float[Array, "feature sample"],
     offset: Float[Array, "*predictor #neuron sample"] | None,
 ) -> Float[Array, "*predictor neuron sample"]:
-    """Linear predictor of each neuron and sample of a block; several outputs are in front."""
+    """Compute the linear predictor of each neuron and sample of a block.
+
+    Parameters
+    ----------
+    theta
+        Parameters, shaped as `Objective` says.
+    X
+        Standardised features, (n_features, n_samples).
+    offset
+        What is added, (1 or n_neurons, n_samples), or None.
+
+    Returns
+    -------
+    array
+        `theta' (x, 1) + offset`, (n_neurons, n_samples); several outputs are in front.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spikax.core import linear_predictor
+    >>> linear_predictor(jnp.array([[2.0], [1.0]]), jnp.array([[0.0, 3.0]]), None).tolist()
+    [[1.0, 7.0]]
+    """
     p, n_neurons = len(X), theta.shape[1]
     by_feature = theta.reshape(p + 1, -1)
     eta = by_feature[:-1].T @ X + by_feature[-1][:, None]
@@ -175,14 +231,65 @@ def _unit(k: jax.Array, eta: jax.Array) -> jax.Array:
 
 
 def penalty_value(objective: Objective, theta: jax.Array) -> Float[Array, " neuron"]:
-    """Penalty of each neuron."""
+    """Compute the penalty of each neuron.
+
+    Parameters
+    ----------
+    objective
+        What holds it.
+    theta
+        Parameters, shaped as `Objective` says.
+
+    Returns
+    -------
+    array
+        Penalties, (n_neurons,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.arange(6.0).reshape(-1, 1), np.ones((6, 1))
+    >>> model = nmo.glm.PopulationGLM(regularizer="Ridge", regularizer_strength=2.0)
+    >>> objective, _, _, standardisation = model.assemble(X, y)
+    >>> theta = standardisation.from_user(np.array([[3.0]]), np.zeros(1))
+    >>> print(nmo.core.penalty_value(objective, theta).round(4))
+    [9.]
+    """
     return objective.penalty.value(theta[: -objective.n_outputs] / objective.scale)
 
 
 def proximal_step(
     objective: Objective, theta: jax.Array, step: Float[Array, " neuron"]
 ) -> jax.Array:
-    """Minimiser over `w` of `|w - theta|^2 / (2 step) + penalty(w)`."""
+    """Minimise `|w - theta|^2 / (2 step) + penalty(w)` over `w`.
+
+    Parameters
+    ----------
+    objective
+        What holds the penalty, which must have a proximal operator.
+    theta
+        Parameters, shaped as `Objective` says.
+    step
+        Length of the step of each neuron, (n_neurons,).
+
+    Returns
+    -------
+    array
+        The minimiser, shaped like `theta`; intercepts stay.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.array([[-1.0], [1.0], [-1.0], [1.0]]), np.ones((4, 1))
+    >>> model = nmo.glm.PopulationGLM(regularizer="Lasso", regularizer_strength=0.5)
+    >>> objective = model.assemble(X, y).objective
+    >>> step = nmo.core.proximal_step(objective, jnp.array([[2.0], [1.0]]), jnp.ones(1))
+    >>> step.tolist()
+    [[1.5], [1.0]]
+    """
     features = slice(0, -objective.n_outputs)
     coef = theta[features] / objective.scale
     shrunk = objective.penalty.prox(coef, step[None] / objective.scale**2)
@@ -211,7 +318,31 @@ def ridge(objective: Objective) -> Float[Array, "parameter neuron"]:
 
 
 def mean_loss(objective: Objective, samples: Samples, theta: jax.Array) -> Float[Array, " neuron"]:
-    """Mean loss of each neuron over its samples, without the penalty."""
+    """Compute the mean loss of each neuron over its samples, without the penalty.
+
+    Parameters
+    ----------
+    objective, samples
+        What to compute, and of what.
+    theta
+        Parameters, shaped as `Objective` says.
+
+    Returns
+    -------
+    array
+        Sums of weighted losses over the normaliser, and the linear and the constant term,
+        (n_neurons,).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([[1.0], [3.0]])
+    >>> objective, samples, *_ = nmo.glm.PopulationGLM().assemble(X, y)
+    >>> nmo.core.mean_loss(objective, samples, jnp.zeros((2, 1))).tolist()
+    [1.0]
+    """
     total = samples.sum(Partial(_total_loss, objective, theta))
     return total / objective.normaliser + _more_terms(objective, theta)
 
@@ -230,16 +361,65 @@ def _more_terms(objective: Objective, theta: jax.Array) -> jax.Array | float:
 def penalized_loss(
     objective: Objective, samples: Samples, theta: jax.Array
 ) -> Float[Array, " neuron"]:
-    """Value of the objective."""
+    """Compute the objective of each neuron.
+
+    Parameters
+    ----------
+    objective, samples
+        What to compute, and of what.
+    theta
+        Parameters, shaped as `Objective` says.
+
+    Returns
+    -------
+    array
+        Mean losses plus penalties, (n_neurons,).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([[1.0], [1.0]])
+    >>> model = nmo.glm.PopulationGLM("Gaussian", regularizer="Ridge")
+    >>> objective, samples, *_ = model.assemble(X, y)
+    >>> nmo.core.penalized_loss(objective, samples, jnp.array([[1.0], [1.0]])).tolist()
+    [1.5]
+    """
     return mean_loss(objective, samples, theta) + penalty_value(objective, theta)
 
 
 def value_and_grad(
     objective: Objective, samples: Samples, theta: jax.Array
 ) -> tuple[Float[Array, " neuron"], Float[Array, "parameter neuron"]]:
-    """Value of the objective and its gradient, in one pass over the data.
+    """Compute the objective of each neuron and its gradient, in one pass over the data.
 
     With the residuals `r = d loss / d eta` the gradient in the coefficients is `X' (w r)`.
+
+    Parameters
+    ----------
+    objective, samples
+        What to compute, and of what.
+    theta
+        Parameters, shaped as `Objective` says.
+
+    Returns
+    -------
+    value : array
+        Mean losses plus penalties, (n_neurons,).
+    gradient : array
+        Shaped like `theta`; zero for parameters that are masked.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([[1.0], [3.0]])
+    >>> objective, samples, *_ = nmo.glm.PopulationGLM().assemble(X, y)
+    >>> value, gradient = nmo.core.value_and_grad(objective, samples, jnp.zeros((2, 1)))
+    >>> gradient.tolist()
+    [[-1.0], [-1.0]]
     """
     loss, gradient = samples.sum(Partial(_loss_and_gradient, objective, theta))
     cost, pull = jax.vjp(lambda theta: penalty_value(objective, theta), theta)

@@ -43,6 +43,17 @@ class Samples:
     n_observations
         How many observations of each neuron the user's weights stand for, (n_neurons,): for
         degrees of freedom.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = np.ones((5, 2)), np.array([[0.0], [1.0], [0.0], [2.0], [1.0]])
+    >>> samples = nmo.glm.PopulationGLM().assemble(X, y).samples
+    >>> samples.total_weight.tolist()
+    [5.0]
+    >>> samples.sum(lambda X, y, weights, offset: (weights * y).sum(axis=1)).tolist()
+    [4.0]
     """
 
     control: ClassVar[Any] = jax.lax  # loops and branches around sums; see `core.host`
@@ -70,11 +81,23 @@ class Samples:
         return len(self.y) * self.y.shape[2]
 
     def sum(self, of_block: Callable, combine: Callable = jnp.add, more: tuple = ()) -> Any:
-        """Sum `of_block(X, y, weights, offset, *more)` over the blocks, or `combine` otherwise.
+        """Sum a function of a block over all blocks, with temporaries of the size of one.
 
-        Temporaries are of the size of a block. `more` are arrays in blocks like the samples. Where
-        `of_block` binds arrays, it is a `jax.tree_util.Partial` of a function of a module, so that
-        the same program serves it wherever it runs.
+        Parameters
+        ----------
+        of_block
+            Function of `(X, y, weights, offset, *more)` to a pytree of arrays. Where it binds
+            arrays, best a `jax.tree_util.Partial` of a function of a module, so that the same
+            program serves it wherever it runs.
+        combine
+            What to do instead of adding, such as `jax.numpy.maximum`.
+        more
+            Further arrays, in blocks like the samples.
+
+        Returns
+        -------
+        pytree of arrays
+            The sums.
         """
         blocks = (*self._pieces(), *more)
         of_piece = self._of_piece(of_block)
@@ -90,12 +113,34 @@ class Samples:
         return jax.lax.scan(add, zero, blocks)[0]
 
     def map(self, of_block: Callable) -> Float[Array, "row all_samples"]:
-        """Compute `of_block(X, y, weights, offset)`, (row, block), of all samples in order."""
+        """Compute a function of a block for all samples.
+
+        Parameters
+        ----------
+        of_block
+            Function of `(X, y, weights, offset)` to an array (n_rows, block).
+
+        Returns
+        -------
+        array
+            The values of the samples in their order, (n_rows, n_samples).
+        """
         values = jax.lax.map(self._of_piece(of_block), self._pieces())
         return jnp.moveaxis(values, 0, 1).reshape(values.shape[1], -1)
 
     def take(self, rows: Int[Array, " row"]) -> Samples:
-        """Take some samples, counted over all blocks, as one block."""
+        """Take some samples as one block.
+
+        Parameters
+        ----------
+        rows
+            Indices of the samples, counted over all blocks, (n_rows,).
+
+        Returns
+        -------
+        Samples
+            These, in this order.
+        """
         block = self.y.shape[2]
 
         def pick(array):
@@ -114,7 +159,18 @@ class Samples:
         )
 
     def neurons(self, index: Int[Array, " chosen"]) -> Samples:
-        """Restrict the samples to some neurons."""
+        """Restrict the samples to some neurons.
+
+        Parameters
+        ----------
+        index
+            Indices of the neurons, (n_chosen,).
+
+        Returns
+        -------
+        Samples
+            The same samples of these neurons.
+        """
 
         def pick(a):
             return a if a is None or a.shape[-2] == 1 else jnp.take(a, index, axis=-2)

@@ -621,6 +621,59 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         loss = parts.model.family.loss(eta, jnp.asarray(observed, eta.dtype), parts.link)
         return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
 
+    def assemble(self, X, y, sample_weight=None, offset=None, normaliser=None):
+        """Build what a fit minimises, for solvers and models of your own.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset
+            As in `fit`.
+        normaliser
+            What the sums of weighted losses are divided by before the penalty is added, a scalar
+            or (n_neurons,). None (default) is the sum of each neuron's weights, as in `fit`; the
+            number of samples keeps the penalty of an unweighted fit, as a step of
+            expectation-maximisation must.
+
+        Returns
+        -------
+        Problem
+            A named tuple: `objective`, `samples` and `precomputed` of `spikax.core`, and the
+            `standardisation`, whose `to_user` and `from_user` lead from the parameters of
+            standardised features to those of `X` and back.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values are wrong.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(500, 2))
+        >>> spikes = rng.poisson(np.exp(0.3 * X - 1))
+        >>> problem = nmo.glm.PopulationGLM().assemble(X, spikes)
+        >>> solver = nmo.solvers.Newton()
+        >>> outcome = solver.run(problem.objective, problem.samples, None, problem.precomputed)
+        >>> coef, intercept = problem.standardisation.to_user(np.asarray(outcome.theta))
+        >>> coef.shape, intercept.shape
+        ((2, 2), (2,))
+        """
+        parts = self._parts()
+        data = self._data(X, y, parts, sample_weight, offset, afresh=True)
+        if normaliser is not None:
+            array = _inputs.as_float_array(normaliser, "normaliser")
+            each = np.broadcast_to(array, array.shape or data.y.shape[1])
+            if each.shape != data.y.shape[1:] or not np.all((each > 0) & np.isfinite(each)):
+                raise ValueError(
+                    "normaliser must be positive and finite, one number or one for each of the "
+                    f"{data.y.shape[1]} neurons, got {normaliser!r:.60}."
+                )
+        return self._problem(data, parts, normaliser=normaliser)
+
     def initialize_params(self, X, y):
         """Find where a fit starts: the model without features.
 
@@ -864,7 +917,11 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
         return mask, penalty.scaled(chosen)
 
     def _problem(
-        self, data: Data, parts: _Parts, standardisation: Standardisation | None = None
+        self,
+        data: Data,
+        parts: _Parts,
+        standardisation: Standardisation | None = None,
+        normaliser: Any = None,
     ) -> Problem:
         mask, penalty = self._penalty(data, parts)
         return assemble(
@@ -875,6 +932,7 @@ class PopulationGLM(RegressorMixin, BaseEstimator):
             family=parts.model.family,
             link=parts.link,
             standardisation=standardisation,
+            normaliser=normaliser,
         )
 
     def _start(self, init_params, data: Data, problem: Problem) -> Any:

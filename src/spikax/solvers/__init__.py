@@ -1,6 +1,7 @@
 """Solvers: how the loss of a population is minimised."""
 
 from spikax.solvers._convergence import Outcome, Status
+from spikax.solvers._method import Context, Method, Preconditioner, Proposal, Restarting
 from spikax.solvers._newton import Newton
 from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._registry import (
@@ -20,10 +21,15 @@ from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
 
 __all__ = [
     "SVRG",
+    "Context",
+    "Method",
     "Newton",
     "Outcome",
+    "Preconditioner",
+    "Proposal",
     "ProxSVRG",
     "ProximalQuasiNewton",
+    "Restarting",
     "Solver",
     "SolverSpec",
     "Status",

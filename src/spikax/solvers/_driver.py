@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from spikax.core.objective import Objective, penalty_value, project, value_and_g
 from spikax.core.samples import Samples
 from spikax.solvers._convergence import NEGLIGIBLE, Outcome, is_unbounded, status_of
 from spikax.solvers._line_search import choose, judge, push
+from spikax.solvers._method import Context, Method, Preconditioner, Restarting
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
@@ -39,120 +40,6 @@ _SETTLING_ITERATIONS = 8
 _BUCKET = 24
 # Trial points refused in a row after which a neuron has stalled.
 _MOST_REJECTED = 15
-
-
-# --- What a solver is to the driver.
-
-
-class Coordinates(Protocol):
-    """A linear change of variables for each neuron, `theta = F z`."""
-
-    def to_parameters(self, whitened: jax.Array) -> jax.Array:
-        """Map a step from these coordinates to parameters, `F z`."""
-        ...
-
-    def pull_back(self, gradient: jax.Array) -> jax.Array:
-        """Map a gradient from parameters to these coordinates, `F' g`."""
-        ...
-
-
-class Unchanged(NamedTuple):
-    """The parameters themselves."""
-
-    def to_parameters(self, whitened: jax.Array) -> jax.Array:
-        """Leave a step as it is."""
-        return whitened
-
-    def pull_back(self, gradient: jax.Array) -> jax.Array:
-        """Leave a gradient as it is."""
-        return gradient
-
-
-class Preconditioner(NamedTuple):
-    """What a solver takes from the curvature of the losses before its first iteration."""
-
-    coordinates: Coordinates = Unchanged()
-    hessians: Float[Array, "neuron parameter parameter"] | None = None
-    n_flat: Int[Array, " neuron"] | int = 0  # directions too flat for the precision to tell
-
-
-class Context(NamedTuple):
-    """What stays the same over the iterations of a bucket."""
-
-    objective: Objective
-    samples: Samples
-    null: Null
-    preconditioner: Preconditioner
-
-
-class Proposal(NamedTuple):
-    """Where each neuron goes next, in the solver's coordinates."""
-
-    direction: Float[Array, "parameter neuron"]
-    gain: Float[Array, " neuron"]  # log-likelihood still expected, in nats
-    penalty_change: Float[Array, " neuron"] | float = 0.0  # of a kinked penalty, along all of it
-
-
-class Method(Protocol):
-    """A native solver, a frozen dataclass that is a pytree."""
-
-    needs_smooth: ClassVar[bool]  # whether the penalty must have a gradient everywhere
-    restarts: ClassVar[bool]  # whether slow neurons start again with Hessians of their own
-    keeps_hessians: ClassVar[bool]  # whether it goes on from earlier Hessians, and gives its own
-    retries: ClassVar[bool]  # whether a refused point leads to a new direction, no shorter step
-    n_passes: ClassVar[int]  # over the data in an iteration
-    tol: Any
-    maxiter: Any
-
-    def prepare(
-        self, objective: Objective, samples: Samples, null: Null, precomputed: Precomputed
-    ) -> Any:
-        """Compute what all neurons share."""
-        ...
-
-    def precondition(
-        self, shared: Any, objective: Objective, index: Int[Array, " chosen"]
-    ) -> Preconditioner:
-        """Precondition some neurons, whose objective is `objective`, with what is shared."""
-        ...
-
-    def precondition_again(
-        self,
-        objective: Objective,
-        samples: Samples,
-        theta: Float[Array, "parameter neuron"],
-        n_rows: int,
-        wanted: Bool[Array, " neuron"],
-    ) -> Preconditioner:
-        """Precondition the wanted neurons with Hessians of their own, from so many rows."""
-        ...
-
-    def start(self, context: Context, theta: Float[Array, "parameter neuron"]) -> Any:
-        """Make the memory that iterations carry; its arrays have the neurons last."""
-        ...
-
-    def learn(
-        self,
-        context: Context,
-        memory: Any,
-        step: Float[Array, "parameter neuron"],
-        gradient_change: Float[Array, "parameter neuron"],
-        accepted: Bool[Array, " neuron"],
-        rejected: Bool[Array, " neuron"],
-    ) -> Any:
-        """Learn from the steps that were accepted, or rejected."""
-        ...
-
-    def propose(
-        self,
-        context: Context,
-        memory: Any,
-        theta: Float[Array, "parameter neuron"],
-        gradient: Float[Array, "parameter neuron"],
-        wanted: Bool[Array, " neuron"],
-    ) -> tuple[Proposal, Any]:
-        """Propose directions for the wanted neurons, from where they are."""
-        ...
 
 
 # --- An iteration.
@@ -353,7 +240,7 @@ def _nothing(theta: jax.Array, hessians: jax.Array | None) -> _Found:
 
 def _restarts(method: Method, objective, samples, theta, wanted) -> tuple:
     """Preconditioners of visits after the first: of Hessians from some rows, then from all."""
-    if not method.restarts:
+    if not isinstance(method, Restarting):
         return ()
     some, every = max(4096, 16 * len(theta)), samples.n_samples
     return tuple(
@@ -364,10 +251,11 @@ def _restarts(method: Method, objective, samples, theta, wanted) -> tuple:
 
 def _visit(method: Method, context: Context, found: _Found, wanted) -> tuple[_Found, jax.Array]:
     """Go on with the wanted neurons with one preconditioner, while that is worth its time."""
+    restarts = isinstance(method, Restarting)
 
     def worthwhile(point, n_iterations):
         left = ~(point.converged | point.stalled) & (point.n_steps < method.maxiter)
-        if not method.restarts:
+        if not restarts:
             return jnp.any(left)
         expected = jnp.mean(_iterations_left(point.gains, method.tol), where=left)
         next_costs = _SETTLING_ITERATIONS + _HESSIAN_ITERATIONS * jnp.sum(left)
@@ -392,7 +280,7 @@ def _visit(method: Method, context: Context, found: _Found, wanted) -> tuple[_Fo
         jnp.where(found.n_visits == 0, n_flat, found.n_flat),
         (found.n_visits > 0) & (n_flat > found.n_flat),
         point.converged,
-        goes_on if method.restarts else jnp.zeros_like(goes_on),
+        goes_on if restarts else jnp.zeros_like(goes_on),
     )
     return jax.tree.map(lambda new, old: choose(wanted, new, old), updated, found), n_iterations
 

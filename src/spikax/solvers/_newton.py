@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from spikax._pytrees import register
 from spikax.core.whitening import own_whitening
 from spikax.solvers import _driver
-from spikax.solvers._driver import Preconditioner, Proposal
+from spikax.solvers._method import Preconditioner, Proposal
 from spikax.solvers._solver import positive
 
 
@@ -42,7 +42,6 @@ class Newton:
 
     needs_smooth = True
     needs_double = False
-    restarts = False
     keeps_hessians = False
     retries = False
     n_passes = 2

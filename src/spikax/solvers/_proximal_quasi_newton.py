@@ -18,7 +18,7 @@ from spikax._pytrees import register
 from spikax.core.hessians import SharedHessian, own_hessians, shared_hessian
 from spikax.core.objective import penalty_value
 from spikax.solvers import _driver
-from spikax.solvers._driver import Preconditioner, Proposal
+from spikax.solvers._method import Preconditioner, Proposal
 from spikax.solvers._quadratic_model import hessian_products, minimise_model
 from spikax.solvers._solver import positive
 
@@ -55,7 +55,6 @@ class ProximalQuasiNewton:
 
     needs_smooth = False
     needs_double = False
-    restarts = True
     keeps_hessians = True
     retries = False
     n_passes = 1

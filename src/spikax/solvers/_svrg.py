@@ -16,7 +16,7 @@ from spikax.core.objective import Objective, penalty_value, proximal_step, value
 from spikax.core.samples import Samples
 from spikax.core.whitening import SharedWhitening, shared_whitening
 from spikax.solvers import _driver
-from spikax.solvers._driver import Context, Preconditioner, Proposal, Unchanged
+from spikax.solvers._method import Context, Coordinates, Preconditioner, Proposal, Unchanged
 from spikax.solvers._solver import positive
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ class SVRG:
 
     needs_smooth = True
     needs_double = False
-    restarts = False
     keeps_hessians = False
     retries = True
     n_passes = 3
@@ -142,7 +141,6 @@ class ProxSVRG:
 
     needs_smooth = False
     needs_double = False
-    restarts = False
     keeps_hessians = False
     retries = True
     n_passes = 3
@@ -184,7 +182,7 @@ class _Memory(NamedTuple):
 class Reference(NamedTuple):
     """What steps on batches are corrected by, in the solver's coordinates."""
 
-    coordinates: _driver.Coordinates
+    coordinates: Coordinates
     theta: Float[Array, "parameter neuron"]  # the anchor
     gradient: Float[Array, "parameter neuron"]  # of the smooth part there, over all samples
     length: Float[Array, " neuron"]  # of the steps

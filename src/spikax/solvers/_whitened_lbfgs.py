@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from spikax._pytrees import register
 from spikax.core.whitening import OwnWhitening, SharedWhitening, own_whitening, shared_whitening
 from spikax.solvers import _driver
-from spikax.solvers._driver import Preconditioner, Proposal
 from spikax.solvers._line_search import choose, push
+from spikax.solvers._method import Preconditioner, Proposal
 from spikax.solvers._solver import positive
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class WhitenedLBFGS:
 
     needs_smooth = True
     needs_double = False
-    restarts = True
     keeps_hessians = False
     retries = False
     n_passes = 1
