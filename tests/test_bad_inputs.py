@@ -598,6 +598,16 @@ BEFORE_FIT = {
         ValueError,
         "sample_weight is zero in all samples of neuron b Leave the neuron out",
     ),
+    "a normaliser of zero": (
+        lambda: PopulationGLM().assemble(X, Y, normaliser=0),
+        ValueError,
+        "normaliser must be positive 2 neurons got 0",
+    ),
+    "a normaliser for too many neurons": (
+        lambda: PopulationGLM().assemble(X, Y, normaliser=np.ones(N + 1)),
+        ValueError,
+        "normaliser one for each of the 2 neurons",
+    ),
     "weights of zero": (
         lambda: GLM().fit(X, y, sample_weight=np.zeros(T)),
         ValueError,

@@ -242,9 +242,9 @@ def _restarts(method: Method, objective, samples, theta, wanted) -> tuple:
     """Preconditioners of visits after the first: of Hessians from some rows, then from all."""
     if not isinstance(method, Restarting):
         return ()
-    some, every = max(4096, 16 * len(theta)), samples.n_samples
+    again, some, every = method.precondition_again, max(4096, 16 * len(theta)), samples.n_samples
     return tuple(
-        lambda n_rows=n_rows: method.precondition_again(objective, samples, theta, n_rows, wanted)
+        lambda n_rows=n_rows: again(objective, samples, theta, n_rows, wanted)
         for n_rows in (some, every)
     )
 
