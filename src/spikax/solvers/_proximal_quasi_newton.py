@@ -103,8 +103,8 @@ class ProximalQuasiNewton:
             objective, memory.hessians, gradient, theta, wanted, negligible
         )
         change = penalty_value(objective, target) - penalty_value(objective, theta)
-        # A Hessian that was learned may promise half of what there is.
-        return Proposal(target - theta, 2 * precision * gain, change), memory
+        # A Hessian that was learned may promise a third of what there is.
+        return Proposal(target - theta, 3 * precision * gain, change), memory
 
 
 class _Memory(NamedTuple):
