@@ -15,7 +15,6 @@ from spikax.diagnostics import cross_validated_scores
 from spikax.fit import fit_population
 from spikax.glm import GLM, ClassifierGLM, PopulationGLM
 from spikax.model_selection import PopulationGLMCV
-from spikax.solvers import make_solver
 
 N = 4500  # in two blocks
 
@@ -365,12 +364,10 @@ def check_room(longer, lower):
 )
 def test_no_fit_needs_room_for_the_features(solver, regularizer, longer):
     model = PopulationGLM(regularizer=regularizer, solver_name=solver)
-    parts = model._parts()
-    solver = make_solver(solver, None, parts.regularizer)
+    solver = model.resolve().solver()
 
     def lower(design, y):
-        problem = model._problem(model._data(design, y, parts, None, None), parts)
-        return fit_population.lower(*problem[:3], solver)
+        return fit_population.lower(*model.assemble(design, y)[:3], solver)
 
     check_room(longer, lower)
 

@@ -16,6 +16,7 @@ LAYERS = (
     {"glm"},
     {"simulation"},
     {"datasets", "_npz"},
+    {"_model"},
     {"_assemble"},
     {"_coefficients"},
     {"_inputs", "_labels"},

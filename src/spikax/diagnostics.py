@@ -21,7 +21,6 @@ from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.glm import ClassifierGLM, ClassifierPopulationGLM
 from spikax.glm._null import fit_null, unless_exact
-from spikax.glm._posed import checked, outputs_of
 from spikax.glm._prediction import null_scores, rate_scores, share_explained
 from spikax.links import InverseLink
 from spikax.observation_models import (
@@ -737,9 +736,11 @@ def cross_validated_scores(
     import pandas as pd
 
     matrix, layout = _inputs.design_matrix(X)
-    data = checked(clone(model), X, y, sample_weight, offset)
+    fresh: Any = clone(model)
+    spec = fresh.resolve()
+    data = spec.check(X, y, sample_weight, offset)
     observed, classes, added = data.y, data.classes, data.offset
-    outputs = outputs_of(model, observed.shape[1])
+    outputs = spec.outputs(observed.shape[1])
     single = outputs.single
     labels = _neuron_names(y, observed.shape[1])
     if added is not None:

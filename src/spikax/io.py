@@ -12,15 +12,14 @@ from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
 from spikax import _npz, glm, model_selection
 from spikax._errors import unknown_name
+from spikax.glm._shell import Shell
 
 __all__ = ["inspect_npz", "load_model"]
 
 _MODULES = (glm, model_selection)  # which have estimators
 
 
-def load_model(
-    filename: str | PathLike, mapping_dict: Mapping[str, Any] | None = None
-) -> glm.PopulationGLM:
+def load_model(filename: str | PathLike, mapping_dict: Mapping[str, Any] | None = None) -> Shell:
     """Load a model that `save_params` wrote.
 
     Files of all estimators are taken, those that choose their strength by cross-validation
@@ -193,19 +192,19 @@ def _splitters() -> dict[str, Any]:
     return {name: thing for name, thing in public if callable(getattr(thing, "split", None))}
 
 
-def estimators() -> dict[str, type[glm.PopulationGLM]]:
+def estimators() -> dict[str, type[Shell]]:
     """Find all public classes of models, by the names that files give them."""
     public = [(f"{m.__name__}.{n}", getattr(m, n)) for m in _MODULES for n in m.__all__]
     return {
         name: thing
         for name, thing in public
-        if isinstance(thing, type) and issubclass(thing, glm.PopulationGLM)
+        if isinstance(thing, type) and issubclass(thing, Shell)
     }
 
 
-def _model_class(saved: _npz.Saved, own: Any) -> type[glm.PopulationGLM]:
+def _model_class(saved: _npz.Saved, own: Any) -> type[Shell]:
     if own is not None:
-        if not (isinstance(own, type) and issubclass(own, glm.PopulationGLM)):
+        if not (isinstance(own, type) and issubclass(own, Shell)):
             raise TypeError(f"mapping_dict['model'] must be a class of models, got {own!r}.")
         return own
     kinds = estimators()

@@ -1,21 +1,283 @@
 """Classifiers: GLMs of observations that are one of several labels."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 
 from spikax import _labels, links, observation_models, regularizer
 from spikax._errors import unknown_name
-from spikax._inputs import Data, Layout
-from spikax._time_series import TimeSeries
-from spikax.glm._estimators import PopulationGLM, _Parts
+from spikax._inputs import Layout
+from spikax._model import FittedModel, ModelSpec, find_classes
 from spikax.glm._prediction import log_probabilities
+from spikax.glm._shell import Shell, check_fit_intercept
 
 _RETURN_TYPES = ("log-proba", "proba")
 
 
-class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverride]
-    ClassifierMixin, PopulationGLM
-):
+class ClassifierShell(ClassifierMixin, Shell):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """What all classifiers do."""
+
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        n_classes=2,
+        inverse_link_function=None,
+        regularizer=None,
+        regularizer_strength=None,
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+        weight_type="precision",
+    ):
+        self.n_classes = n_classes
+        self.inverse_link_function = inverse_link_function
+        self.regularizer = regularizer
+        self.regularizer_strength = regularizer_strength
+        self.solver_name = solver_name
+        self.solver_kwargs = solver_kwargs
+        self.feature_mask = feature_mask
+        self.fit_intercept = fit_intercept
+        self.weight_type = weight_type
+
+    @property
+    def observation_model(self):
+        """The observation model: categorical."""
+        return observation_models.CategoricalObservations(self.n_classes)
+
+    def __sklearn_tags__(self):
+        """Tell scikit-learn what this estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags = None
+        tags.classifier_tags.poor_score = True
+        tags.classifier_tags.multi_class = self.n_classes != 2
+        tags.target_tags.positive_only = False
+        return tags
+
+    # A log-likelihood, not the mixin's accuracy.
+    score = Shell.score  # pyright: ignore[reportAssignmentType]
+
+    def partial_fit(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X, y, classes=None, sample_weight=None, offset=None
+    ):
+        """Fit to the next batch of samples, together with all batches before it.
+
+        Parameters
+        ----------
+        X, y
+            A batch of features and labels, as in `fit`.
+        classes
+            Labels of all classes, for a first batch that may lack some; as `set_classes` takes
+            them.
+        sample_weight, offset
+            As in `fit`, for this batch.
+
+        Returns
+        -------
+        self
+            The model fitted to all batches so far, as `PopulationGLM.partial_fit` tells.
+
+        Raises
+        ------
+        ValueError
+            If shapes, labels or values are wrong, or features, neurons or classes are not those of
+            the first batch.
+        TypeError
+            If a container has the wrong structure or type.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> X = np.random.default_rng(0).normal(size=(500, 2))
+        >>> choice = np.where(X[:, 0] > 0, "right", "left")
+        >>> model = nmo.glm.ClassifierGLM(regularizer_strength=0.01)
+        >>> for some in np.split(np.arange(500), 5):
+        ...     model = model.partial_fit(X[some], choice[some], classes=["left", "right"])
+        >>> print(model.predict([[1.0, 0.0], [-1.0, 0.0]]))
+        ['right' 'left']
+        """
+        if classes is not None:
+            found = find_classes(classes, self._number(), None)
+            if "_memory" in vars(self) and not np.array_equal(found, self.classes_):
+                raise ValueError(
+                    f"classes are {found}, but those of the first batch were {self.classes_}."
+                )
+            self.classes_ = found
+        return super().partial_fit(X, y, sample_weight, offset)
+
+    def set_classes(self, y):
+        """Set the classes, where what will be fitted may lack some of them.
+
+        Parameters
+        ----------
+        y
+            Labels, in which each class occurs; of any shape.
+
+        Returns
+        -------
+        self
+            The model, with `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If `y` has not `n_classes` different labels.
+
+        Examples
+        --------
+        >>> import spikax as nmo
+        >>> print(nmo.glm.ClassifierGLM(3).set_classes(["b", "c", "a", "b"]).classes_)
+        ['a' 'b' 'c']
+        """
+        self.classes_ = find_classes(y, self._number(), None)
+        return self
+
+    def predict(self, X, offset=None):
+        """Predict the most probable class of every neuron.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        offset
+            Added to the linear predictors, (n_samples, n_neurons, n_classes); without the axis of
+            neurons for `ClassifierGLM`.
+
+        Returns
+        -------
+        array or pynapple object
+            Labels, (n_samples, n_neurons), (n_samples,) for `ClassifierGLM`; NaN where `X` is.
+            With the time axis of `X` if that is a pynapple object and the labels are numbers.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
+        """
+        model, layout, log_probability = self._log_probability(X, offset)
+        best = np.where(np.isnan(log_probability[..., 0]), np.nan, log_probability.argmax(axis=-1))
+        return _labelled(model, best, layout)
+
+    def predict_proba(self, X, return_type="log-proba", offset=None):
+        """Predict the probability of every class.
+
+        Parameters
+        ----------
+        X
+            Features as in `fit`.
+        return_type
+            "log-proba" (default) for the logarithms of the probabilities, or "proba".
+        offset
+            Added to the linear predictors, as in `predict`.
+
+        Returns
+        -------
+        array or pynapple object
+            Probabilities or their logarithms, (n_samples, n_neurons, n_classes), without the axis
+            of neurons for `ClassifierGLM`; NaN where `X` is.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the return type is unknown, or the features are not those of `fit`.
+        """
+        if return_type not in _RETURN_TYPES:
+            raise unknown_name("return_type", return_type, _RETURN_TYPES)
+        model, layout, log_probability = self._log_probability(X, offset)
+        out = log_probability if return_type == "log-proba" else np.exp(log_probability)
+        return model.with_classes(out, layout)
+
+    def simulate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, random_key, feedforward_input, offset=None
+    ):
+        """Draw labels from the fitted model.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        feedforward_input
+            Features as in `fit`.
+        offset
+            Added to the linear predictors, as in `predict`.
+
+        Returns
+        -------
+        sample : array or pynapple object
+            Labels, shaped as from `predict`.
+        log_proba : array or pynapple object
+            The log-probabilities of the classes, as from `predict_proba`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
+        """
+        model, layout, log_probability = self._log_probability(feedforward_input, offset)
+        known = np.nan_to_num(log_probability)
+        drawn = model.spec.observation_model.sample_generator(random_key, known)
+        missing = np.isnan(log_probability[..., 0])
+        sample = _labelled(model, np.where(missing, np.nan, drawn), layout)
+        return sample, model.with_classes(log_probability, layout)
+
+    def resolve(self) -> ModelSpec:
+        """Find what the names in the constructor's arguments stand for.
+
+        Returns
+        -------
+        ModelSpec
+            As `PopulationGLM.resolve` gives it, with the number of classes, and their labels where
+            they are known.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        TypeError
+            If an argument is of the wrong type.
+        """
+        check_fit_intercept(self.fit_intercept)
+        link = self.inverse_link_function
+        link = links.LOG_SOFTMAX if link is None else links.resolve(link)
+        if link != links.LOG_SOFTMAX:
+            raise ValueError(
+                f"inverse_link_function must be 'log_softmax' for a classifier, got {link.name!r}."
+            )
+        penalty = regularizer.resolve("Ridge" if self.regularizer is None else self.regularizer)
+        spec = self._spec(self.observation_model, link, penalty)
+        known = vars(self).get("classes_")
+        return replace(spec, n_classes=self.n_classes, classes=known)
+
+    def _number(self) -> int:
+        return self.observation_model.family.n_outputs
+
+    def _log_probability(self, X, offset) -> tuple[FittedModel, Layout, np.ndarray]:
+        model = self.fitted()
+        matrix, layout = model.features(X)
+        eta = model.linear_predictor(matrix, layout, offset)
+        return model, layout, log_probabilities(model.spec.family, model.spec.link, eta)
+
+
+def _labelled(model: FittedModel, indices: np.ndarray, layout: Layout):
+    """Give labels for indices of classes, with the time axis of X where they are numbers."""
+    classes = model.spec.classes
+    assert classes is not None
+    labels = _labels.decode(indices, classes)
+    if labels.dtype.kind not in "fiub":
+        return labels[:, 0] if model.spec.single else labels
+    return model.like_features(labels, layout)
+
+
+class ClassifierPopulationGLM(ClassifierShell):
     r"""A classifier for each neuron of a population, sharing one design matrix.
 
     The probability that neuron j is in class k at time t is the softmax over k of
@@ -88,284 +350,10 @@ class ClassifierPopulationGLM(  # pyright: ignore[reportIncompatibleMethodOverri
     ['left' 'right']
     """
 
-    classes_: np.ndarray
-
-    def __init__(
-        self,
-        n_classes=2,
-        inverse_link_function=None,
-        regularizer=None,
-        regularizer_strength=None,
-        solver_name=None,
-        solver_kwargs=None,
-        feature_mask=None,
-        fit_intercept=True,
-        weight_type="precision",
-    ):
-        self.n_classes = n_classes
-        self.inverse_link_function = inverse_link_function
-        self.regularizer = regularizer
-        self.regularizer_strength = regularizer_strength
-        self.solver_name = solver_name
-        self.solver_kwargs = solver_kwargs
-        self.feature_mask = feature_mask
-        self.fit_intercept = fit_intercept
-        self.weight_type = weight_type
-
-    @property
-    def observation_model(self):
-        """The observation model: categorical."""
-        return observation_models.CategoricalObservations(self.n_classes)
-
-    def __sklearn_tags__(self):
-        """Tell scikit-learn what this estimator takes."""
-        tags = super().__sklearn_tags__()
-        tags.regressor_tags = None
-        tags.classifier_tags.poor_score = True
-        tags.classifier_tags.multi_class = self.n_classes != 2
-        tags.target_tags.positive_only = False
-        return tags
-
-    # A log-likelihood, not the mixin's accuracy.
-    score = PopulationGLM.score  # pyright: ignore[reportAssignmentType]
-
-    def partial_fit(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, X, y, classes=None, sample_weight=None, offset=None
-    ):
-        """Fit to the next batch of samples, together with all batches before it.
-
-        Parameters
-        ----------
-        X, y
-            A batch of features and labels, as in `fit`.
-        classes
-            Labels of all classes, for a first batch that may lack some; as `set_classes` takes
-            them.
-        sample_weight, offset
-            As in `fit`, for this batch.
-
-        Returns
-        -------
-        self
-            The model fitted to all batches so far, as `PopulationGLM.partial_fit` tells.
-
-        Raises
-        ------
-        ValueError
-            If shapes, labels or values are wrong, or features, neurons or classes are not those of
-            the first batch.
-        TypeError
-            If a container has the wrong structure or type.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import spikax as nmo
-        >>> X = np.random.default_rng(0).normal(size=(500, 2))
-        >>> choice = np.where(X[:, 0] > 0, "right", "left")
-        >>> model = nmo.glm.ClassifierGLM(regularizer_strength=0.01)
-        >>> for some in np.split(np.arange(500), 5):
-        ...     model = model.partial_fit(X[some], choice[some], classes=["left", "right"])
-        >>> print(model.predict([[1.0, 0.0], [-1.0, 0.0]]))
-        ['right' 'left']
-        """
-        if classes is not None:
-            found = self._found_classes(classes, None)
-            if "_memory" in vars(self) and not np.array_equal(found, self.classes_):
-                raise ValueError(
-                    f"classes are {found}, but those of the first batch were {self.classes_}."
-                )
-            self.classes_ = found
-        return super().partial_fit(X, y, sample_weight, offset)
-
-    def set_classes(self, y):
-        """Set the classes, where what will be fitted may lack some of them.
-
-        Parameters
-        ----------
-        y
-            Labels, in which each class occurs; of any shape.
-
-        Returns
-        -------
-        self
-            The model, with `classes_`.
-
-        Raises
-        ------
-        ValueError
-            If `y` has not `n_classes` different labels.
-
-        Examples
-        --------
-        >>> import spikax as nmo
-        >>> print(nmo.glm.ClassifierGLM(3).set_classes(["b", "c", "a", "b"]).classes_)
-        ['a' 'b' 'c']
-        """
-        self.classes_ = self._found_classes(y, None)
-        return self
-
-    def predict(self, X, offset=None):
-        """Predict the most probable class of every neuron.
-
-        Parameters
-        ----------
-        X
-            Features as in `fit`.
-        offset
-            Added to the linear predictors, (n_samples, n_neurons, n_classes); without the axis of
-            neurons for `ClassifierGLM`.
-
-        Returns
-        -------
-        array or pynapple object
-            Labels, (n_samples, n_neurons), (n_samples,) for `ClassifierGLM`; NaN where `X` is.
-            With the time axis of `X` if that is a pynapple object and the labels are numbers.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the features are not those of `fit`.
-        """
-        log_probability, layout = self._log_probability(X, offset)
-        best = np.where(np.isnan(log_probability[..., 0]), np.nan, log_probability.argmax(axis=-1))
-        return self._labelled(best, layout)
-
-    def predict_proba(self, X, return_type="log-proba", offset=None):
-        """Predict the probability of every class.
-
-        Parameters
-        ----------
-        X
-            Features as in `fit`.
-        return_type
-            "log-proba" (default) for the logarithms of the probabilities, or "proba".
-        offset
-            Added to the linear predictors, as in `predict`.
-
-        Returns
-        -------
-        array or pynapple object
-            Probabilities or their logarithms, (n_samples, n_neurons, n_classes), without the axis
-            of neurons for `ClassifierGLM`; NaN where `X` is.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the return type is unknown, or the features are not those of `fit`.
-        """
-        if return_type not in _RETURN_TYPES:
-            raise unknown_name("return_type", return_type, _RETURN_TYPES)
-        log_probability, layout = self._log_probability(X, offset)
-        out = log_probability if return_type == "log-proba" else np.exp(log_probability)
-        return self._with_classes(out, layout)
-
-    def simulate(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, random_key, feedforward_input, offset=None
-    ):
-        """Draw labels from the fitted model.
-
-        Parameters
-        ----------
-        random_key
-            Random key, from `jax.random.key`.
-        feedforward_input
-            Features as in `fit`.
-        offset
-            Added to the linear predictors, as in `predict`.
-
-        Returns
-        -------
-        sample : array or pynapple object
-            Labels, shaped as from `predict`.
-        log_proba : array or pynapple object
-            The log-probabilities of the classes, as from `predict_proba`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the features are not those of `fit`.
-        """
-        log_probability, layout = self._log_probability(feedforward_input, offset)
-        model = self._parts().model
-        drawn = model.sample_generator(random_key, np.nan_to_num(log_probability))
-        missing = np.isnan(log_probability[..., 0])
-        sample = self._labelled(np.where(missing, np.nan, drawn), layout)
-        return sample, self._with_classes(log_probability, layout)
-
-    def _parts(self) -> _Parts:
-        self._check_fit_intercept()
-        link = self.inverse_link_function
-        link = links.LOG_SOFTMAX if link is None else links.resolve(link)
-        if link != links.LOG_SOFTMAX:
-            raise ValueError(
-                f"inverse_link_function must be 'log_softmax' for a classifier, got {link.name!r}."
-            )
-        penalty = regularizer.resolve("Ridge" if self.regularizer is None else self.regularizer)
-        return _Parts(self.observation_model, link, penalty, self._chosen)
-
-    @property
-    def _n_classes(self) -> int:
-        return self.n_classes
-
-    def _data(self, X, y, parts: _Parts, sample_weight, offset, afresh=False) -> Data:
-        if y is None:
-            return super()._data(X, y, parts, sample_weight, offset)
-        known = getattr(self, "classes_", None)
-        if known is None or afresh:
-            known = self._found_classes(y, known)
-        data = super()._data(X, _labels.encode(y, known), parts, sample_weight, offset)
-        return data._replace(classes=known)
-
-    def _found_classes(self, y, known: np.ndarray | None) -> np.ndarray:
-        """Take the labels of `y` for the classes if they are as many, else those known."""
-        n_classes = self.observation_model.family.n_outputs
-        classes = _labels.find_classes(y, n_classes)
-        classes = known if classes is None else classes
-        if classes is None or len(classes) != n_classes:
-            raise _labels.wrong_number(y, n_classes)
-        return classes
-
-    def _set_parameters(self, theta, known, data: Data) -> None:
-        self.classes_ = np.asarray(data.classes)
-        super()._set_parameters(theta, known, data)
-
-    def _n_used(self, theta: np.ndarray) -> np.ndarray:
-        used = (theta != 0)[: -self.n_classes].reshape(-1, self.n_classes, theta.shape[1])
-        free = used.sum(axis=(0, 1)) - used.all(axis=1).sum(axis=0)
-        return free + (self.n_classes - 1) * self.fit_intercept
-
-    def _log_probability(self, X, offset) -> tuple[np.ndarray, Layout]:
-        matrix, layout = self._features(X)
-        parts = self._parts()
-        eta = self._predictor(matrix, layout, offset)
-        return log_probabilities(parts.model.family, parts.link, eta), layout
-
-    def _labelled(self, indices: np.ndarray, layout: Layout):
-        labels = _labels.decode(indices, self.classes_)
-        if labels.dtype.kind not in "fiub":
-            return labels[:, 0] if self._single else labels
-        return self._like_features(labels, layout)
-
-    def _with_classes(self, array: np.ndarray, layout: Layout):
-        array = array[:, 0] if self._single else array
-        if not isinstance(layout.series, TimeSeries):
-            return array
-        import pynapple as nap
-
-        time = {"t": layout.series.t, "time_support": layout.series.time_support}
-        if self._single:
-            return nap.TsdFrame(d=array, columns=self.classes_, **time)
-        return nap.TsdTensor(d=array, **time)
+    _single = False
 
 
-class ClassifierGLM(ClassifierPopulationGLM):
+class ClassifierGLM(ClassifierShell):
     r"""A classifier of one neuron, or of one behaviour.
 
     It is the population of one: parameters, methods and attributes are those of

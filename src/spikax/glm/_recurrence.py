@@ -1,7 +1,4 @@
-"""A fitted model that runs on its own activity: what couples it, and what drives it from outside.
-
-A model is `Any` here, as it is where others look at it from outside.
-"""
+"""A fitted model that runs on its own activity: what couples it, and what drives it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
-from sklearn.utils.validation import check_is_fitted
 
 from spikax import _coefficients, _inputs
 from spikax._errors import unknown_name
 from spikax._inputs import NO_FEATURES, Layout
+from spikax._model import FittedModel
 from spikax._time_series import TimeSeries, epochs, finite_values
 from spikax.basis import Basis
 from spikax.basis._labels import by_label
@@ -31,11 +28,17 @@ class Loop(NamedTuple):
 
 
 def simulate(
-    model: Any, key: Any, feedforward: Any, basis: Any, coupling: Any, init_y: Any, offset: Any
+    model: FittedModel,
+    key: Any,
+    feedforward: Any,
+    basis: Any,
+    coupling: Any,
+    init_y: Any,
+    offset: Any,
 ) -> tuple[Any, Any]:
     """Draw activity that is fed back, and give it and its means as the model predicts."""
     loop = _loop(model, feedforward, basis, coupling, offset)
-    parts, (n_samples, n_neurons) = model._parts(), loop.drive.shape
+    n_samples, n_neurons = loop.drive.shape
     starts = np.zeros(n_samples, bool)
     spans = epochs(loop.layout.series, n_samples)
     starts[spans.first[spans.first < spans.stop]] = True
@@ -47,29 +50,30 @@ def simulate(
         jnp.asarray(starts),
         jnp.asarray(past, dtype),
         key,
-        jnp.asarray(model.scale_, dtype),
-        parts.model.family,
-        parts.link,
+        jnp.asarray(model.scale, dtype),
+        model.spec.family,
+        model.spec.link,
     )
-    warn_if_it_runs_away(rates, alone, model._neurons(n_neurons))
+    warn_if_it_runs_away(rates, alone, model.neurons)
     layout = loop.layout
-    return tuple(model._like_features(np.asarray(a), layout) for a in (spikes, rates))
+    return tuple(model.like_features(np.asarray(a), layout) for a in (spikes, rates))
 
 
-def report(model: Any, feedforward: Any, basis: Any, coupling: Any, offset: Any) -> Stability:
+def report(
+    model: FittedModel, feedforward: Any, basis: Any, coupling: Any, offset: Any
+) -> Stability:
     """Tell whether the model's mean activity is stable."""
     loop = _loop(model, feedforward, basis, coupling, offset)
-    return stability(loop.coupling, loop.drive, loop.kernel, model._parts().link)
+    return stability(loop.coupling, loop.drive, loop.kernel, model.spec.link)
 
 
-def _loop(model: Any, feedforward: Any, basis: Any, coupling: Any, offset: Any) -> Loop:
-    check_is_fitted(model, "coef_")
-    if model._n_classes is not None:
+def _loop(model: FittedModel, feedforward: Any, basis: Any, coupling: Any, offset: Any) -> Loop:
+    if model.spec.n_classes is not None:
         raise TypeError(
-            f"{type(model).__name__} predicts labels, which no Conv basis can run over: fit a "
+            f"{model.spec.name} predicts labels, which no Conv basis can run over: fit a "
             "'Bernoulli' model of 0 and 1, GLM or PopulationGLM, to simulate its recurrence."
         )
-    n_neurons = np.size(model.scale_)
+    n_neurons = model.scale.size
     blocks, rest, names = _take_apart(model, basis, coupling, n_neurons)
     window = max(int(lags[-1]) for _, _, lags in blocks)
     kernels = []
@@ -85,14 +89,16 @@ def _loop(model: Any, feedforward: Any, basis: Any, coupling: Any, offset: Any) 
     return Loop(np.concatenate(coefs, axis=2), np.hstack(kernels), drive, layout)
 
 
-def _take_apart(model: Any, basis: Any, coupling: Any, n_neurons: int) -> tuple[list, Any, Any]:
+def _take_apart(
+    model: FittedModel, basis: Any, coupling: Any, n_neurons: int
+) -> tuple[list, Any, Any]:
     """Give (coefficients, kernel, lags) of each part that couples, and the other coefficients.
 
     Also the names of the other features, if the model was fitted to a data frame.
     """
     parts = {key: _filters(part) for key, part in _parts(basis, coupling).items()}
     widths = {key: n_neurons * kernel.shape[1] for key, (kernel, _) in parts.items()}
-    coef, names = model.coef_, getattr(model, "feature_names_in_", None)
+    coef, names = model.coef, getattr(model.estimator, "feature_names_in_", None)
     if isinstance(coef, dict | list | tuple):
         entries = coef if isinstance(coef, dict) else dict(enumerate(coef))
         for key in parts:
@@ -211,7 +217,9 @@ def _check_names(feedforward: Any, names: np.ndarray | None) -> None:
         )
 
 
-def _drive(model: Any, feedforward: Any, rest: Any, offset: Any) -> tuple[np.ndarray, Layout]:
+def _drive(
+    model: FittedModel, feedforward: Any, rest: Any, offset: Any
+) -> tuple[np.ndarray, Layout]:
     """Make the linear predictor of the features that are no coupling, checked against `rest`."""
     if not any(len(leaf) for leaf in jax.tree.leaves(rest)):
         if not isinstance(feedforward, int | np.integer) or feedforward < 1:
@@ -219,13 +227,13 @@ def _drive(model: Any, feedforward: Any, rest: Any, offset: Any) -> tuple[np.nda
                 "The model has no other features than those of coupling: pass the number of "
                 f"samples as feedforward_input, at least 1, got {feedforward!r:.60}."
             )
-        nothing, none = np.zeros((int(feedforward), 0)), np.zeros((0, np.size(model.scale_)))
-        return model._predictor(nothing, NO_FEATURES, offset, none), NO_FEATURES
+        nothing, none = np.zeros((int(feedforward), 0)), np.zeros((0, model.scale.size))
+        return model.linear_predictor(nothing, NO_FEATURES, offset, none), NO_FEATURES
     matrix, layout = _inputs.features(feedforward)
     _coefficients.check_features(
-        layout, rest, f"{type(model).__name__}, whose simulation makes the features of coupling,"
+        layout, rest, f"{model.spec.name}, whose simulation makes the features of coupling,"
     )
-    drive = model._predictor(matrix, layout, offset, rest)
+    drive = model.linear_predictor(matrix, layout, offset, rest)
     _inputs.known_rows(matrix, layout)
     missing = np.isnan(drive).any(axis=1)
     if missing.any():

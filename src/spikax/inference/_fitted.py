@@ -1,5 +1,6 @@
 """A fitted model and its data, as the problem that was solved and the point that was reached."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from spikax._assemble import Problem
 from spikax._inputs import Data, Outputs
+from spikax._model import FittedModel
 from spikax.core.objective import Objective, linear_predictor, sample_loss
 from spikax.core.samples import Samples
-from spikax.glm import _posed
 from spikax.glm._prediction import null_scores
+from spikax.observation_models import with_scale
 
 
 class Fitted(NamedTuple):
@@ -32,6 +34,7 @@ class Fitted(NamedTuple):
     names: tuple[str, ...]  # of the parameters
     groups: dict[str, slice]  # parameters of each entry of a container, of each feature's classes
     neurons: np.ndarray  # labels, (n_neurons,)
+    model: FittedModel
 
     @property
     def objective(self) -> Objective:
@@ -73,29 +76,47 @@ class Fitted(NamedTuple):
 
 def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitted:
     """Bring a fitted model and its data together; to be called, and used, in 64 bits."""
-    found = _posed.fitted(model, X, y, sample_weight, offset)
-    problem, data, outputs, regularizer = found.posed
-    if not regularizer.smooth:
+    at: FittedModel = model.fitted()
+    spec, outputs, scale = at.spec, at.outputs, at.scale
+    at.features(X)
+    data = spec.check(X, y, sample_weight, offset)
+    at.check_neurons(data.y.shape[1], ": pass the neurons of the fit, in its order")
+    if not spec.regularizer.smooth:
         raise ValueError(
-            f"Standard errors and tests are not defined after {type(regularizer).__name__}: "
-            "it chose the features by looking at y, which they would not account for. Refit the "
-            "features that it kept without a penalty, feature_mask=(coef_ != 0), on samples that "
-            "were not used to choose them; or use Ridge."
+            "Standard errors and tests are not defined after "
+            f"{type(spec.regularizer).__name__}: it chose the features by looking at y, which "
+            "they would not account for. Refit the features that it kept without a penalty, "
+            "feature_mask=(coef_ != 0), on samples that were not used to choose them; or use "
+            "Ridge."
         )
+    problem = spec.assemble(data)
+    family = with_scale(problem.objective.family, scale[:, None])
+    problem = problem._replace(objective=replace(problem.objective, family=family))
+    coef = outputs.columns(np.concatenate(jax.tree.leaves(at.coef)).astype(float))
+    intercept = outputs.columns(np.asarray(at.intercept, float))
+    theta = problem.standardisation.from_user(coef, intercept[0]).reshape(-1, scale.size)
     names, groups = _names(model, data)
-    scaled = data.divides_scale(problem.objective.family)
     return Fitted(
         problem,
         data,
         outputs,
-        type(regularizer).__name__,
-        found.theta,
-        found.parameters.reshape(found.theta.shape).T,
-        found.scale / data.mean_weight if scaled else found.scale,
+        type(spec.regularizer).__name__,
+        theta,
+        np.vstack([coef, intercept]).reshape(theta.shape).T,
+        scale / data.mean_weight if data.divides_scale(family) else scale,
         names,
         groups,
-        found.neurons,
+        _labels(at, y),
+        at,
     )
+
+
+def _labels(model: FittedModel, y: Any) -> np.ndarray:
+    """Labels of the neurons: the columns of `y`, or those of the fit, or numbers."""
+    columns = getattr(y, "columns", None)
+    columns = model.neurons if columns is None else columns
+    n_neurons = model.scale.size
+    return np.asarray(columns) if len(columns) == n_neurons else np.arange(n_neurons)
 
 
 class Likelihood(NamedTuple):

@@ -364,8 +364,8 @@ def likelihood_ratio_test(
             restricted, X if X_restricted is None else X_restricted, y, sample_weight, offset
         )
         _check_nested(full, small)
-        before, gain = infer_fitted(model, full, "model")
-        after, gain_small = infer_fitted(restricted, small, "model")
+        before, gain = infer_fitted(full, "model")
+        after, gain_small = infer_fitted(small, "model")
         # A scale that is estimated apart is that of the larger model, in both.
         best, best_small = (likelihood(fit, full.scale).log_likelihood for fit in (full, small))
     statistic = 2 * (best - best_small)

@@ -111,7 +111,7 @@ def infer(model, X, y, *, kind="model", groups=None, sample_weight=None, offset=
     check_kind(kind, groups)
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-        inference, gain = infer_fitted(model, fit, kind, groups)
+        inference, gain = infer_fitted(fit, kind, groups)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     return inference
@@ -127,12 +127,10 @@ def check_kind(kind: Any, groups: Any) -> None:
         )
 
 
-def infer_fitted(
-    model, fit: Fitted, kind: str, groups: Any = None
-) -> tuple[Inference, np.ndarray]:
+def infer_fitted(fit: Fitted, kind: str, groups: Any = None) -> tuple[Inference, np.ndarray]:
     """Do what `infer` says, in 64 bits; also say what nats each neuron could still gain."""
     within = None if groups is None else clusters(groups, fit)
-    unbounded = _unbounded(model, fit.neurons.size)
+    unbounded = _unbounded(fit)
     buckets = [
         _invert(fit, neurons, sums(fit, neurons, kind, within), unbounded[neurons])
         for neurons in np.split(
@@ -145,7 +143,7 @@ def infer_fitted(
         [np.pad(d, ((0, 0), (0, 0), (0, width - d.shape[2]))) for d in unidentified]
     )
     # Where none is left, nothing is known of the scale, and all standard errors are infinite.
-    dof = np.maximum(np.atleast_1d(np.asarray(model.dof_resid_, float)), 1)
+    dof = np.maximum(fit.model.dof_resid, 1)
     dof = dof if fit.objective.family.has_scale else np.full(dof.shape, np.inf)
     covariance, rank = np.concatenate(covariance), np.concatenate(rank)
     if within is not None:
@@ -219,10 +217,9 @@ def _contrasts(fit: Fitted, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return rotated.reshape(-1, n_parameters, n_parameters), is_mean.reshape(-1, n_parameters)
 
 
-def _unbounded(model: Any, n_neurons: int) -> np.ndarray:
-    state = getattr(model, "solver_state_", None)
-    status = Status.CONVERGED if state is None else state.stats.status
-    return np.broadcast_to(np.equal(status, Status.UNBOUNDED), n_neurons)
+def _unbounded(fit: Fitted) -> np.ndarray:
+    status = Status.CONVERGED if fit.model.status is None else fit.model.status
+    return np.broadcast_to(np.equal(status, Status.UNBOUNDED), fit.neurons.size)
 
 
 def _invert(

@@ -151,7 +151,7 @@ def summary(
     check_kind(kind, groups)
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-        inference, gain = infer_fitted(model, fit, kind, groups)
+        inference, gain = infer_fitted(fit, kind, groups)
         told = likelihood(fit, fit.scale)
         of_family = fit.objective.family
         if isinstance(of_family, ProfilesScale):
@@ -163,7 +163,7 @@ def summary(
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     title = (
-        f"{type(model).__name__}: {type(of_family).__name__} observations, inverse link "
+        f"{fit.model.spec.name}: {type(of_family).__name__} observations, inverse link "
         f"{fit.objective.link.name}, {fit.regularizer}"
     )
     notes = {
@@ -172,7 +172,7 @@ def summary(
         "unidentified": inference.unidentified.any(),
     }
     return Summary(
-        _neurons(model, fit, told, null, edf),
+        _neurons(fit, told, null, edf),
         inference.frame(level),
         inference,
         title,
@@ -181,16 +181,15 @@ def summary(
     )
 
 
-def _neurons(model: Any, fit: Fitted, told: Likelihood, null: np.ndarray, edf: np.ndarray):
+def _neurons(fit: Fitted, told: Likelihood, null: np.ndarray, edf: np.ndarray):
     import pandas as pd
 
-    state = getattr(model, "solver_state_", None)
-    status = [] if state is None else np.atleast_1d(state.stats.status)
+    status = [] if fit.model.status is None else fit.model.status
     columns = {
         "n_samples": fit.data.n_observations,
         "edf": edf,
         "dof_resid": fit.data.n_observations - edf,
-        "scale": np.atleast_1d(model.scale_),
+        "scale": fit.model.scale,
         "log_likelihood": told.log_likelihood,
         "deviance": told.deviance,
         "null_deviance": null,

@@ -1,25 +1,25 @@
 """The choice of a strength for each neuron, and the fit at what was chosen."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from sklearn import get_config
-from sklearn.utils.metadata_routing import process_routing
 from tqdm import tqdm
 
 from spikax._errors import unknown_name
 from spikax._inputs import Data
+from spikax._model import ModelSpec
 from spikax.fit import fit_population
-from spikax.glm._estimators import Solved
+from spikax.glm._shell import Solved
 from spikax.model_selection._criteria import CRITERIA, foretell
 from spikax.model_selection._folds import Fold, read_folds, with_folds
 from spikax.model_selection._path import Fits, fit_path
 from spikax.model_selection._regularization_path import check_penalty, in_users_units
 from spikax.model_selection._strengths import check_number, descending
 from spikax.regularizer import Penalty
+from spikax.solvers import Solver
 
 SELECTIONS = ("best", "one-standard-error")
 
@@ -41,39 +41,47 @@ class Judge(NamedTuple):
     folds: list[Fold]
 
 
-def judged_by(model: Any, data: Data, parts: Any, y: Any, groups: Any) -> Judge:
-    """Check what a model says of its choice, and read the folds."""
-    _, penalty = model._penalty(data, parts)
+@dataclass(frozen=True)
+class Search:
+    """How strengths are sought, as `PopulationGLMCV` tells it."""
+
+    strengths: Any
+    n_strengths: Any
+    cv: Any
+    selection: Any
+    verbose: bool
+
+
+def judged_by(search: Search, spec: ModelSpec, data: Data, y: Any, arguments: dict) -> Judge:
+    """Check how strengths are sought, and read the folds; a splitter is given the arguments."""
+    _, penalty = spec.penalty(data)
     check_penalty(penalty)
-    check_number(model.n_strengths)
-    if model.selection not in SELECTIONS:
-        raise unknown_name("selection", model.selection, SELECTIONS)
-    if isinstance(model.cv, str):
-        if groups is not None:
-            raise ValueError(f"groups are for folds, and cv={model.cv!r} has none.")
-        _check_criterion(model.cv, model.selection, penalty, parts.regularizer)
-        return Judge(model.cv, [])
-    arguments = {} if groups is None else {"groups": groups}
-    if arguments and get_config()["enable_metadata_routing"]:
-        arguments = process_routing(model, "fit", **arguments).splitter.split
-    return Judge(None, read_folds(model.cv, data, y, model._single, arguments))
+    check_number(search.n_strengths)
+    if search.selection not in SELECTIONS:
+        raise unknown_name("selection", search.selection, SELECTIONS)
+    if isinstance(search.cv, str):
+        if arguments:
+            raise ValueError(f"groups are for folds, and cv={search.cv!r} has none.")
+        _check_criterion(search.cv, search.selection, penalty, spec.regularizer)
+        return Judge(search.cv, [])
+    return Judge(None, read_folds(search.cv, data, y, spec.single, arguments))
 
 
 def choose(
-    model: Any, data: Data, parts: Any, solver: Any, init_params: Any, judge: Judge
+    search: Search, spec: ModelSpec, data: Data, solver: Solver, init_params: Any, judge: Judge
 ) -> Solved:
     """Choose a strength for each neuron, and fit all samples at these."""
     criterion, folds = judge
-    problem = model._problem(data, parts)
+    problem = spec.assemble(data)
     objective, dtype = problem.objective, problem.samples.y.dtype
-    factors = descending(model.strengths, model.n_strengths, problem, model._single)
-    theta = model._start(init_params, data, problem)
+    factors = descending(search.strengths, search.n_strengths, problem, spec.single)
+    theta = spec.start(init_params, data, problem)
     if theta is not None:
         theta = np.tile(np.asarray(theta), len(folds) + 1)
 
     everything, scored = with_folds(problem, data, folds)
     in_folds = np.tile(factors, len(folds) + 1).astype(dtype)
-    fits = _follow(everything, solver, in_folds, scored, theta, model.verbose)
+    fits = _follow(everything, solver, in_folds, scored, theta, search.verbose)
     n = objective.n_neurons
     if criterion is None:
         scores = np.asarray(fits.score).reshape(len(factors), len(folds) + 1, n)[:, :-1]
@@ -81,10 +89,10 @@ def choose(
         frequency = data.weight_type == "frequency"
         found = fits.theta, in_folds, fits.scale
         scores = foretell(criterion, objective, problem.samples, *found, frequency)
-    chosen = _best(scores, model.selection)
+    chosen = _best(scores, search.selection)
 
     path = np.asarray(fits.theta)[..., -n:]
-    coef, intercept = in_users_units(path, problem.standardisation, data, model._outputs(n))
+    coef, intercept = in_users_units(path, problem.standardisation, data, spec)
     best = np.take_along_axis(factors, chosen[None], axis=0)
     start = np.take_along_axis(path, chosen[None, None], axis=0)[0]
     penalty = objective.penalty.scaled(best.astype(dtype))

@@ -1,20 +1,175 @@
 """Estimators that choose the strength of their penalty, neuron by neuron, as they are fitted."""
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
+from sklearn import get_config
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
 
 from spikax._missing import IgnoredSamples
-from spikax.glm import ClassifierPopulationGLM, PopulationGLM
-from spikax.glm._estimators import with_enough_digits
+from spikax._model import ModelSpec
+from spikax.glm._classifiers import ClassifierShell
 from spikax.glm._report import warn_about_neurons
-from spikax.model_selection._choice import choose, judged_by, warn_about_choice
+from spikax.glm._shell import Shell, with_enough_digits
+from spikax.model_selection._choice import Search, choose, judged_by, warn_about_choice
 from spikax.model_selection._folds import without_contrast
 
 
-class PopulationGLMCV(PopulationGLM):
+class CVShell(Shell):
+    """What all estimators that choose strengths do."""
+
+    def __init__(
+        self,
+        observation_model="Poisson",
+        inverse_link_function=None,
+        regularizer="Ridge",
+        regularizer_strength=None,
+        strengths=None,
+        n_strengths=20,
+        cv=5,
+        selection="best",
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+        verbose=False,
+        weight_type="precision",
+    ):
+        super().__init__(
+            observation_model,
+            inverse_link_function,
+            regularizer,
+            regularizer_strength,
+            solver_name,
+            solver_kwargs,
+            feature_mask,
+            fit_intercept,
+            weight_type,
+        )
+        self.strengths = strengths
+        self.n_strengths = n_strengths
+        self.cv = cv
+        self.selection = selection
+        self.verbose = verbose
+
+    # They are the splitter's to ask for, not the fit's.
+    __metadata_request__fit: ClassVar = {"groups": UNUSED}
+
+    def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X, y, init_params=None, sample_weight=None, offset=None, groups=None
+    ):
+        """Choose a strength for every neuron, and fit at the strengths chosen.
+
+        Parameters
+        ----------
+        X, y
+            Features and observations, as in `PopulationGLM.fit`; labels for classifiers.
+        init_params
+            Where the fit at the first strength starts, (coef, intercept) shaped as `coef_` and
+            `intercept_`; the model without features if None.
+        sample_weight, offset
+            As in `PopulationGLM.fit`; each fold has those of its samples.
+        groups
+            Groups of the samples, (n_samples,), for a splitter that takes them, such as
+            `GroupKFold`; with scikit-learn's metadata routing, for one that asks for them.
+
+        Returns
+        -------
+        self
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If shapes, lengths, names, values or strengths are wrong, a fold or all of them lack
+            samples that count, or there are groups and nothing that takes them.
+        TypeError
+            If a container has the wrong structure or type, or `cv` is none of what it may be.
+
+        Warns
+        -----
+        RuntimeWarning
+            Naming the neurons that have nothing to learn from in a fold, or no finite score, and
+            those that `PopulationGLM.fit` warns about.
+        """
+        spec = self.resolve().without_choice()
+        solver = spec.solver()
+        data = spec.check(X, y, sample_weight, offset, afresh=True)
+        search = Search(self.strengths, self.n_strengths, self.cv, self.selection, self.verbose)
+        judge = judged_by(search, spec, data, y, self._for_splitter(groups))
+        solve = partial(choose, search, spec, data, solver, init_params, judge)
+        found = with_enough_digits(solver, solve)
+
+        warning = self._learn(X, y, data, spec, found)
+        strengths, scores, strength, self.coef_path_, self.intercept_path_ = found.choice
+        silent = without_contrast(spec.family, data, judge.folds)
+        warn_about_choice(silent, scores, spec.n_classes)
+        warn_about_neurons(*warning)
+        if self._single:
+            strengths, scores, strength = strengths[:, 0], scores[..., 0], strength[0]
+            silent = silent[:, 0]
+        self.strengths_, self.scores_, self.strength_, self.silent_ = (
+            strengths,
+            scores,
+            strength,
+            silent,
+        )
+        return self
+
+    def get_metadata_routing(self):
+        """Tell scikit-learn where metadata go: groups to the splitter that `cv` may be.
+
+        Returns
+        -------
+        MetadataRouter
+            The routes.
+        """
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        to_split = MethodMapping().add(caller="fit", callee="split")
+        return router.add(splitter=self.cv, method_mapping=to_split)
+
+    def _for_splitter(self, groups: Any) -> dict[str, Any]:
+        """Route groups to the splitter that `cv` may be."""
+        arguments = {} if groups is None else {"groups": groups}
+        if arguments and get_config()["enable_metadata_routing"] and not isinstance(self.cv, str):
+            arguments = process_routing(self, "fit", **arguments).splitter.split
+        return arguments
+
+    def resolve(self) -> ModelSpec:
+        """Find what the names in the constructor's arguments stand for, and what a fit chose.
+
+        Returns
+        -------
+        ModelSpec
+            As `PopulationGLM.resolve` gives it.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        TypeError
+            If an argument is of the wrong type.
+        """
+        return replace(super().resolve(), factor=vars(self).get("strength_"))
+
+    def _going_on(self, X, y, sample_weight, offset) -> ModelSpec:
+        spec = super()._going_on(X, y, sample_weight, offset)
+        if spec.factor is not None:
+            return spec
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
+            self.fit(X, y, sample_weight=sample_weight, offset=offset)
+        return self.resolve()
+
+
+class PopulationGLMCV(CVShell):
     r"""A population of GLMs, each neuron with the strength of the penalty that predicts it best.
 
     All strengths, folds and neurons are fitted in one program: the folds are further neurons that
@@ -95,125 +250,10 @@ class PopulationGLMCV(PopulationGLM):
     ((2,), (20, 5, 2))
     """
 
-    def __init__(
-        self,
-        observation_model="Poisson",
-        inverse_link_function=None,
-        regularizer="Ridge",
-        regularizer_strength=None,
-        strengths=None,
-        n_strengths=20,
-        cv=5,
-        selection="best",
-        solver_name=None,
-        solver_kwargs=None,
-        feature_mask=None,
-        fit_intercept=True,
-        verbose=False,
-        weight_type="precision",
-    ):
-        super().__init__(
-            observation_model,
-            inverse_link_function,
-            regularizer,
-            regularizer_strength,
-            solver_name,
-            solver_kwargs,
-            feature_mask,
-            fit_intercept,
-            weight_type,
-        )
-        self.strengths = strengths
-        self.n_strengths = n_strengths
-        self.cv = cv
-        self.selection = selection
-        self.verbose = verbose
-
-    # They are the splitter's to ask for, not the fit's.
-    __metadata_request__fit: ClassVar = {"groups": UNUSED}
-
-    def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, X, y, init_params=None, sample_weight=None, offset=None, groups=None
-    ):
-        """Choose a strength for every neuron, and fit at the strengths chosen.
-
-        Parameters
-        ----------
-        X, y
-            Features and observations, as in `PopulationGLM.fit`; labels for classifiers.
-        init_params
-            Where the fit at the first strength starts, (coef, intercept) shaped as `coef_` and
-            `intercept_`; the model without features if None.
-        sample_weight, offset
-            As in `PopulationGLM.fit`; each fold has those of its samples.
-        groups
-            Groups of the samples, (n_samples,), for a splitter that takes them, such as
-            `GroupKFold`; with scikit-learn's metadata routing, for one that asks for them.
-
-        Returns
-        -------
-        self
-            The fitted model.
-
-        Raises
-        ------
-        ValueError
-            If shapes, lengths, names, values or strengths are wrong, a fold or all of them lack
-            samples that count, or there are groups and nothing that takes them.
-        TypeError
-            If a container has the wrong structure or type, or `cv` is none of what it may be.
-
-        Warns
-        -----
-        RuntimeWarning
-            Naming the neurons that have nothing to learn from in a fold, or no finite score, and
-            those that `PopulationGLM.fit` warns about.
-        """
-        data, parts, solver = self._given(X, y, sample_weight, offset)
-        judge = judged_by(self, data, parts, y, groups)
-        solve = partial(choose, self, data, parts, solver, init_params, judge)
-        found = with_enough_digits(solver, solve)
-
-        warning = self._learn(X, y, data, parts, found)
-        strengths, scores, strength, self.coef_path_, self.intercept_path_ = found.choice
-        silent = without_contrast(parts.model.family, data, judge.folds)
-        warn_about_choice(silent, scores, self._n_classes)
-        warn_about_neurons(*warning)
-        if self._single:
-            strengths, scores, strength = strengths[:, 0], scores[..., 0], strength[0]
-            silent = silent[:, 0]
-        self.strengths_, self.scores_, self.strength_, self.silent_ = (
-            strengths,
-            scores,
-            strength,
-            silent,
-        )
-        return self
-
-    def get_metadata_routing(self):
-        """Tell scikit-learn where metadata go: groups to the splitter that `cv` may be.
-
-        Returns
-        -------
-        MetadataRouter
-            The routes.
-        """
-        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
-        to_split = MethodMapping().add(caller="fit", callee="split")
-        return router.add(splitter=self.cv, method_mapping=to_split)
-
-    @property
-    def _chosen(self):
-        return vars(self).get("strength_")
-
-    def _begin(self, X, y, sample_weight, offset):
-        if self._chosen is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
-                self.fit(X, y, sample_weight=sample_weight, offset=offset)
+    _single = False
 
 
-class GLMCV(PopulationGLMCV):
+class GLMCV(CVShell):
     r"""A GLM of one neuron with the strength of the penalty that predicts it best.
 
     Parameters, methods and attributes are those of `PopulationGLMCV` without the axis of neurons.
@@ -253,7 +293,76 @@ class GLMCV(PopulationGLMCV):
     _single = True
 
 
-class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
+class ClassifierCVShell(ClassifierShell):
+    """What all classifiers that choose strengths do."""
+
+    def __init__(
+        self,
+        n_classes=2,
+        inverse_link_function=None,
+        regularizer="Ridge",
+        regularizer_strength=None,
+        strengths=None,
+        n_strengths=20,
+        cv=5,
+        selection="best",
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+        verbose=False,
+        weight_type="precision",
+    ):
+        super().__init__(
+            n_classes,
+            inverse_link_function,
+            regularizer,
+            regularizer_strength,
+            solver_name,
+            solver_kwargs,
+            feature_mask,
+            fit_intercept,
+            weight_type,
+        )
+        self.strengths = strengths
+        self.n_strengths = n_strengths
+        self.cv = cv
+        self.selection = selection
+        self.verbose = verbose
+
+    __metadata_request__fit: ClassVar = {"groups": UNUSED}
+    fit: Any = CVShell.fit
+    get_metadata_routing = CVShell.get_metadata_routing
+    _for_splitter = CVShell._for_splitter
+
+    def resolve(self) -> ModelSpec:
+        """Find what the names in the constructor's arguments stand for, and what a fit chose.
+
+        Returns
+        -------
+        ModelSpec
+            As `ClassifierPopulationGLM.resolve` gives it.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        TypeError
+            If an argument is of the wrong type.
+        """
+        return replace(super().resolve(), factor=vars(self).get("strength_"))
+
+    def _going_on(self, X, y, sample_weight, offset) -> ModelSpec:
+        spec = super()._going_on(X, y, sample_weight, offset)
+        if spec.factor is not None:
+            return spec
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
+            self.fit(X, y, sample_weight=sample_weight, offset=offset)
+        return self.resolve()
+
+
+class ClassifierPopulationGLMCV(ClassifierCVShell):
     r"""Classifiers, each with the strength of the penalty that predicts it best.
 
     What `PopulationGLMCV` is to `PopulationGLM`.
@@ -319,49 +428,10 @@ class ClassifierPopulationGLMCV(ClassifierPopulationGLM):
     ((2,), (20, 5, 2), (6, 2, 2))
     """
 
-    def __init__(
-        self,
-        n_classes=2,
-        inverse_link_function=None,
-        regularizer="Ridge",
-        regularizer_strength=None,
-        strengths=None,
-        n_strengths=20,
-        cv=5,
-        selection="best",
-        solver_name=None,
-        solver_kwargs=None,
-        feature_mask=None,
-        fit_intercept=True,
-        verbose=False,
-        weight_type="precision",
-    ):
-        super().__init__(
-            n_classes,
-            inverse_link_function,
-            regularizer,
-            regularizer_strength,
-            solver_name,
-            solver_kwargs,
-            feature_mask,
-            fit_intercept,
-            weight_type,
-        )
-        self.strengths = strengths
-        self.n_strengths = n_strengths
-        self.cv = cv
-        self.selection = selection
-        self.verbose = verbose
-
-    # What does not depend on what is predicted is that of `PopulationGLMCV`.
-    __metadata_request__fit: ClassVar = {"groups": UNUSED}
-    fit: Any = PopulationGLMCV.fit
-    get_metadata_routing = PopulationGLMCV.get_metadata_routing
-    _chosen: Any = PopulationGLMCV._chosen
-    _begin = PopulationGLMCV._begin
+    _single = False
 
 
-class ClassifierGLMCV(ClassifierPopulationGLMCV):
+class ClassifierGLMCV(ClassifierCVShell):
     r"""A classifier of one neuron with the strength of the penalty that predicts it best.
 
     Parameters, methods and attributes are those of `ClassifierPopulationGLMCV` without the axis of

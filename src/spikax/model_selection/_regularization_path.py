@@ -6,14 +6,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax._inputs import Outputs
+from spikax._inputs import Data
+from spikax._model import ModelSpec
 from spikax._threads import one_blas_thread
+from spikax.core.standardise import Standardisation
 from spikax.fit import in_enough_digits
-from spikax.glm._posed import posed, regularizer_of, shaped
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
 from spikax.regularizer import Penalty
-from spikax.solvers import Status, make_solver
+from spikax.solvers import Status
 
 
 @dataclass(frozen=True)
@@ -100,28 +101,24 @@ def regularization_path(
     >>> bool(np.all(path.coef[0] == 0)), bool(np.any(path.coef[-1] != 0))
     (True, True)
     """
-    regularizer = regularizer_of(model)
-    solver = make_solver(model.solver_name, model.solver_kwargs, regularizer)
+    spec = model.resolve().without_choice()
+    solver = spec.solver()
+    data = spec.check(X, y, sample_weight, offset)
 
     def run():
-        found = posed(model, X, y, sample_weight, offset)
-        check_penalty(found.problem.objective.penalty)
-        factors = descending(
-            strengths, check_number(n_strengths), found.problem, found.outputs.single
-        )
-        dtype = found.problem.samples.y.dtype
-        fits = fit_path(*found.problem[:3], solver, factors.astype(dtype))
-        return found, factors, jax.device_get(fits)
+        problem = spec.assemble(data)
+        check_penalty(problem.objective.penalty)
+        factors = descending(strengths, check_number(n_strengths), problem, spec.single)
+        fits = fit_path(*problem[:3], solver, factors.astype(problem.samples.y.dtype))
+        return problem, factors, jax.device_get(fits)
 
     with one_blas_thread():
-        (problem, data, outputs, _), factors, fits = in_enough_digits(
-            solver, run, lambda found: found[2].coarse
-        )
+        problem, factors, fits = in_enough_digits(solver, run, lambda found: found[2].coarse)
     thetas = np.asarray(fits.theta, float)
-    coef, intercept = in_users_units(thetas, problem.standardisation, data, outputs)
+    coef, intercept = in_users_units(thetas, problem.standardisation, data, spec)
     status = np.asarray(fits.status)
     table = factors, np.asarray(fits.score), np.isin(status, (Status.CONVERGED, Status.UNBOUNDED))
-    if outputs.single:
+    if spec.single:
         table = tuple(array[:, 0] for array in table)
     return RegularizationPath(table[0], coef, intercept, table[1], table[2])
 
@@ -136,9 +133,9 @@ def check_penalty(penalty: Penalty) -> None:
 
 
 def in_users_units(
-    thetas: np.ndarray, standardisation, data, outputs: Outputs
+    thetas: np.ndarray, standardisation: Standardisation, data: Data, spec: ModelSpec
 ) -> tuple[Any, np.ndarray]:
     """Stack the coefficients and intercepts of many fits in the user's units and containers."""
-    fits = [shaped(theta, standardisation, data, outputs) for theta in thetas]
+    fits = [spec.unpack(theta, standardisation, data) for theta in thetas]
     coef = jax.tree.map(lambda *leaves: np.stack(leaves), *[coef for coef, _ in fits])
     return coef, np.stack([intercept for _, intercept in fits])
