@@ -250,7 +250,7 @@ def test_every_observation_model_and_link_feeds_back(family):
     link = LINKS.get(family, "exp")
     model, other, basis, make = fitted(family=family, link=link)
     spikes, _ = assert_feeds_back(model, other, basis, make)
-    family = model._parts().model.family
+    family = model.resolve().family
     assert np.all(family.allows(spikes))
 
 
