@@ -198,7 +198,7 @@ class Shell(RegressorMixin, BaseEstimator):
             np.broadcast_to(~counted, n_neurons),
             (scale == 0) & family.estimate,
             np.isnan(scale),
-            self.fitted().neurons,
+            self._neurons(n_neurons),
             parting_features(data, result.outcome.status == Status.UNBOUNDED, family),
         )
 
@@ -735,7 +735,7 @@ class Shell(RegressorMixin, BaseEstimator):
         self.solver_state_ = solver_state(outcome, self._single)
         self.n_iter_ = int(np.max(outcome.n_steps))
         empty = found.n_observations == 0
-        unscaled, neurons = np.isnan(found.scale), self.fitted().neurons
+        unscaled, neurons = np.isnan(found.scale), self._neurons(empty.size)
         status = np.asarray(outcome.status)
         warn_about_neurons(status, empty, np.zeros_like(empty), unscaled, neurons)
         return self
@@ -893,6 +893,10 @@ class Shell(RegressorMixin, BaseEstimator):
         if data.classes is not None:
             self.classes_ = np.asarray(data.classes)
         self.coef_, self.intercept_ = spec.unpack(theta, standardisation, data)
+
+    def _neurons(self, n_neurons: int) -> np.ndarray:
+        """Tell what the neurons of the last fit are called."""
+        return np.arange(n_neurons) if self._columns is None else self._columns[0]
 
     def _set_scale(self, edf: np.ndarray, dof_resid: np.ndarray, scale: np.ndarray) -> None:
         """Set the scale and the degrees of freedom, each (n_neurons,)."""
