@@ -22,42 +22,14 @@ from spikax.model_selection._choice import Search, choose, judged_by, warn_about
 from spikax.model_selection._folds import without_contrast
 
 
-class CVShell(Shell):
-    """What all estimators that choose strengths do."""
+class Choosing(Shell):
+    """What all estimators that choose strengths do, classifiers too."""
 
-    def __init__(
-        self,
-        observation_model="Poisson",
-        inverse_link_function=None,
-        regularizer="Ridge",
-        regularizer_strength=None,
-        strengths=None,
-        n_strengths=20,
-        cv=5,
-        selection="best",
-        solver_name=None,
-        solver_kwargs=None,
-        feature_mask=None,
-        fit_intercept=True,
-        verbose=False,
-        weight_type="precision",
-    ):
-        super().__init__(
-            observation_model,
-            inverse_link_function,
-            regularizer,
-            regularizer_strength,
-            solver_name,
-            solver_kwargs,
-            feature_mask,
-            fit_intercept,
-            weight_type,
-        )
-        self.strengths = strengths
-        self.n_strengths = n_strengths
-        self.cv = cv
-        self.selection = selection
-        self.verbose = verbose
+    strengths: Any
+    n_strengths: Any
+    cv: Any
+    selection: Any
+    verbose: Any
 
     # They are the splitter's to ask for, not the fit's.
     __metadata_request__fit: ClassVar = {"groups": UNUSED}
@@ -167,6 +139,44 @@ class CVShell(Shell):
             warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
             self.fit(X, y, sample_weight=sample_weight, offset=offset)
         return self.resolve()
+
+
+class CVShell(Choosing):
+    """A regression that chooses strengths."""
+
+    def __init__(
+        self,
+        observation_model="Poisson",
+        inverse_link_function=None,
+        regularizer="Ridge",
+        regularizer_strength=None,
+        strengths=None,
+        n_strengths=20,
+        cv=5,
+        selection="best",
+        solver_name=None,
+        solver_kwargs=None,
+        feature_mask=None,
+        fit_intercept=True,
+        verbose=False,
+        weight_type="precision",
+    ):
+        super().__init__(
+            observation_model,
+            inverse_link_function,
+            regularizer,
+            regularizer_strength,
+            solver_name,
+            solver_kwargs,
+            feature_mask,
+            fit_intercept,
+            weight_type,
+        )
+        self.strengths = strengths
+        self.n_strengths = n_strengths
+        self.cv = cv
+        self.selection = selection
+        self.verbose = verbose
 
 
 class PopulationGLMCV(CVShell):
@@ -293,8 +303,8 @@ class GLMCV(CVShell):
     _single = True
 
 
-class ClassifierCVShell(ClassifierShell):
-    """What all classifiers that choose strengths do."""
+class ClassifierCVShell(Choosing, ClassifierShell):
+    """A classifier that chooses strengths."""
 
     def __init__(
         self,
@@ -329,37 +339,6 @@ class ClassifierCVShell(ClassifierShell):
         self.cv = cv
         self.selection = selection
         self.verbose = verbose
-
-    __metadata_request__fit: ClassVar = {"groups": UNUSED}
-    fit: Any = CVShell.fit
-    get_metadata_routing = CVShell.get_metadata_routing
-    _for_splitter = CVShell._for_splitter
-
-    def resolve(self) -> ModelSpec:
-        """Find what the names in the constructor's arguments stand for, and what a fit chose.
-
-        Returns
-        -------
-        ModelSpec
-            As `ClassifierPopulationGLM.resolve` gives it.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown.
-        TypeError
-            If an argument is of the wrong type.
-        """
-        return replace(super().resolve(), factor=vars(self).get("strength_"))
-
-    def _going_on(self, X, y, sample_weight, offset) -> ModelSpec:
-        spec = super()._going_on(X, y, sample_weight, offset)
-        if spec.factor is not None:
-            return spec
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", IgnoredSamples)  # the batch is checked again
-            self.fit(X, y, sample_weight=sample_weight, offset=offset)
-        return self.resolve()
 
 
 class ClassifierPopulationGLMCV(ClassifierCVShell):
