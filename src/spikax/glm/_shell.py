@@ -579,7 +579,10 @@ class Shell(RegressorMixin, BaseEstimator):
                     "normaliser must be positive and finite, one number or one for each of the "
                     f"{data.y.shape[1]} neurons, got {normaliser!r:.60}."
                 )
-        return spec.assemble(data, normaliser=normaliser)
+        objective, samples, precomputed, known = spec.assemble(data, normaliser=normaliser)
+        # A fit takes them as they are; outside of a compiled function tracing needs JAX's.
+        values = jax.tree.map(jnp.asarray, (objective, samples, precomputed))
+        return Problem(*values, known)
 
     def initialize_params(self, X, y):
         """Find where a fit starts: the model without features.
