@@ -581,8 +581,8 @@ class Shell(RegressorMixin, BaseEstimator):
                 )
         objective, samples, precomputed, known = spec.assemble(data, normaliser=normaliser)
         # A fit takes them as they are; outside of a compiled function tracing needs JAX's.
-        values = jax.tree.map(jnp.asarray, (objective, samples, precomputed))
-        return Problem(*values, known)
+        objective, samples = jax.tree.map(jnp.asarray, (objective, samples))
+        return Problem(objective, samples, jax.tree.map(jnp.asarray, precomputed), known)
 
     def initialize_params(self, X, y):
         """Find where a fit starts: the model without features.
