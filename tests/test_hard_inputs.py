@@ -565,6 +565,9 @@ def test_bins_without_spikes_take_few_passes_more_than_with_a_penalty(seed):
     with pytest.warns(RuntimeWarning, match="coefficients of column .* run away"):
         free = PopulationGLM().fit(X, y)
     held = PopulationGLM(regularizer="Ridge", regularizer_strength=1e-3).fit(X, y)
+    with jax.enable_x64(True), pytest.warns(RuntimeWarning, match="run away"):
+        double = PopulationGLM().fit(X, y)
+    assert double.solver_state_.n_passes < 3 * held.solver_state_.n_passes
     # Passes in single precision count, and those of the units that need double precision.
     assert free.solver_state_.n_passes < 6 * held.solver_state_.n_passes
     for j in range(y.shape[1]):

@@ -95,7 +95,7 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Standardisa
 
 
 def measure_blocks(X: BasisDesign, rows: np.ndarray | None, center: bool) -> Standardisation:
-    """Do the same for a design that is evaluated block by block, in one walk."""
+    """Do the same for a design that is evaluated block by block, in one pass."""
     n, means, squares, low, high = (np.asarray(a, float) for a in X.spread(rows))
     n_counted, share = n.sum(), n / n.sum()
     low, high = low.min(axis=0), high.max(axis=0)
