@@ -290,7 +290,7 @@ BEFORE_FIT = {
         "observation_model 'poison' 'Poisson' Bernoulli",
     ),
     "a class of observation models": (
-        population(observation_models.Poisson),
+        population(observation_models.PoissonObservations),
         TypeError,
         "observation_model Poisson Call it",
     ),
@@ -643,7 +643,7 @@ BEFORE_FIT |= {
             observation_models.NegativeBinomialObservations("estimate")
         ).initialize_optimizer_and_state((np.zeros(P), np.zeros(1)), X, y),
         ValueError,
-        "scale of a negative binomial all samples fit number",
+        "scale of NegativeBinomial observations all samples fit number",
     ),
     # Classes
     "too many labels": (

@@ -43,7 +43,7 @@ def problem(penalty, n_samples=300, weights=None, normaliser=None, offset=False,
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_samples, 4)) * [1, 2, 0.5, 1] + [0, 1, 0, -1]
     y = rng.poisson(np.exp(0.3 * X[:, :3] - 0.5)).astype(float)
-    family = observation_models.Poisson()
+    family = observation_models.PoissonObservations()
     added = 0.2 * rng.normal(size=n_samples) if offset else None
     data = checked(X, y, weights, added, family, False, None)
     return assemble(
@@ -51,8 +51,7 @@ def problem(penalty, n_samples=300, weights=None, normaliser=None, offset=False,
         mask=None,
         penalty=PENALTIES[penalty],
         fit_intercept=True,
-        family=family,
-        link=links.resolve("exp"),
+        likelihood=observation_models.Likelihood.of(family, links.resolve("exp")),
         normaliser=normaliser,
     )
 
@@ -143,7 +142,7 @@ def test_expectation_maximisation_with_a_prior_that_stays_never_falls(penalty):
     state = rng.integers(0, 2, size=400)
     truth = rng.normal(0, 0.8, size=(2, 3))
     y = rng.poisson(np.exp(np.sum(X * truth[state], axis=1)))
-    family, link = observation_models.Poisson(), links.resolve("exp")
+    family, link = observation_models.PoissonObservations(), links.resolve("exp")
     solver = WhitenedLBFGS(tol=1e-9) if penalty == "ridge" else ProximalQuasiNewton(tol=1e-9)
     strength = 0.05
 
@@ -172,8 +171,7 @@ def test_expectation_maximisation_with_a_prior_that_stays_never_falls(penalty):
                 mask=None,
                 penalty=prior,
                 fit_intercept=True,
-                family=family,
-                link=link,
+                likelihood=observation_models.Likelihood.of(family, link),
                 normaliser=400.0,
             )
             found = fit_population(objective, samples, precomputed, solver)

@@ -11,45 +11,31 @@ from jax.scipy.special import gammaln
 
 from compilations import counted
 from confusable import jax_confuses_dataclasses
+from spikax import diagnostics
 from spikax.glm import GLM, PopulationGLM
 from spikax.observation_models import (
-    Family,
+    Dispersion,
     NegativeBinomialObservations,
-    ObservationModel,
+    Observations,
 )
 
 
 @dataclass(frozen=True)
-class Counts:
+class Counts(Observations):
     """Poisson counts, written by a user who has not heard of JAX's registry."""
 
-    default_link: ClassVar[str] = "exp"
-    mean_bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
     support: ClassVar[str] = "counts"
-    has_scale: ClassVar[bool] = False
-    scale = None
-    estimate = False
-    n_outputs: ClassVar[int] = 1
 
     def allows(self, y):
         return y >= 0
 
-    def loss(self, eta, y, link):
-        return link.mean(eta) - y * link.log_mean(eta)
+    def log_prob(self, eta, y, link, dispersion):
+        return y * link.log_mean(eta) - link.mean(eta) - gammaln(y + 1)
 
-    def saturated(self, y):
-        return y - y * jnp.log(jnp.where(y > 0, y, 1))
-
-    def log_normalizer(self, y, scale):
-        return gammaln(y + 1)
-
-    def precision(self, scale):
-        return 1.0
-
-    def variance(self, mean):
+    def variance(self, mean, dispersion):
         return mean
 
-    def sample(self, key, mean, scale):
+    def sample(self, key, mean, dispersion):
         return jax.random.poisson(key, mean)
 
 
@@ -62,19 +48,13 @@ class Waits(Counts):
     def allows(self, y):
         return y > 0
 
-    def loss(self, eta, y, link):
-        return y * jnp.exp(-link.log_mean(eta)) + link.log_mean(eta)
+    def log_prob(self, eta, y, link, dispersion):
+        return -y * jnp.exp(-link.log_mean(eta)) - link.log_mean(eta)
 
-    def saturated(self, y):
-        return 1 + jnp.log(jnp.where(y > 0, y, 1))
-
-    def log_normalizer(self, y, scale):
-        return jnp.zeros_like(y)
-
-    def variance(self, mean):
+    def variance(self, mean, dispersion):
         return mean**2
 
-    def sample(self, key, mean, scale):
+    def sample(self, key, mean, dispersion):
         return mean * jax.random.exponential(key, mean.shape)
 
 
@@ -84,25 +64,41 @@ class Clumps(Counts):
 
     size: Any = 1.0
 
-    def loss(self, eta, y, link):
-        mean = link.mean(eta)
-        return (y + self.size) * jnp.log(self.size + mean) - y * link.log_mean(eta)
+    def log_prob(self, eta, y, link, dispersion):
+        r, mean = self.size, link.mean(eta)
+        constant = gammaln(y + r) - gammaln(y + 1) - gammaln(r) + r * jnp.log(r)
+        return constant + y * link.log_mean(eta) - (y + r) * jnp.log(r + mean)
 
-    def saturated(self, y):
-        return (y + self.size) * jnp.log(self.size + y) - y * jnp.log(jnp.where(y > 0, y, 1))
-
-    def log_normalizer(self, y, scale):
-        r = self.size
-        return gammaln(y + 1) + gammaln(r) - gammaln(y + r) - r * jnp.log(r)
-
-    def variance(self, mean):
+    def variance(self, mean, dispersion):
         return mean + mean**2 / self.size
+
+
+@dataclass(frozen=True)
+class Steady(Observations):
+    """Gamma intervals, by their density alone, with a dispersion from the residuals."""
+
+    dispersion: ClassVar[Dispersion] = Dispersion.MOMENTS
+
+    def allows(self, y):
+        return y > 0
+
+    def log_prob(self, eta, y, link, dispersion):
+        y, shape = jnp.where(y > 0, y, 1), 1 / jnp.asarray(dispersion)
+        rate = shape * jnp.exp(-link.log_mean(eta))
+        return shape * jnp.log(rate) + (shape - 1) * jnp.log(y) - rate * y - gammaln(shape)
+
+    def variance(self, mean, dispersion):
+        return dispersion * mean**2
+
+    def sample(self, key, mean, dispersion):
+        return mean * jax.random.gamma(key, jnp.broadcast_to(1 / dispersion, mean.shape))
 
 
 PEERS = {
     "counts": (Counts(), "Poisson"),
     "waits": (Waits(), "Gamma"),
     "clumps": (Clumps(2.0), NegativeBinomialObservations(0.5)),
+    "steady": (Steady(), "Gamma"),
 }
 
 
@@ -115,9 +111,8 @@ def data(rng):
 @pytest.mark.parametrize("name", PEERS)
 def test_a_family_of_the_users_fits_as_ours(name, data, key):
     own, known = PEERS[name]
-    assert isinstance(own, Family)
     X, y = data
-    y = y + 0.5 * (name == "waits")
+    y = y + 0.5 * (name in ("waits", "steady"))
     with jax.enable_x64(True):
         model, peer = (
             PopulationGLM(family, "exp", solver_kwargs={"tol": 1e-12}).fit(X, y)
@@ -154,13 +149,44 @@ def test_what_a_family_does_not_allow_is_refused(data):
         GLM(Waits()).fit(X, np.zeros(len(X)))
 
 
-def test_what_a_family_lacks_is_named(data):
+def test_what_a_family_lacks_is_named(data, key):
     @dataclass(frozen=True)
-    class Unfinished:
-        default_link: ClassVar[str] = "exp"
+    class Unfinished(Observations):
+        pass
 
-    with pytest.raises(TypeError, match=r"needs .*mean_bounds.*variance.* besides"):
+    @dataclass(frozen=True)
+    class Stranger:
+        def log_prob(self, eta, y, link, dispersion):
+            return eta
+
+    @dataclass(frozen=True)
+    class Bare(Observations):
+        def log_prob(self, eta, y, link, dispersion):
+            return y * link.log_mean(eta) - link.mean(eta)
+
+    with pytest.raises(TypeError, match=r"Unfinished lacks log_prob\(eta, y, link, dispersion\)"):
         PopulationGLM(Unfinished()).fit(*data)
+    with pytest.raises(TypeError, match=r"Let its class inherit from .*Observations"):
+        PopulationGLM(Stranger()).fit(*data)
+    model = PopulationGLM(Bare()).fit(*data)
+    with pytest.raises(NotImplementedError, match=r"Bare does not define sample\("):
+        model.simulate(key, data[0])
+    with pytest.raises(NotImplementedError, match=r"Bare does not define variance\("):
+        diagnostics.residuals(data[1], model.predict(data[0]), "pearson", observation_model=Bare())
+
+
+@pytest.mark.parametrize("member", ["log_prob", "variance", "allows"])
+def test_what_returns_another_shape_is_named(member, data):
+    def summed(self, *args):
+        return jnp.sum(args[0])[None]
+
+    @dataclass(frozen=True)
+    class Summed(Counts):
+        pass
+
+    setattr(Summed, member, summed)
+    with pytest.raises(ValueError, match=f"Summed.{member} must"):
+        PopulationGLM(Summed()).fit(*data)
 
 
 @jax_confuses_dataclasses
@@ -170,8 +196,5 @@ def test_a_family_that_jax_would_confuse_with_another_is_refused(data):
     class Confusable(Clumps):
         pass
 
-    for own in (Confusable(), ObservationModel(Confusable())):
-        with pytest.raises(
-            TypeError, match=r"Confusable is registered .*Leave that decorator out"
-        ):
-            PopulationGLM(own).fit(*data)
+    with pytest.raises(TypeError, match=r"Confusable is registered .*Leave that decorator out"):
+        PopulationGLM(Confusable()).fit(*data)

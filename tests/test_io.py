@@ -27,10 +27,9 @@ from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGL
 from spikax.io import estimators
 from spikax.model_selection import GLMCV
 from spikax.observation_models import (
-    Gamma,
-    Gaussian,
+    GammaObservations,
+    GaussianObservations,
     NegativeBinomialObservations,
-    Poisson,
     PoissonObservations,
 )
 from spikax.regularizer import GroupLasso, Ridge
@@ -42,7 +41,7 @@ Y = np.random.default_rng(1).poisson(1.0, size=(T, N))
 
 
 @dataclass(frozen=True)
-class Rough(Gaussian):
+class Rough(GaussianObservations):
     """A family of the user's, with a parameter."""
 
     grain: float = 1.0
@@ -139,7 +138,7 @@ features = containers(st.sampled_from([X[:, :1], X[:, 1:]])).filter(
 
 @given(
     tree=features.filter(lambda X: all(isinstance(k, str) for k in _keys(X))),
-    family=st.sampled_from(["Poisson", PoissonObservations(), Gaussian(), Poisson()]),
+    family=st.sampled_from(["Poisson", PoissonObservations(), GaussianObservations()]),
     link=st.sampled_from([None, "softplus", jax.nn.softplus]),
     single=st.booleans(),
 )
@@ -371,10 +370,10 @@ def test_a_class_of_the_users_is_made_anew_from_its_fields(tmp_path):
     loaded = nmo.load_model(tmp_path / "model.npz", {"observation_model": Rough})
     assert loaded.observation_model == Rough(2.5)
     assert_same_model(model, loaded, X)
-    other = nmo.load_model(tmp_path / "model.npz", {"observation_model": Gaussian()})
-    assert other.observation_model == Gaussian()
-    with pytest.raises(ValueError, match=r"cannot be made as a Gaussian .*grain"):
-        nmo.load_model(tmp_path / "model.npz", {"observation_model": Gaussian})
+    other = nmo.load_model(tmp_path / "model.npz", {"observation_model": GaussianObservations()})
+    assert other.observation_model == GaussianObservations()
+    with pytest.raises(ValueError, match=r"cannot be made as a GaussianObservations .*grain"):
+        nmo.load_model(tmp_path / "model.npz", {"observation_model": GaussianObservations})
     with pytest.raises(ValueError, match=r"cannot be made as a int .* not a dataclass"):
         nmo.load_model(tmp_path / "model.npz", {"observation_model": int})
 
@@ -569,7 +568,7 @@ def golden_model():
     """Make the model that the golden file was written of, by spikax 0.1.0."""
     tree = {"speed": X[:, :1], "head": [X[:, 1:]]}
     model = PopulationGLM(
-        Gamma(),
+        GammaObservations(),
         jax.nn.softplus,
         Ridge(),
         {"speed": 0.1, "head": [np.array([[0.1, 0.2], [0.3, 0.4]])]},
@@ -586,7 +585,7 @@ def test_the_golden_file_still_loads_and_predicts_the_same():
     tree = {"speed": expected["speed"], "head": [expected["head"]]}
     np.testing.assert_allclose(loaded.predict(tree), expected["rate"], rtol=1e-6)
     assert loaded.solver_kwargs == {"tol": 1e-6}
-    assert loaded.observation_model == Gamma()
+    assert loaded.observation_model == GammaObservations()
     assert loaded.inverse_link_function is jax.nn.softplus
     np.testing.assert_array_equal(loaded.feature_mask["speed"], [1, 0])
     assert loaded.scale_.shape == loaded.dof_resid_.shape == (2,)
@@ -607,3 +606,36 @@ def test_a_file_can_be_looked_into_without_what_it_names(tmp_path, capsys):
     shows_shapes = np.lib.NumpyVersion(np.__version__) >= "2.2.0"
     assert ("shape=(30, 2)" if shows_shapes else "...") in printed
     assert "solver_state_" not in printed
+
+
+def old_nodes(family):
+    """Write an observation model as spikax 0.1.0 wrote it."""
+    node = {"object": f"spikax.observation_models.{family[0]}", "fields": family[1]}
+    return {"object": "spikax.observation_models.ObservationModel", "fields": {"family": node}}
+
+
+@pytest.mark.parametrize(
+    ("family", "now"),
+    [
+        (("Poisson", {}), PoissonObservations()),
+        (("Gamma", {}), GammaObservations()),
+        (
+            ("NegativeBinomial", {"scale": 0.5, "estimate": False}),
+            NegativeBinomialObservations(0.5),
+        ),
+        (
+            ("NegativeBinomial", {"scale": 1.0, "estimate": True}),
+            NegativeBinomialObservations("estimate"),
+        ),
+    ],
+    ids=lambda x: str(x)[:40],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_observation_models_of_older_files_are_read(family, now, wrapped, tmp_path):
+    GLM().save_params(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as content:
+        header = json.loads(str(content["spikax_model"]))
+    node = old_nodes(family)
+    header["params"]["observation_model"] = node if wrapped else node["fields"]["family"]
+    np.savez(tmp_path / "old.npz", spikax_model=np.array(json.dumps(header)))
+    assert nmo.load_model(tmp_path / "old.npz").observation_model == now

@@ -25,7 +25,7 @@ LAYERS = (
     {"solvers"},
     {"core"},
     {"observation_models"},
-    {"links", "regularizer", "_dispersion"},
+    {"links", "regularizer"},
     {"identifiability_constraints"},
     {"basis"},
     {"convolve", "design"},

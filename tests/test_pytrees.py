@@ -9,7 +9,7 @@ import pytest
 from spikax import observation_models, regularizer, solvers
 from spikax._pytrees import adopt
 
-FAMILIES = [make().family for make in observation_models.OBSERVATION_MODELS.values()]
+FAMILIES = [make() for make in observation_models.OBSERVATION_MODELS.values()]
 NATIVE = [
     solvers.make_solver(name, {}, regularizer.UnRegularized())
     for name in ("WhitenedLBFGS", "Newton", "SVRG", "ProxSVRG", "ProximalQuasiNewton")

@@ -250,8 +250,7 @@ def test_every_observation_model_and_link_feeds_back(family):
     link = LINKS.get(family, "exp")
     model, other, basis, make = fitted(family=family, link=link)
     spikes, _ = assert_feeds_back(model, other, basis, make)
-    family = model.resolve().family
-    assert np.all(family.allows(spikes))
+    assert np.all(model.resolve().observation_model.allows(spikes))
 
 
 @pytest.mark.filterwarnings("ignore:.*need:RuntimeWarning")

@@ -21,8 +21,7 @@ from spikax.core.standardise import (
     to_blocks,
 )
 from spikax.design import blocks, without_copy
-from spikax.links import InverseLink
-from spikax.observation_models import Family
+from spikax.observation_models import Likelihood
 from spikax.regularizer import NO_PENALTY, Penalty
 
 
@@ -41,8 +40,7 @@ def assemble(
     mask: np.ndarray | None,
     penalty: Penalty,
     fit_intercept: bool,
-    family: Family,
-    link: InverseLink,
+    likelihood: Likelihood,
     standardisation: Standardisation | None = None,
     normaliser: Any = None,
 ) -> Problem:
@@ -53,8 +51,8 @@ def assemble(
     data
         Samples, with NaN where they are missing.
     mask
-        As `_coefficients` checked it. A column is that of an output: those of all neurons for the
-        first class come first.
+        As `_coefficients` checked it. A column is that of a predictor: those of all neurons
+        for the first one come first.
     penalty
         Built from the user's strength.
     standardisation
@@ -70,38 +68,36 @@ def assemble(
             "X has no columns and fit_intercept is False, so there is nothing to fit. Fit an "
             "intercept, or pass features."
         )
-    n_outputs = family.n_outputs
+    n_predictors = likelihood.n_predictors
     # Without a penalty or a mask, coefficients may be sought in any coordinates.
     free = mask is None and all(not np.any(leaf) for leaf in jax.tree.leaves(penalty))
     samples, standardisation = lay_out(
-        data, n_outputs, standardisation, fit_intercept, penalty.ties(p), free
+        data, n_predictors, standardisation, fit_intercept, penalty.ties(p), free
     )
     scale = np.where(np.isfinite(standardisation.scale), standardisation.scale, 1)
-    kept = _free_parameters(mask, p, n_outputs * n_neurons, fit_intercept)
+    kept = _free_parameters(mask, p, n_predictors * n_neurons, fit_intercept)
     kept = kept.reshape(-1, n_neurons)
     sum_to_zero = None
-    if n_outputs > 1:
-        sum_to_zero = _sum_to_zero(kept, penalty, n_outputs).astype(dtype)
+    if likelihood.family.sum_to_zero:
+        sum_to_zero = _sum_to_zero(kept, penalty, n_predictors).astype(dtype)
     total: Any = samples.total_weight
     if normaliser is not None:
         total = np.broadcast_to(normaliser / data.mean_weight, n_neurons).astype(dtype)
     arrays: dict[str, Any] = {
-        "family": jax.tree.map(
-            lambda leaf: np.broadcast_to(np.asarray(leaf, dtype), n_neurons)[:, None], family
-        ),
+        "likelihood": likelihood.for_neurons(n_neurons, dtype),
         "penalty": jax.tree.map(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, penalty),
-        "scale": np.repeat(scale, n_outputs)[:, None].astype(dtype),
+        "scale": np.repeat(scale, n_predictors)[:, None].astype(dtype),
         "mask": kept.astype(dtype),
         "normaliser": total,
         "sum_to_zero": sum_to_zero,
     }
-    groups = _groups(mask, penalty, p, n_outputs * n_neurons)
-    return Problem(Objective(**arrays, link=link), samples, Precomputed(groups), standardisation)
+    groups = _groups(mask, penalty, p, n_predictors * n_neurons)
+    return Problem(Objective(**arrays), samples, Precomputed(groups), standardisation)
 
 
 def lay_out(
     data: Data,
-    n_outputs: int,
+    n_predictors: int,
     standardisation: Standardisation | None,
     center: bool = True,
     ties: np.ndarray | None = None,
@@ -132,8 +128,8 @@ def lay_out(
     offset = data.offset
     if offset is not None:
         offset = laid(np.where(np.isfinite(offset), offset, 0))
-        if n_outputs > 1:
-            offset = offset.reshape(len(offset), n_outputs, -1, offset.shape[2])
+        if n_predictors > 1:
+            offset = offset.reshape(len(offset), n_predictors, -1, offset.shape[2])
     total = weight.sum(axis=0)
     samples: dict[str, Any] = {
         "y": laid(data.y, observed),
@@ -158,7 +154,7 @@ def _free_parameters(
 
 
 def _groups(mask: np.ndarray | None, penalty: Penalty, p: int, n_columns: int) -> Groups:
-    """Group outputs of equal masks, and equal strengths up to a factor."""
+    """Group predictors of equal masks, and equal strengths up to a factor."""
     curvature = penalty.curvature
     if curvature is not None and len(curvature) > 1:
         curvature = curvature.reshape(p, -1)
@@ -179,14 +175,14 @@ def _groups(mask: np.ndarray | None, penalty: Penalty, p: int, n_columns: int) -
     return Groups(index, representative.astype(np.int32))  # pyright: ignore[reportArgumentType]
 
 
-def _sum_to_zero(free: np.ndarray, penalty: Penalty, n_outputs: int) -> np.ndarray:
+def _sum_to_zero(free: np.ndarray, penalty: Penalty, n_predictors: int) -> np.ndarray:
     """Tell where classes are alike but for the data, (n_features + 1, n_neurons)."""
-    by_class = free.reshape(-1, n_outputs, free.shape[1])
+    by_class = free.reshape(-1, n_predictors, free.shape[1])
     squared = np.zeros((1, 1)) if penalty is NO_PENALTY else penalty.curvature
     if not penalty.smooth or squared is None:
         alike = np.zeros((len(by_class) - 1, 1), bool)
     else:
-        squared = np.broadcast_to(squared, (len(free) - n_outputs, free.shape[1]))
+        squared = np.broadcast_to(squared, (len(free) - n_predictors, free.shape[1]))
         squared = squared.reshape(-1, *by_class.shape[1:])
         alike = np.all(squared == squared[:, :1], axis=1)
     alike = np.broadcast_to(alike, (len(by_class) - 1, free.shape[1]))

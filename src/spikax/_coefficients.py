@@ -14,9 +14,13 @@ from spikax.regularizer import Grouping
 def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | None:
     """Check a mask of features, and give it shape (n_features, n_columns)."""
     if mask is None:
-        return None
+        if layout.predictors is None:
+            return None
+        mask = jax.tree.unflatten(
+            layout.treedef, [np.ones((w, *outputs.trailing)) for w in layout.widths]
+        )
     parts = _like_features(mask, layout, "feature_mask")
-    rows = []
+    whole_parts = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
         array = as_float_array(part, "feature_mask" + name[1:])
         wrong = ~np.isin(array, (0, 1))
@@ -34,13 +38,13 @@ def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | No
             each = array if outputs.n_classes is None else array[..., None]
             array = np.broadcast_to(each, full)
         if array.shape == full:
-            rows.append(outputs.columns(array))
+            whole_parts.append(array)
         else:
             options = f"{full} or {whole}" if is_tree else f"{full}"
             raise ValueError(
                 f"feature_mask of {name} must have shape {options}, got {array.shape}."
             )
-    return np.concatenate(rows)
+    return outputs.join(whole_parts, layout)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class CoefficientShape:
     mask: np.ndarray | None  # of the features, (n_features, n_columns)
 
     def spread(self, value: Any, argument: str) -> np.ndarray:
-        """Check a strength; give it shape (1, 1), (1, n) or (n_outputs * n_features, n or 1)."""
+        """Check a strength; make it (1, 1), (1, n) or (n_predictors * n_features, 1 or n)."""
         layout, n_neurons, single = self.layout, self.outputs.n_neurons, self.outputs.single
         if value is None:
             value = 1.0
@@ -66,16 +70,18 @@ class CoefficientShape:
                 return array[None]
         parts = _like_features(value, layout, argument)
         rows = []
-        for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
+        predictors = layout.predictors or (None,) * len(parts)
+        each = zip(parts, layout.names, layout.widths, predictors, strict=True)
+        for part, name, width, predictor in each:
             label = argument + name[1:]
             array = as_float_array(part, label)
             _check_strength(array, label)
             full = (width, *self.outputs.trailing)
-            n_rows = width * self._n_classes
+            n_rows = width * self.outputs.n_predictors
             if array.ndim == 0:
                 array = np.broadcast_to(array, (n_rows, 1))
             elif array.shape == full:
-                array = self._by_row(array)
+                array = self._by_row(array, predictor)
             elif not single and array.shape == (n_neurons,):
                 array = np.broadcast_to(array, (n_rows, n_neurons))
             else:
@@ -87,13 +93,9 @@ class CoefficientShape:
             rows.append(array)
         return _stacked(rows)
 
-    @property
-    def _n_classes(self) -> int:
-        return self.outputs.n_classes or 1
-
-    def _by_row(self, array: np.ndarray) -> np.ndarray:
-        """Give coefficients a row for each class of each feature, and a column for each neuron."""
-        return self.outputs.columns(array).reshape(-1, self.outputs.n_neurons)
+    def _by_row(self, array: np.ndarray, predictor: int | None) -> np.ndarray:
+        """Give coefficients a row for each predictor of each feature, a column for each neuron."""
+        return self.outputs.coef_columns(array, predictor).reshape(-1, self.outputs.n_neurons)
 
     def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
         """Check the strength of groups: one for each of them, and zero for no group."""
@@ -110,7 +112,7 @@ class CoefficientShape:
         """Index the groups that a mask tells; those of the arrays of features if it is None."""
         if mask is None:
             widths = np.array([width for width in self.layout.widths if width], int)
-            n_leaves, n_rows = len(widths), widths * self._n_classes
+            n_leaves, n_rows = len(widths), widths * self.outputs.n_predictors
             index = np.repeat(np.arange(n_leaves), n_rows)[:, None]
             number, n_numbers = np.arange(n_leaves)[:, None], n_leaves
         else:
@@ -129,7 +131,9 @@ class CoefficientShape:
         parts = _like_features(mask, self.layout, "mask of GroupLasso")
         rows = []
         n_groups = len(np.atleast_1d(as_float_array(parts[0], "mask of GroupLasso")))
-        for part, name, width in zip(parts, self.layout.names, self.layout.widths, strict=True):
+        predictors = self.layout.predictors or (None,) * len(parts)
+        each = zip(parts, self.layout.names, self.layout.widths, predictors, strict=True)
+        for part, name, width, predictor in each:
             label = f"mask of GroupLasso for {name}"
             array = as_float_array(part, label)
             full = (width, *self.outputs.trailing)
@@ -154,9 +158,9 @@ class CoefficientShape:
             number = np.where(array.any(axis=0), array.argmax(axis=0), n_groups)
             of_features = array.shape == (n_groups, width)
             number = (
-                np.repeat(number, self._n_classes)[:, None]
+                np.repeat(number, self.outputs.n_predictors)[:, None]
                 if of_features
-                else self._by_row(number)
+                else self._by_row(number, predictor)
             )
             rows.append(number)
         numbers = _stacked(rows)
@@ -237,7 +241,7 @@ def parameters(
         raise ValueError(f"{argument} must be a pair (coef, intercept), got {got:.60}.")
     coef, intercept = params
     parts = _like_features(coef, layout, f"coef of {argument}")
-    rows = []
+    checked = []
     for part, name, width in zip(parts, layout.names, layout.widths, strict=True):
         full = (width, *outputs.trailing)
         part = values(part, f"coef of {argument}")
@@ -245,11 +249,11 @@ def parameters(
             raise ValueError(
                 f"coef of {argument} must have shape {full} for {name}, got {part.shape}."
             )
-        rows.append(outputs.columns(xp.asarray(part)))
+        checked.append(xp.asarray(part))
     full, intercept = outputs.intercept, values(intercept, f"intercept of {argument}")
     if intercept.shape != full:
         raise ValueError(f"intercept of {argument} must have shape {full}, got {intercept.shape}.")
-    coef, intercept = xp.concatenate(rows), outputs.columns(xp.asarray(intercept))[0]
+    coef, intercept = outputs.join(checked, layout), outputs.columns(xp.asarray(intercept))[0]
     if xp is np and not (_finite_numbers(coef) and _finite_numbers(intercept)):
         raise ValueError(f"{argument} must hold finite numbers.")
     return coef, intercept

@@ -5,7 +5,7 @@ ignore get weight zero; everything wrong is said here, before anything is compil
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -13,6 +13,7 @@ from numbers import Number
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
@@ -24,6 +25,7 @@ from spikax._errors import unknown_name
 from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
 from spikax.basis import BasisDesign
+from spikax.observation_models import SEVERAL_PREDICTORS, Dispersion, Observations
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Layout:
     widths: tuple[int, ...]
     columns: tuple[Any, ...]  # of each, what its columns are called; None where by number
     series: Any = None  # one of the time series among the features
+    predictors: tuple[int, ...] | None = None  # of each, the one that uses it; None where all do
 
     @property
     def n_features(self) -> int:
@@ -63,13 +66,20 @@ NO_FEATURES = Layout(jax.tree_util.tree_structure(()), (), (), (), ())
 class Outputs(NamedTuple):
     """How linear predictors lie in the user's arrays, and in columns, one for each.
 
-    The columns of a population of classifiers are those of all neurons for the first class, then
-    for the second, and so on.
+    The columns of a population with several predictors are those of all neurons for the first one,
+    then for the second, and so on. All predictors of classes have the same features, so that a
+    coefficient has an axis of classes. Other predictors have features of their own.
     """
 
     n_neurons: int
-    n_classes: int | None  # None: a neuron has one linear predictor
+    n_classes: int | None  # None where the predictors are not those of classes
     single: bool
+    predictors: tuple[str, ...] = ("mean",)
+
+    @property
+    def n_predictors(self) -> int:
+        """Number of linear predictors of a neuron."""
+        return self.n_classes or len(self.predictors)
 
     @property
     def trailing(self) -> tuple[int, ...]:
@@ -80,20 +90,49 @@ class Outputs(NamedTuple):
     @property
     def intercept(self) -> tuple[int, ...]:
         """Shape of the intercepts."""
-        return self.trailing or (1,)
+        neurons = () if self.single else (self.n_neurons,)
+        return (*neurons, self.n_predictors) if self.n_predictors > 1 else neurons or (1,)
 
     def columns(self, array: Any) -> Any:
-        """Bring an array (rows, *trailing) to (rows, n_columns)."""
-        if self.n_classes is None:
-            return array.reshape(-1, self.n_neurons)
-        array = array.reshape(-1, self.n_neurons, self.n_classes)
-        return array.swapaxes(1, 2).reshape(len(array), self.n_neurons * self.n_classes)
+        """Bring an array (rows, *axes), with all predictors on the last axis, to columns."""
+        array = array.reshape(-1, self.n_neurons, self.n_predictors)
+        return array.swapaxes(1, 2).reshape(len(array), self.n_neurons * self.n_predictors)
 
-    def restored(self, columns: Any) -> Any:
-        """Bring an array (rows, n_columns) to (rows, *trailing)."""
-        if self.n_classes is not None:
-            columns = columns.reshape(-1, self.n_classes, self.n_neurons).swapaxes(1, 2)
-        return columns.reshape(len(columns), *self.trailing)
+    def restored(self, columns: Any, axes: tuple[int, ...]) -> Any:
+        """Bring an array (rows, n_columns) to (rows, *axes), with all predictors on the last."""
+        columns = columns.reshape(-1, self.n_predictors, self.n_neurons).swapaxes(1, 2)
+        return columns.reshape(len(columns), *axes)
+
+    def coef_columns(self, coef: Any, predictor: int | None) -> Any:
+        """Bring coefficients (rows, *trailing) to (rows, n_columns), zero for other predictors."""
+        if predictor is None:
+            return self.columns(coef)
+        xp = jnp if isinstance(coef, jax.Array) else np
+        coef = coef.reshape(-1, self.n_neurons)
+        parts = [xp.zeros_like(coef)] * self.n_predictors
+        parts[predictor] = coef
+        return xp.concatenate(parts, axis=1)
+
+    def join(self, coefs: list, layout: Layout) -> Any:
+        """Bring the coefficients of all arrays of features to (n_features, n_columns)."""
+        predictors = layout.predictors or (None,) * len(coefs)
+        columns = [self.coef_columns(c, k) for c, k in zip(coefs, predictors, strict=True)]
+        xp = jnp if isinstance(columns[0], jax.Array) else np
+        return xp.concatenate(columns)
+
+    def split(self, columns: np.ndarray, layout: Layout) -> Any:
+        """Give columns, (n_features, n_columns), as coefficients in the user's container."""
+        parts = jax.tree.leaves(layout.split(columns))
+        predictors = layout.predictors or (None,) * len(parts)
+        coefs = [
+            self.restored(part, self.trailing)
+            if k is None
+            else part.reshape(-1, self.n_predictors, self.n_neurons)[:, k].reshape(
+                len(part), *self.trailing
+            )
+            for part, k in zip(parts, predictors, strict=True)
+        ]
+        return jax.tree.unflatten(layout.treedef, coefs)
 
 
 # What a weight of two says: that the sample varies half as much, or that it occurred twice.
@@ -128,9 +167,9 @@ class Data(NamedTuple):
             mean = np.where(n > 0, total / np.maximum(n, 1), 1)
         return np.broadcast_to(mean, self.y.shape[1])
 
-    def divides_scale(self, family: Any) -> bool:
+    def divides_scale(self, family: Observations) -> bool:
         """Tell whether weights divide the samples' scale; they count repetitions otherwise."""
-        return family.has_scale and self.weight_type == "precision"
+        return family.dispersion is Dispersion.MOMENTS and self.weight_type == "precision"
 
     @property
     def n_observations(self) -> np.ndarray:
@@ -151,18 +190,18 @@ def samples(
     y: Any,
     sample_weight: Any,
     offset: Any,
-    family,
+    family: Observations,
     single: bool,
     n_classes: int | None,
     weight_type: str = "precision",
 ) -> Data:
     """Check all that comes one by one with the samples."""
-    matrix, layout = features(X)
+    matrix, layout = features(X, family, n_classes)
     observed = observations(y, single, len(matrix), layout)
     check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples, y, n_neurons)
-    outputs = Outputs(n_neurons, n_classes, single)
+    outputs = Outputs(n_neurons, n_classes, single, family.predictors)
     added = offsets(offset, n_samples, outputs)
     valid: Any = known_rows(matrix, layout)
     for array, name in ((observed, "y"), (added, "offset")):
@@ -229,11 +268,47 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
 
 
-def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
+def features(
+    X: Any, family: Observations, n_classes: int | None
+) -> tuple[np.ndarray | BasisDesign, Layout]:
     """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
-    if not isinstance(X, BasisDesign):
-        return design_matrix(X)
-    return X, Layout(jax.tree_util.tree_structure(0), *_ARRAY, (X.shape[1],), (None,), X.series)
+    if isinstance(X, BasisDesign):
+        structure = jax.tree_util.tree_structure(0)
+        matrix, layout = X, Layout(structure, *_ARRAY, (X.shape[1],), (None,), X.series)
+    else:
+        matrix, layout = design_matrix(X)
+    if n_classes is None:
+        layout = replace(layout, predictors=_predictors(X, layout, family))
+    return matrix, layout
+
+
+def _predictors(X: Any, layout: Layout, family: Observations) -> tuple[int, ...] | None:
+    """Tell for each array of features which linear predictor uses it."""
+    names, keys = family.predictors, list(X) if isinstance(X, dict) else []
+    if len(names) == 1:
+        for designs in SEVERAL_PREDICTORS:
+            if len(keys) > 1 and set(keys) <= set(designs):
+                raise ValueError(
+                    f"X has designs for the predictors {' and '.join(map(repr, keys))}, but "
+                    f"{family.name} observations have one linear predictor, of the mean. Choose "
+                    "an observation model with both, or give features that are called so by "
+                    "chance other names."
+                )
+        return None
+    own = [key for key in keys if key in names]
+    if not own:
+        return (0,) * len(layout.names)
+    if len(own) < len(keys):
+        other = next(key for key in keys if key not in names)
+        raise ValueError(
+            f"X has a design for the predictor {own[0]!r}, and {other!r} besides: pass a dict of "
+            f"designs, with the keys {' and '.join(map(repr, names))} only, or one without them, "
+            f"whose features are all those of {names[0]!r}."
+        )
+    of_key = {f"X[{key!r}]": names.index(key) for key in own}
+    return tuple(
+        next(k for start, k in of_key.items() if name.startswith(start)) for name in layout.names
+    )
 
 
 def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray | None:
@@ -452,14 +527,14 @@ def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:
     return ~missing if missing.any() else None
 
 
-def check_support(y: np.ndarray, family, single: bool) -> None:
+def check_support(y: np.ndarray, family: Observations, single: bool) -> None:
     """Refuse observations that the family gives no probability."""
     wrong = ~(family.allows(y) | np.isnan(y))
     if np.any(wrong):
         row, neuron = np.argwhere(wrong)[0]
         where = f"row {row}" + ("" if single else f" of neuron {neuron}")
         raise ValueError(
-            f"y holds {y[row, neuron]:g} in {where}, but {type(family).__name__} observations "
+            f"y holds {y[row, neuron]:g} in {where}, but {family.name} observations "
             f"must be {family.support} ({np.sum(wrong)} wrong in all). Clean y, or choose another "
             "observation_model."
         )
@@ -518,8 +593,11 @@ def offsets(offset: Any, n_samples: int, outputs: Outputs) -> np.ndarray | None:
             )
         return outputs.columns(array)
     if array.shape == (n_samples,):
-        return array[:, None]
-    if array.shape != (n_samples, n_neurons):
+        array = array[:, None]
+    elif array.shape != (n_samples, n_neurons):
         each = f" or ({n_samples}, {n_neurons})" if n_neurons > 1 else ""
         raise ValueError(f"offset must have shape ({n_samples},){each}, got {array.shape}.")
-    return array
+    if outputs.n_predictors == 1:
+        return array
+    # An offset, such as a log exposure, is one of the first predictor.
+    return outputs.coef_columns(np.broadcast_to(array, (n_samples, n_neurons)), 0)

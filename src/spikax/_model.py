@@ -18,8 +18,7 @@ from spikax._inputs import Data, Layout, Outputs
 from spikax._time_series import TimeSeries, check_times
 from spikax.basis import BasisDesign
 from spikax.core.standardise import Standardisation
-from spikax.links import InverseLink
-from spikax.observation_models import Family, ObservationModel
+from spikax.observation_models import Likelihood, Links, Observations
 from spikax.regularizer import Penalty, Regularizer
 from spikax.solvers import Solver, make_solver
 
@@ -47,8 +46,8 @@ class ModelSpec:
     """
 
     name: str
-    observation_model: ObservationModel
-    link: InverseLink
+    observation_model: Observations
+    link: Links
     regularizer: Regularizer
     regularizer_strength: Any = None
     solver_name: Any = None
@@ -62,9 +61,9 @@ class ModelSpec:
     factor: Any = None
 
     @property
-    def family(self) -> Family:
-        """The family of the observations."""
-        return self.observation_model.family
+    def likelihood(self) -> Likelihood:
+        """The likelihood of observations, at the dispersion where that is known."""
+        return Likelihood.of(self.observation_model, self.link)
 
     def solver(self) -> Solver:
         """Make the solver."""
@@ -76,7 +75,7 @@ class ModelSpec:
 
     def outputs(self, n_neurons: int) -> Outputs:
         """Tell how the linear predictors of so many neurons lie in the user's arrays."""
-        return Outputs(n_neurons, self.n_classes, self.single)
+        return Outputs(n_neurons, self.n_classes, self.single, self.observation_model.predictors)
 
     # --- From data to what is minimised.
 
@@ -96,7 +95,7 @@ class ModelSpec:
             y,
             sample_weight,
             offset,
-            self.family,
+            self.observation_model,
             self.single,
             self.n_classes,
             self.weight_type,
@@ -129,8 +128,7 @@ class ModelSpec:
             mask=mask,
             penalty=penalty,
             fit_intercept=self.fit_intercept,
-            family=self.family,
-            link=self.link,
+            likelihood=self.likelihood,
             standardisation=standardisation,
             normaliser=normaliser,
         )
@@ -165,18 +163,17 @@ class ModelSpec:
         coef, intercept = standardisation.to_user(columns)
         # As precise as the features, for nearly collinear ones need every digit, and as `theta`.
         dtype = np.result_type(data.X.dtype, theta.dtype, canonicalize_dtype(float))
-        coef = outputs.restored(coef.astype(dtype))
-        intercept = outputs.restored(intercept[None].astype(dtype)).reshape(outputs.intercept)
-        return data.layout.split(coef), intercept
+        intercept = outputs.restored(intercept[None].astype(dtype), outputs.intercept)[0]
+        return outputs.split(coef.astype(dtype), data.layout), intercept
 
     def n_used(self, theta: np.ndarray) -> np.ndarray:
         """Count the parameters that are not zero, less what classes have in common."""
-        n_outputs = self.n_classes or 1
-        used = (theta != 0)[:-n_outputs].reshape(-1, n_outputs, theta.shape[1])
+        n_predictors = self.observation_model.n_predictors
+        used = (theta != 0)[:-n_predictors].reshape(-1, n_predictors, theta.shape[1])
         n_used = used.sum(axis=(0, 1))
-        if n_outputs == 1:
-            return n_used + self.fit_intercept
-        return n_used - used.all(axis=1).sum(axis=0) + (n_outputs - 1) * self.fit_intercept
+        if self.n_classes is None:
+            return n_used + n_predictors * self.fit_intercept
+        return n_used - used.all(axis=1).sum(axis=0) + (n_predictors - 1) * self.fit_intercept
 
 
 def find_classes(y: Any, n_classes: int, known: np.ndarray | None) -> np.ndarray:
@@ -238,7 +235,7 @@ class FittedModel:
 
     def features(self, X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
         """Bring X to a matrix, checked against the coefficients."""
-        matrix, layout = _inputs.features(X)
+        matrix, layout = _inputs.features(X, self.spec.observation_model, self.spec.n_classes)
         _coefficients.check_features(layout, self.coef, self.spec.name)
         check_feature_names(self.estimator, X, reset=False)
         _inputs.known_rows(matrix, layout)
@@ -250,7 +247,7 @@ class FittedModel:
         """Compute the linear predictors, (n_samples, n_columns)."""
         check_times({"X": layout.series, "offset": offset})
         leaves = jax.tree_util.tree_leaves(self.coef if coef is None else coef)
-        columns = self.outputs.columns(np.concatenate(leaves))
+        columns = self.outputs.join([np.asarray(leaf) for leaf in leaves], layout)
         eta = np.asarray(matrix @ columns) + self.outputs.columns(self.intercept)
         added = _inputs.offsets(offset, len(eta), self.outputs)
         if added is None:

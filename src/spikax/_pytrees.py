@@ -16,24 +16,34 @@ _told_apart: set[type] = set()
 def register(kind: T) -> T:
     """Make a dataclass a pytree: its fields are children, but for those that are static.
 
-    `jax.tree_util.register_dataclass` takes trees of two classes with the same static values for
-    equal, so that a compiled program of one may serve the other (seen in JAX 0.10).
+    A field that holds text is static, too. `jax.tree_util.register_dataclass` takes trees of two
+    classes with the same static values for equal, so that a compiled program of one may serve the
+    other (seen in JAX 0.10).
     """
     data = [field.name for field in fields(kind) if not field.metadata.get("static", False)]
     static = [field.name for field in fields(kind) if field.metadata.get("static", False)]
-    keys = [jax.tree_util.GetAttrKey(name) for name in data]
+    keys = {name: jax.tree_util.GetAttrKey(name) for name in data}
+
+    def split(value):
+        held = {name: getattr(value, name) for name in data}
+        kept = {name: getattr(value, name) for name in static}
+        kept |= {name: part for name, part in held.items() if isinstance(part, str)}
+        return {name: part for name, part in held.items() if name not in kept}, kept
 
     def flatten(value):
-        return [getattr(value, name) for name in data], tuple(getattr(value, s) for s in static)
+        children, kept = split(value)
+        return tuple(children.values()), (tuple(children), tuple(kept.items()))
 
     def flatten_with_keys(value):
-        children, kept = flatten(value)
-        return list(zip(keys, children, strict=True)), kept
+        children, kept = split(value)
+        pairs = [(keys[name], part) for name, part in children.items()]
+        return pairs, (tuple(children), tuple(kept.items()))
 
-    def unflatten(kept, children):
-        return kind(
-            **dict(zip(data, children, strict=True)), **dict(zip(static, kept, strict=True))
-        )
+    def unflatten(structure, children):
+        names, kept = structure
+        value = object.__new__(kind)  # children may be anything, which no constructor takes
+        vars(value).update(zip(names, children, strict=True), **dict(kept))
+        return value
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
     _told_apart.add(kind)
@@ -63,7 +73,7 @@ def adopt(value: Any) -> None:
 def _check_fields(value: Any) -> None:
     for field in fields(value):
         held = getattr(value, field.name)
-        if not field.metadata.get("static", False) and not all(
+        if not (field.metadata.get("static", False) or isinstance(held, str)) and not all(
             isinstance(leaf, Number | np.ndarray | np.generic | jax.Array)
             for leaf in jax.tree.leaves(held)
         ):

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from spikax import _inputs, _labels, links, observation_models
+from spikax import _inputs, _labels, observation_models
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._missing import IgnoredSamples
 from spikax._time_series import TimeSeries, check_times
@@ -22,15 +22,13 @@ from spikax.design import padded_length
 from spikax.glm import ClassifierGLM, ClassifierPopulationGLM
 from spikax.glm._null import fit_null, unless_exact
 from spikax.glm._prediction import null_scores, rate_scores, share_explained
-from spikax.links import InverseLink
 from spikax.observation_models import (
-    Bernoulli,
-    Family,
-    Gamma,
-    Gaussian,
-    NegativeBinomial,
-    ObservationModel,
-    Poisson,
+    BernoulliObservations,
+    Dispersion,
+    Likelihood,
+    NegativeBinomialObservations,
+    Observations,
+    PoissonObservations,
 )
 
 __all__ = [
@@ -44,7 +42,6 @@ __all__ = [
     "time_rescaling",
 ]
 
-_SPIKES = (Poisson, Bernoulli, NegativeBinomial)
 RESIDUALS = ("deviance", "pearson", "quantile")
 
 
@@ -168,12 +165,12 @@ def time_rescaling(
     >>> test.p_value > 0.05
     array([ True])
     """
-    family = observation_models.resolve(observation_model).family
+    family = observation_models.resolve(observation_model)
     if type(family) not in _RESCALED:
         raise ValueError(
             "Time rescaling needs the intensity at which spikes come within a bin, which is known "
             "here for Poisson, Bernoulli and negative binomial counts, and not for "
-            f"{type(family).__name__} observations: look at residuals(...) instead, of "
+            f"{family.name} observations: look at residuals(...) instead, of "
             "kind='quantile' where the family has them."
         )
     y, rate = _aligned(y, predicted_rate, family)
@@ -231,9 +228,9 @@ def _rescaled_negative_binomial(counts, mean, scale, rng) -> np.ndarray:
 
 
 _RESCALED = {
-    Poisson: _rescaled_poisson,
-    Bernoulli: _rescaled_bernoulli,
-    NegativeBinomial: _rescaled_negative_binomial,
+    PoissonObservations: _rescaled_poisson,
+    BernoulliObservations: _rescaled_bernoulli,
+    NegativeBinomialObservations: _rescaled_negative_binomial,
 }
 
 
@@ -297,45 +294,31 @@ def residuals(
     if kind not in RESIDUALS:
         raise unknown_name("kind", kind, RESIDUALS)
     model = observation_models.resolve(observation_model)
-    observed, rate = _aligned(y, predicted_rate, model.family)
-    scale = _scale(scale, model.family, observed.shape[1])
+    observed, rate = _aligned(y, predicted_rate, model)
+    scale = _scale(scale, model, observed.shape[1])
     if kind == "deviance":
         _, deviance = rate_scores(model, observed, rate, scale)
         values = np.sign(observed - rate) * np.sqrt(np.maximum(deviance, 0))
     elif kind == "pearson":
         with jax.enable_x64(True), np.errstate(divide="ignore", invalid="ignore"):
-            variance = np.asarray(model._at(scale).variance(jnp.asarray(rate)))
-            variance = scale * variance if model.family.has_scale else variance
+            variance = np.asarray(model.variance(jnp.asarray(rate), scale))
             values = (observed - rate) / np.sqrt(variance)
     else:
         if random_key is None:
             raise ValueError(
                 "Quantile residuals are drawn: pass random_key=jax.random.key(0), or another seed."
             )
-        values = _quantile_residuals(model.family, observed, rate, scale, random_key)
+        values = _quantile_residuals(model, observed, rate, scale, random_key)
     return values.reshape(np.shape(y))
 
 
-# What each family's observations are distributed like, with their mean and scale.
-_DISTRIBUTIONS = {
-    Poisson: lambda mean, scale: stats.poisson(mean),
-    Bernoulli: lambda mean, scale: stats.bernoulli(mean),
-    # A scale of zero, which is Poisson, is a limit that SciPy's formula does not take.
-    NegativeBinomial: lambda mean, scale: stats.nbinom(
-        1 / np.maximum(scale, 1e-9), 1 / (1 + np.maximum(scale, 1e-9) * mean)
-    ),
-    Gaussian: lambda mean, scale: stats.norm(mean, np.sqrt(scale)),
-    Gamma: lambda mean, scale: stats.gamma(1 / scale, scale=mean * scale),
-}
-
-
-def _quantile_residuals(family, y, rate, scale, random_key) -> np.ndarray:
-    if type(family) not in _DISTRIBUTIONS:
+def _quantile_residuals(model, y, rate, scale, random_key) -> np.ndarray:
+    distribution = model.distribution(rate, scale)
+    if distribution is None:
         raise ValueError(
-            f"The distribution of {type(family).__name__} observations is not known here: use "
+            f"The distribution of {model.name} observations is not known here: use "
             "kind='deviance' or 'pearson'."
         )
-    distribution = _DISTRIBUTIONS[type(family)](rate, scale)
     seed = np.asarray(jax.random.key_data(random_key)).ravel()
     draw = np.random.default_rng(seed).uniform(size=y.shape)
     discrete = isinstance(distribution.dist, stats.rv_discrete)
@@ -630,11 +613,10 @@ def _compared(
 ) -> _Comparison:
     """Score predictions and what they are compared with, on the samples that both have."""
     model = observation_models.resolve(observation_model)
-    family = model.family
-    observed, rate = _aligned(y, predicted_rate, family)
+    observed, rate = _aligned(y, predicted_rate, model)
     names, y = _neuron_names(y, observed.shape[1]), observed
-    scale = _scale(scale, family, y.shape[1])
-    link = _link(null.link, family)
+    scale = _scale(scale, model, y.shape[1])
+    likelihood = Likelihood.of(model, observation_models.links_of(model, null.link))
     if null.rate is not None and null.offset is not None:
         raise ValueError(
             "null_rate and offset both say what to compare with: pass the offset alone to fit a "
@@ -650,7 +632,7 @@ def _compared(
     of_model = rate_scores(model, y, rate, scale)
     if null.rate is None:
         data = _inputs.without_features(y, known, None, added)
-        of_null = null_scores(family, link, data, scale[0], null.own_scale)
+        of_null = null_scores(likelihood, data, scale[0], null.own_scale)
         return _Comparison(names, y, of_model, of_null)
     null_rate = np.asarray(_inputs.as_float_array(null.rate, "null_rate"), float)
     if null_rate.shape == (len(y),) and y.shape[1] == 1:
@@ -661,18 +643,18 @@ def _compared(
             f"{null_rate.shape}."
         )
     null_rate = np.where(known, null_rate, np.nan)
-    _check_means(null_rate, family, "null_rate", "pass a mean that y may have")
-    if null.own_scale and family.estimate:
+    _check_means(null_rate, model, "null_rate", "pass a mean that y may have")
+    if null.own_scale and likelihood.estimated:
         length = padded_length(len(y))
         with jax.enable_x64(True):
             padded = (pad(np.where(known, a, 0), length, float) for a in (y, null_rate))
-            scale = np.asarray(_likeliest_scale(family, *padded))[None]
+            scale = np.asarray(_likeliest_scale(model, *padded))[None]
     return _Comparison(names, y, of_model, rate_scores(model, y, null_rate, scale))
 
 
 @jax.jit
-def _likeliest_scale(family, y, rate):
-    return ObservationModel(family).estimate_scale(y, rate, len(y))
+def _likeliest_scale(model, y, rate):
+    return model.estimate_scale(y, rate, len(y))
 
 
 def cross_validated_scores(
@@ -745,7 +727,11 @@ def cross_validated_scores(
     labels = _neuron_names(y, observed.shape[1])
     if added is not None:
         one = classes is None
-        added = np.broadcast_to(added, observed.shape) if one else outputs.restored(added)
+        added = (
+            np.broadcast_to(added, observed.shape)
+            if one
+            else (outputs.restored(added, outputs.trailing))
+        )
     weights = data.weights
     weights = weights[:, 0] if weights is not None and weights.shape[1] == 1 else weights
     extra = {"sample_weight": weights, "offset": added}
@@ -836,8 +822,8 @@ def _held_out_classes(
 
 def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
     """Scores of held-out samples, each (n_neurons,)."""
-    model = observation_models.resolve(fitted.observation_model)
-    link = _link(fitted.inverse_link_function, model.family)
+    likelihood = fitted.resolve().likelihood
+    model = likelihood.family
     weight = extra["sample_weight"]
     y = y if weight is None else np.where(_by_neuron(weight) > 0, y, np.nan)
     known = ~(np.isnan(y) | np.isnan(rate))
@@ -851,7 +837,7 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
     terms, nulls = [rate_scores(model, y, rate, scale[None])], []
     for own_scale in (True, False):
         with jax.enable_x64(True):
-            nulls.append(fit_null(model.family, link, train, scale, own_scale))
+            nulls.append(fit_null(likelihood, train, scale, own_scale))
             null_rate = nulls[-1].predict(len(y), extra["offset"])
         null_rate = unless_exact(np.where(known, null_rate, np.nan), y, known)
         terms.append(rate_scores(model, y, null_rate, nulls[-1].scale[None]))
@@ -861,17 +847,17 @@ def _held_out(fitted, y_train, y, rate, train_extra, extra) -> dict[str, Any]:
     null_ll, null_deviance = (np.where(np.isinf(a), np.nan, a) for a in (null_ll, null_deviance))
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = {"n_samples": n_samples, "total": total, "log_likelihood": ll / n_samples}
-        if not model.family.has_scale:
+        if not likelihood.by_moments:
             scores["pseudo_r2"] = share_explained(ll, null_ll)
         scores["deviance_explained"] = share_explained(deviance, null_deviance)
         notes = [(n_samples == 0, "no samples held out")]
-        if type(model.family) in _SPIKES:
+        if model.counts_spikes:
             scores["bits_per_spike"] = np.where(
                 total > 0, (ll - null_ll) / (total * np.log(2)), np.nan
             )
             notes += [
                 (total == 0, "no spikes held out"),
-                (nulls[0].level == 0, "no spikes to fit"),
+                (nulls[0].constant == 0, "no spikes to fit"),
                 (np.isinf(ll), "spikes at a predicted rate of zero"),
             ]
         notes += [(null_deviance == 0, "nothing to explain")]
@@ -884,14 +870,14 @@ def _by_neuron(weights: np.ndarray) -> np.ndarray:
     return weights.reshape(len(weights), -1)
 
 
-def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
+def _scale(scale: Any, model: Observations, n_neurons: int) -> np.ndarray:
     """Check a scale, (1, n_neurons); a dispersion that the family knows is the one that counts."""
-    if family.scale is not None and not family.estimate:
-        scale = family.scale
+    if model.dispersion is Dispersion.KNOWN:
+        scale = model.scale
     if scale is None:
-        if family.estimate:
+        if model.dispersion is Dispersion.ESTIMATED:
             raise ValueError(
-                f"The dispersion of {type(family).__name__} observations is to be estimated: pass "
+                f"The dispersion of {model.name} observations is to be estimated: pass "
                 "that of the model, scale=model.scale_."
             )
         scale = 1.0
@@ -906,16 +892,11 @@ def _scale(scale: Any, family: Family, n_neurons: int) -> np.ndarray:
     return np.broadcast_to(array.astype(float), n_neurons)[None]
 
 
-def _link(inverse_link_function: Any, family: Family) -> InverseLink:
-    named = inverse_link_function is not None
-    return links.resolve(inverse_link_function if named else family.default_link)
-
-
 def _neuron_names(y: Any, n_neurons: int) -> np.ndarray:
     return np.asarray(getattr(y, "columns", np.arange(n_neurons)))
 
 
-def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
+def _aligned(y: Any, predicted_rate: Any, model: Observations | None = None):
     """Check observations and predictions; both (n_samples, n_neurons)."""
     check_times({"y": y, "predicted_rate": predicted_rate})
     observed, rate = (
@@ -930,24 +911,24 @@ def _aligned(y: Any, predicted_rate: Any, family: Family | None = None):
     observed, rate = (a.reshape(len(a), -1) for a in (observed, rate))
     for array, name in ((observed, "y"), (rate, "predicted_rate")):
         _inputs.finite_rows(array, partial(_inputs.column_of, name, array.shape[1]))
-    if family is not None:
-        if family.n_outputs > 1:
+    if model is not None:
+        if model.n_predictors > 1:
             raise ValueError(
-                f"Diagnostics are of observations with one mean, and {type(family).__name__} "
+                f"Diagnostics are of observations with one mean, and {model.name} "
                 "observations have one for each class: look at the indicators of single classes, "
                 "which are Bernoulli, or use the model's score."
             )
-        _inputs.check_support(observed, family, single=False)
-        _check_means(rate, family, "predicted_rate", "pass what predict returns")
+        _inputs.check_support(observed, model, single=False)
+        _check_means(rate, model, "predicted_rate", "pass what predict returns")
     return observed, rate
 
 
-def _check_means(rate: np.ndarray, family: Family, name: str, way: str) -> None:
-    low, high = family.mean_bounds
+def _check_means(rate: np.ndarray, model: Observations, name: str, way: str) -> None:
+    low, high = model.mean_bounds
     wrong = (rate < low) | (rate > high)
     if wrong.any():
         row, neuron = np.argwhere(wrong)[0]
         raise ValueError(
             f"{name} is {rate[row, neuron]:g} in row {row} of neuron {neuron}, but means of "
-            f"{type(family).__name__} observations lie between {low:g} and {high:g}: {way}."
+            f"{model.name} observations lie between {low:g} and {high:g}: {way}."
         )

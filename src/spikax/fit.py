@@ -14,7 +14,6 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 from jax.tree_util import Partial
 
-from spikax._dispersion import likeliest_scale
 from spikax._pytrees import register
 from spikax.core.hessians import Groups, Precomputed
 from spikax.core.null_model import Null, null_model, null_parameters
@@ -27,11 +26,10 @@ from spikax.core.objective import (
     penalized_loss,
     project,
     sample_curvature,
-    sample_loss,
     value_and_grad,
 )
 from spikax.core.samples import Samples
-from spikax.observation_models import with_scale
+from spikax.observation_models._dispersion import likeliest_scale
 from spikax.solvers import Outcome, Solver, Status
 from spikax.solvers._convergence import NEGLIGIBLE
 
@@ -83,13 +81,14 @@ def fit_population(
     """
     # A scale found in too few digits may be too large, and hide that they are: judge at zero.
     judged = objective
-    if objective.family.estimate:
+    if objective.likelihood.estimated:
         judged = _at(objective, jnp.zeros_like(objective.normaliser))
     null = null_model(judged, samples)
     outcome, objective = minimise(objective, samples, precomputed, solver, theta)
     statistic = pearson_statistic(objective, samples, outcome.theta)
     coarse = too_coarse(objective, samples, null, outcome.theta, outcome.status)
-    scale = None if objective.family.scale is None else objective.family.scale[:, 0]
+    scale = objective.likelihood.dispersion
+    scale = None if scale is None else scale[:, 0]
     return FitResult(outcome, coarse, statistic, scale)
 
 
@@ -109,7 +108,7 @@ def minimise(
         outcome = solver.run(bounded, samples, theta, precomputed)
         return outcome._replace(value=outcome.value - constant)
 
-    if objective.family.estimate:
+    if objective.likelihood.estimated:
         outcome, objective = _fit_with_scale(objective, samples, run, theta)
     else:
         outcome = run(objective, theta)
@@ -120,7 +119,7 @@ def pearson_statistic(
     objective: Objective, samples: Samples, theta: jax.Array
 ) -> Float[Array, " neuron"] | None:
     """Pearson's statistic, of families with a scale."""
-    return pearson(objective, samples, theta) if objective.family.has_scale else None
+    return pearson(objective, samples, theta) if objective.likelihood.by_moments else None
 
 
 # --- The scale of a loss, together with the coefficients.
@@ -166,7 +165,7 @@ def _fit_with_scale(
 
 
 def _at(objective: Objective, scale: jax.Array) -> Objective:
-    return replace(objective, family=with_scale(objective.family, scale[:, None]))
+    return replace(objective, likelihood=objective.likelihood.at(scale[:, None]))
 
 
 def _log_likelihood(objective: Objective, samples: Samples, theta: jax.Array) -> Callable:
@@ -179,9 +178,8 @@ def _log_likelihood(objective: Objective, samples: Samples, theta: jax.Array) ->
 
 
 def _block_log_likelihood(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
-    loss = sample_loss(objective, linear_predictor(theta, X, offset), y)
-    total = loss + objective.family.log_normalizer(y, objective.family.scale)
-    return -jnp.sum(weights * total, axis=1)
+    eta = linear_predictor(theta, X, offset)
+    return jnp.sum(weights * objective.likelihood.log_prob(eta, y), axis=1)
 
 
 @jax.jit
@@ -201,7 +199,7 @@ def null_theta_and_scale(objective: Objective, samples: Samples) -> tuple[jax.Ar
         return Outcome(theta, value, steps, steps + Status.CONVERGED, jnp.asarray(0))
 
     outcome, objective = _fit_with_scale(objective, samples, intercepts, None)
-    return outcome.theta, objective.family.scale[:, 0]
+    return outcome.theta, objective.likelihood.dispersion[:, 0]
 
 
 # --- Precision.
@@ -255,7 +253,7 @@ def fit_some(
     index = np.resize(chosen, size)
     start = None if theta is None else theta[:, index]
     some = objective.neurons(index), samples.neurons(index)  # pyright: ignore
-    groups = restricted_groups(precomputed.groups, index, objective.n_outputs)
+    groups = restricted_groups(precomputed.groups, index, objective.n_predictors)
     again = jax.device_get(fit_population(*some, Precomputed(groups), solver, start))
 
     def merged(old, new):
@@ -268,9 +266,9 @@ def fit_some(
     return jax.tree.map(merged, found, again)
 
 
-def restricted_groups(groups: Groups, index: np.ndarray, n_outputs: int) -> Groups:
+def restricted_groups(groups: Groups, index: np.ndarray, n_predictors: int) -> Groups:
     """Restrict the groups to some neurons."""
-    group = np.asarray(groups.of_output).reshape(n_outputs, -1)[:, index].reshape(-1)
+    group = np.asarray(groups.of_predictor).reshape(n_predictors, -1)[:, index].reshape(-1)
     _, representative, group = np.unique(group, return_index=True, return_inverse=True)
     return Groups(group.astype(np.int32), representative.astype(np.int32))  # pyright: ignore
 
@@ -285,10 +283,10 @@ def too_coarse(
     single observations tell their predictor to so many digits (large counts, small noise) that
     Hessians and gains, which are squares, would need twice as many as there are.
     """
-    n_outputs = objective.n_outputs
+    n_predictors = objective.n_predictors
     # Standardised features are of size one.
     size = jnp.abs(theta).reshape(samples.n_features + 1, -1).sum(axis=0)
-    size = size.reshape(n_outputs, -1)
+    size = size.reshape(n_predictors, -1)
     if samples.offset is not None:
         offset = jnp.abs(samples.offset).max(axis=(0, -1))
         size = size + offset.reshape(-1, offset.shape[-1])
@@ -297,7 +295,7 @@ def too_coarse(
     precision, curvature = null.precision, null.curvature.reshape(error.shape)
     per_sample = (precision / samples.total_weight)[None] * curvature
     signal = jnp.max(per_sample * null.intercept.reshape(error.shape) ** 2, axis=0)
-    if objective.family.has_scale:
+    if objective.likelihood.by_moments:
         precision, curvature = _at_scale_of_fit(objective, samples, theta)
     lost = jnp.max(precision[None] * curvature * error**2 / 2, axis=0)
     failed = (status == Status.STALLED) | (status == Status.NOT_FINITE)
@@ -312,7 +310,7 @@ def _at_scale_of_fit(
     scale = pearson(objective, samples, theta) / total
     scale = jnp.maximum(scale, jnp.finfo(theta.dtype).tiny)
     curvature = samples.sum(Partial(_total_curvature, objective, theta)) / total
-    return total * objective.family.precision(scale), curvature[None]
+    return total * objective.likelihood.precision(scale), curvature[None]
 
 
 def _total_curvature(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:

@@ -1,6 +1,6 @@
 """Load models from the files that `save_params` writes, and look into them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from os import PathLike
 from typing import Any
@@ -10,7 +10,7 @@ import sklearn.model_selection
 from sklearn import config_context
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
-from spikax import _npz, glm, model_selection
+from spikax import _npz, glm, model_selection, observation_models
 from spikax._errors import unknown_name
 from spikax.glm._shell import Shell
 
@@ -75,7 +75,7 @@ def load_model(filename: str | PathLike, mapping_dict: Mapping[str, Any] | None 
     def find(where: str, name: str, held: dict[str, Any] | None) -> Any:
         named.add(where)
         found = mapping[where] if where in mapping else _public(saved, where, name)
-        if held is None or not isinstance(found, type):
+        if held is None or not (isinstance(found, type) or name in _RENAMED):
             return found
         return _made(saved, where, found, held)
 
@@ -162,7 +162,7 @@ def _route(model: Any, saved: _npz.Saved) -> None:
 
 
 def _public(saved: _npz.Saved, where: str, name: str) -> Any:
-    found = _npz.public(name) or _splitters().get(name)
+    found = _npz.public(name) or _splitters().get(name) or _RENAMED.get(name)
     if found is None:
         last = name.rpartition(".")[2]
         raise ValueError(
@@ -173,9 +173,27 @@ def _public(saved: _npz.Saved, where: str, name: str) -> Any:
     return found
 
 
-def _made(saved: _npz.Saved, where: str, kind: type, held: dict[str, Any]) -> Any:
+def _negative_binomial(scale: Any, estimate: bool) -> Any:
+    return observation_models.NegativeBinomialObservations("estimate" if estimate else scale)
+
+
+def _held(family: Any) -> Any:
+    return family
+
+
+# Observation models as files of spikax 0.1.0 call them, where families were within models.
+_RENAMED: dict[str, Callable] = {
+    f"spikax.observation_models.{name}": getattr(observation_models, f"{name}Observations")
+    for name in ("Poisson", "Bernoulli", "Gaussian", "Gamma", "Categorical")
+}
+_RENAMED["spikax.observation_models.NegativeBinomial"] = _negative_binomial
+_RENAMED["spikax.observation_models.ObservationModel"] = _held
+
+
+def _made(saved: _npz.Saved, where: str, kind: Any, held: dict[str, Any]) -> Any:
+    splitter = isinstance(kind, type) and issubclass(kind, BaseCrossValidator | BaseShuffleSplit)
     try:
-        if not (is_dataclass(kind) or issubclass(kind, BaseCrossValidator | BaseShuffleSplit)):
+        if not (splitter or is_dataclass(kind) or kind in _RENAMED.values()):
             raise TypeError("it is not a dataclass")
         return kind(**held)
     except (TypeError, ValueError) as error:

@@ -294,6 +294,20 @@ INVERSE_LINKS = (
     ),
 )
 
+# Means as they are. Their logarithms are right wherever they are finite, unlike those of the
+# identity, which a fit must find its way back with.
+MEANS = InverseLink(
+    "mean",
+    jnp.asarray,
+    lambda mean: jnp.log(jnp.where(mean == 0, 1, mean)),
+    lambda mean: jnp.log1p(-jnp.where(mean == 1, 0, mean)),
+    jnp.asarray,
+)
+# Parameters as they are, with logarithms that are infinite at their bounds.
+PARAMETERS = InverseLink(
+    "parameter", jnp.asarray, jnp.log, lambda share: jnp.log1p(-share), jnp.asarray
+)
+
 LOG_SOFTMAX = InverseLink(
     "log_softmax",
     lambda eta: jnp.exp(_log_softmax(eta)),

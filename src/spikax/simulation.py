@@ -14,6 +14,7 @@ from scipy.stats import gamma
 
 from spikax import links, observation_models
 from spikax._time_series import finite_values
+from spikax.observation_models import Likelihood
 
 __all__ = [
     "Stability",
@@ -234,22 +235,20 @@ def simulate_recurrent(
         *map(jnp.asarray, arrays.values()),
         random_key,
         jnp.asarray(scale, float),
-        model.family,
-        links.resolve(inverse_link_function),
+        Likelihood.of(model, links.resolve(inverse_link_function)),
     )
     warn_if_it_runs_away(rates, alone, np.arange(rates.shape[1]))
     return spikes, rates
 
 
-@partial(jax.jit, static_argnames="link")
-def _simulate(coupling, feedforward, intercepts, inputs, basis, init_y, key, scale, family, link):
+@jax.jit
+def _simulate(coupling, feedforward, intercepts, inputs, basis, init_y, key, scale, likelihood):
     drive = jnp.einsum("tnk,nk->tn", inputs, feedforward) + intercepts[None]
-    return recur(
-        coupling, basis, drive, jnp.zeros(len(drive), bool), init_y, key, scale, family, link
-    )
+    starts = jnp.zeros(len(drive), bool)
+    return recur(coupling, basis, drive, starts, init_y, key, scale, likelihood)
 
 
-@partial(jax.jit, static_argnames="link")
+@jax.jit
 def recur(
     coupling: jax.Array,
     basis: jax.Array,
@@ -258,8 +257,7 @@ def recur(
     init_y: jax.Array,
     key: jax.Array,
     scale: jax.Array,
-    family: observation_models.Family,
-    link: links.InverseLink,
+    likelihood: Likelihood,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return activity, means, and the largest mean of each neuron without coupling.
 
@@ -270,7 +268,6 @@ def recur(
     dtype = jnp.result_type(drive, coupling, basis)
     # From a sender to what it adds, function by function, to all receivers.
     outgoing = coupling.transpose(1, 2, 0).reshape(n_neurons, -1).astype(dtype)
-    model = observation_models.ObservationModel(family)
 
     def send(coming, y):
         """Move one sample on, and add what `y` will do to the samples that are to come."""
@@ -280,15 +277,15 @@ def recur(
     def step(coming, now):
         drive, starts, key = now
         coming = jnp.where(starts, first, coming)
-        rate = link.mean(drive + coming[0])
-        y = model.sample_generator(key, rate, scale)
+        rate = likelihood.mean(drive + coming[0])
+        y = likelihood.family.sample_generator(key, rate, scale)
         return send(coming, y.astype(dtype)), (y, rate)
 
     nothing = jnp.zeros((len(basis), n_neurons), dtype)
     first, _ = jax.lax.scan(lambda c, y: (send(c, y), None), nothing, init_y.astype(dtype))
     keys = jax.random.split(key, len(drive))
     _, (spikes, rates) = jax.lax.scan(step, first, (drive.astype(dtype), starts, keys))
-    return spikes, rates, jnp.max(jnp.abs(link.mean(drive)), axis=0)
+    return spikes, rates, jnp.max(jnp.abs(likelihood.mean(drive)), axis=0)
 
 
 @dataclass(frozen=True, eq=False)

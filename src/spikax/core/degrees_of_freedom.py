@@ -43,7 +43,7 @@ def effective_degrees_of_freedom(
     free = np.asarray(objective.mask) > 0
     kept = free.copy()
     if not objective.penalty.smooth:
-        features = slice(0, -objective.n_outputs)
+        features = slice(0, -objective.n_predictors)
         kept[features] &= theta[features] != 0
     counted = np.asarray(samples.weights) > 0
     with jax.enable_x64(True):
@@ -52,7 +52,7 @@ def effective_degrees_of_freedom(
         for neurons, rows in _alike(counted, objective.n_neurons):
             some = neurons[~held[neurons]]
             if some.size and rows.any():
-                found[some] = _ranks(samples, rows, kept[:, some], objective.n_outputs)
+                found[some] = _ranks(objective, samples, rows, kept[:, some])
         if held.any():
             found[held] = _traces(objective, samples, theta, kept, np.flatnonzero(held), most)
     return found
@@ -99,13 +99,17 @@ def _alike(counted: np.ndarray, n_neurons: int) -> Iterator[tuple[np.ndarray, np
 # --- Without a penalty.
 
 
-def _ranks(samples: Samples, rows: np.ndarray, kept: np.ndarray, n_outputs: int) -> np.ndarray:
+def _ranks(
+    objective: Objective, samples: Samples, rows: np.ndarray, kept: np.ndarray
+) -> np.ndarray:
     """Rank of the kept parameters in these samples, each (n_parameters, n)."""
     null = _null_space(samples, rows)
-    K, q = n_outputs, samples.n_features + 1
+    K, q = objective.n_predictors, samples.n_features + 1
     if K > 1:
+        null = np.kron(null, np.eye(K))
+    if objective.likelihood.family.sum_to_zero:
         # Predictors that change alike for all classes change nothing.
-        null = np.hstack([np.kron(null, np.eye(K)), np.kron(np.eye(q), np.ones((K, 1)))])
+        null = np.hstack([null, np.kron(np.eye(q), np.ones((K, 1)))])
     patterns, which = np.unique(kept, axis=1, return_inverse=True)
     nullity = [_rank(null) - _rank(null[~pattern]) for pattern in patterns.T]
     return kept.sum(axis=0) - np.array(nullity)[which.reshape(-1)]
@@ -176,10 +180,10 @@ def _traces(
 ) -> np.ndarray:
     """Trace of the influence matrix of some neurons."""
     size = float(samples.n_samples) * len(theta) ** 2 * neurons.size
-    if size > most and not objective.family.has_scale:
+    if size > most and not objective.likelihood.by_moments:
         return np.full(neurons.size, np.nan)
     theta = theta.astype(float)
-    same = objective.n_outputs == 1 and bool(_same_curvature(objective, samples, theta))
+    same = objective.n_predictors == 1 and bool(_same_curvature(objective, samples, theta))
     information: np.ndarray | None = None
     found = []
     for j in neurons:
@@ -205,7 +209,7 @@ def _same_curvature(objective: Objective, samples: Samples, theta: jax.Array) ->
     """Tell whether all neurons' samples have the same curvature."""
 
     def block(X, y, weights, offset):
-        v = _curvature(objective, theta, X, weights, offset)
+        v = _curvature(objective, theta, X, y, weights, offset)
         return jnp.all(v == v[:1])
 
     return samples.sum(block, jnp.logical_and)
@@ -219,7 +223,7 @@ def _information(
     one, at = objective.neurons(neuron), theta[:, neuron]
 
     def block(X, y, weights, offset):
-        v = _curvature(one, at, X, weights, offset)
+        v = _curvature(one, at, X, y, weights, offset)
         v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
         return block_moments(X.astype(v.dtype), v)
 
@@ -227,7 +231,7 @@ def _information(
     return interleaved(bordered(*total)) / one.normaliser[:, None]
 
 
-def _curvature(objective: Objective, theta: jax.Array, X, weights, offset) -> jax.Array:
+def _curvature(objective: Objective, theta: jax.Array, X, y, weights, offset) -> jax.Array:
     eta = linear_predictor(theta, X.astype(theta.dtype), offset)
-    v = expected_curvature(objective, eta)
+    v = expected_curvature(objective, eta, y)
     return jnp.broadcast_to(weights, v.shape) * v

@@ -19,9 +19,9 @@ from jax.tree_util import Partial
 from spikax.core.null_model import Null
 from spikax.core.objective import (
     Objective,
+    convex_hessian,
     linear_predictor,
     sample_curvature,
-    sample_hessian,
 )
 from spikax.core.samples import Samples
 
@@ -62,26 +62,26 @@ def bordered(features: jax.Array, border: jax.Array, corner: jax.Array) -> jax.A
 
 
 def interleaved(blocks: Float[Array, "*pair row row"]) -> Float[Array, "parameter parameter"]:
-    """Make one matrix of the blocks of pairs of outputs, (K^2, p + 1, p + 1), as `theta` lies."""
+    """Make one matrix of blocks of pairs of predictors, (K^2, p + 1, p + 1), as `theta` lies."""
     if blocks.ndim == 2:
         return blocks
-    n_outputs, n_rows = math.isqrt(len(blocks)), blocks.shape[1]
-    blocks = blocks.reshape(n_outputs, n_outputs, n_rows, n_rows)
-    return jnp.transpose(blocks, (2, 0, 3, 1)).reshape(n_outputs * n_rows, -1)
+    n_predictors, n_rows = math.isqrt(len(blocks)), blocks.shape[1]
+    blocks = blocks.reshape(n_predictors, n_predictors, n_rows, n_rows)
+    return jnp.transpose(blocks, (2, 0, 3, 1)).reshape(n_predictors * n_rows, -1)
 
 
 # --- What neurons share.
 
 
 class Groups(NamedTuple):
-    """Groups of outputs that share their mask, and their strengths up to a factor.
+    """Groups of predictors that share their mask, and their strengths up to a factor.
 
     Attributes
     ----------
-    of_output
-        The group of each output of each neuron, (n_outputs n_neurons,).
+    of_predictor
+        The group of each predictor of each neuron, (n_predictors n_neurons,).
     representative
-        One output of each group, (n_groups,).
+        One predictor of each group, (n_groups,).
 
     Examples
     --------
@@ -89,11 +89,11 @@ class Groups(NamedTuple):
     >>> import spikax as nmo
     >>> model = nmo.glm.PopulationGLM(feature_mask=np.array([[1, 0, 1]]))
     >>> X, y = np.arange(4.0).reshape(-1, 1), np.ones((4, 3))
-    >>> model.assemble(X, y).precomputed.groups.of_output.tolist()
+    >>> model.assemble(X, y).precomputed.groups.of_predictor.tolist()
     [1, 0, 1]
     """
 
-    of_output: Int[Array, " output"]
+    of_predictor: Int[Array, " predictor"]
     representative: Int[Array, " group"]
 
 
@@ -145,20 +145,20 @@ def _mean_weights(objective, null, X, y, weights, offset) -> Float[Array, "1 sam
 
 
 class SharedHessian(NamedTuple):
-    """Hessians of the losses: one matrix, times that of each neuron's outputs."""
+    """Hessians of the losses: one matrix, times that of each neuron's predictors."""
 
     gram: Float[Array, "row row"]
-    outputs: Float[Array, "output output neuron"]  # second derivatives in the outputs
+    predictors: Float[Array, "predictor predictor neuron"]  # second derivatives in these
 
     def neurons(
         self, objective: Objective, index: jax.Array
     ) -> Float[Array, "chosen parameter parameter"]:
         """Give some neurons, whose objective is `objective`, Hessians of their own."""
 
-        def one(outputs, mask):
-            return _masked(jnp.kron(self.gram, outputs), mask)
+        def one(predictors, mask):
+            return _masked(jnp.kron(self.gram, predictors), mask)
 
-        return jax.vmap(one, (2, 1))(self.outputs[:, :, index], objective.mask)
+        return jax.vmap(one, (2, 1))(self.predictors[:, :, index], objective.mask)
 
 
 def shared_hessian(
@@ -166,13 +166,7 @@ def shared_hessian(
 ) -> SharedHessian:
     """Take the Hessians from the Gram matrix that all neurons share."""
     gram = gram_matrix(objective, samples, null) if gram is None else gram
-    if objective.n_outputs == 1:
-        return SharedHessian(gram, null.curvature[None, None])
-    # The curvature of classes is that of any observation.
-    any_class = jnp.zeros_like(null.precision)[:, None]
-    return SharedHessian(
-        gram, sample_hessian(objective, null.intercept[..., None], any_class)[..., 0]
-    )
+    return SharedHessian(gram, null.hessian)
 
 
 def _masked(matrix: jax.Array, mask: jax.Array) -> jax.Array:
@@ -215,9 +209,9 @@ def hessian_of_neuron(
 def _curvature(objective, theta, X, y, weights, offset) -> Float[Array, "*pair 1 sample"]:
     """Weights of one neuron's samples in its Hessian, (1, n_samples) or (K^2, 1, n_samples)."""
     eta = linear_predictor(theta, X, offset)
-    if objective.n_outputs == 1:
+    if objective.n_predictors == 1:
         return weights * sample_curvature(objective, eta, y)
-    return weights[None] * sample_hessian(objective, eta, y).reshape(-1, *y.shape)
+    return weights[None] * convex_hessian(objective, eta, y).reshape(-1, *y.shape)
 
 
 def _exact(objective: Objective, samples: Samples, theta: jax.Array, n_rows: int) -> Callable:
@@ -247,7 +241,7 @@ def _subsampled(objective: Objective, samples: Samples, theta: jax.Array, n_rows
         at = (jnp.arange(n_rows) + 0.5) / n_rows * edges[-1]
         rows = jnp.minimum(jnp.searchsorted(edges, at), v.size - 1)
         stands_for = edges[-1] / (n_rows * jnp.maximum(density[rows], 1e-30))
-        if objective.n_outputs == 1:
+        if objective.n_predictors == 1:
             X = samples.X.rows(rows)
             v = v[rows] * stands_for
             weighted = v[:, None] * X

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
-from spikax.core.objective import Objective, sample_curvature, sample_loss
+from spikax.core.objective import Objective, sample_curvature, sample_hessian
 from spikax.core.samples import Samples
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ class Null(NamedTuple):
     Attributes
     ----------
     intercept
-        Intercepts, (n_neurons,); several outputs are in front.
+        Intercepts, (n_neurons,); several predictors are in front.
     curvature
         Second derivatives of the objective in these, shaped likewise.
+    hessian
+        All second derivatives in several intercepts, (n_predictors, n_predictors, n_neurons).
     precision
         Log-likelihood, in nats, per unit of the objective, (n_neurons,).
     at_bound
@@ -40,8 +43,9 @@ class Null(NamedTuple):
     ([True, False], [4.0, 4.0])
     """
 
-    intercept: Float[Array, "*output neuron"]
-    curvature: Float[Array, "*output neuron"]
+    intercept: Float[Array, "*predictor neuron"]
+    curvature: Float[Array, "*predictor neuron"]
+    hessian: Float[Array, "predictor predictor neuron"]
     precision: Float[Array, " neuron"]
     at_bound: Bool[Array, " neuron"]
 
@@ -68,27 +72,28 @@ def null_model(objective: Objective, samples: Samples) -> Null:
     >>> bool(np.isclose(nmo.core.null_model(objective, samples).intercept[0], np.log(2)))
     True
     """
-    n = samples.total_weight
-    mean = _mean_observation(objective, samples)
-    low, high = objective.family.mean_bounds
+    family, n = objective.likelihood.family, samples.total_weight
+    statistics = samples.sum(Partial(_total_statistics, objective)) / n[None]
+    parameters = family.start(statistics)
+    low, high = np.moveaxis(np.asarray(family.parameter_bounds, float)[..., None], -2, 0)
     # A neuron whose mean is at a bound (silent, or always on) starts where the bound is at most
     # a small part of a nat away, and stays finite.
-    room = jnp.maximum(1e-4 / n, 4 * jnp.finfo(n.dtype).eps if high < jnp.inf else 0)
-    inside = jnp.clip(mean, low + _like(room, mean), high - _like(room, mean))
-    at_bound = jnp.any((inside != mean).reshape(-1, n.size), axis=0)
-    free = objective.mask[-objective.n_outputs :].reshape(mean.shape)
-    intercept = free * objective.link.predictor(inside)
+    digits = 4 * float(jnp.finfo(n.dtype).eps) * np.where(np.isfinite(high), high, 0)
+    room = jnp.maximum(_like(1e-4 / n, parameters), digits.astype(n.dtype))
+    inside = jnp.clip(parameters, low + room, high - room).astype(n.dtype)
+    at_bound = jnp.any((inside != parameters).reshape(-1, n.size), axis=0)
+    free = objective.mask[-objective.n_predictors :].reshape(inside.shape)
+    intercept = free * family.predictor(inside, objective.likelihood.link)
     dispersion = _null_dispersion(objective, samples, inside)
-    precision = objective.normaliser * objective.family.precision(dispersion)
+    precision = objective.normaliser * objective.likelihood.precision(dispersion)
     precision = jnp.broadcast_to(precision, n.shape)
-    if samples.offset is None:
-        # The curvature of classes is that of any observation.
-        y = inside[:, None] if inside.ndim == 1 else jnp.zeros_like(n)[:, None]
-        curvature = sample_curvature(objective, intercept[..., None], y)[..., 0]
-        curvature = curvature * _like(n / objective.normaliser, curvature)
+    if samples.offset is None and family.linear_in_y:
+        hessian = _expected_hessian(objective, intercept, inside)
+        hessian = hessian * _like(n / objective.normaliser, hessian)
     else:
-        intercept, curvature = _null_with_offset(objective, samples, intercept, free)
-    return Null(intercept, _positive(curvature), precision, at_bound)
+        intercept, hessian = _newton(objective, samples, intercept, free)
+    curvature = jnp.diagonal(hessian).T.reshape(intercept.shape)
+    return Null(intercept, _positive(curvature), hessian, precision, at_bound)
 
 
 def null_parameters(objective: Objective, null: Null) -> Float[Array, "parameter neuron"]:
@@ -116,61 +121,60 @@ def null_parameters(objective: Objective, null: Null) -> Float[Array, "parameter
     >>> nmo.core.null_parameters(objective, null).tolist()
     [[0.0], [0.0]]
     """
-    intercept = null.intercept.reshape(objective.n_outputs, -1)
-    return jnp.zeros_like(objective.mask).at[-objective.n_outputs :].set(intercept)
+    intercept = null.intercept.reshape(objective.n_predictors, -1)
+    return jnp.zeros_like(objective.mask).at[-objective.n_predictors :].set(intercept)
 
 
 def _like(per_neuron: jax.Array, array: jax.Array) -> jax.Array:
-    """Give what neurons have the axes in front that an array of outputs has."""
+    """Give what neurons have the axes in front that an array of predictors has."""
     return per_neuron.reshape((1,) * (array.ndim - 1) + (-1,))
 
 
-def _mean_observation(objective: Objective, samples: Samples) -> Float[Array, "*output neuron"]:
-    """Mean of each neuron's observations, or the share of each class."""
-    total = samples.sum(Partial(_total_observation, objective))
-    return total / _like(samples.total_weight, total)
+def _total_statistics(objective, X, y, weights, offset) -> Float[Array, "statistic neuron"]:
+    return jnp.sum(weights[None] * objective.likelihood.family.statistics(y), axis=2)
 
 
-def _total_observation(objective, X, y, weights, offset) -> Float[Array, "*output neuron"]:
-    if objective.n_outputs == 1:
-        return jnp.sum(weights * y, axis=1)
-    chosen = jax.nn.one_hot(y.astype(int), objective.n_outputs, axis=0, dtype=y.dtype)
-    return jnp.sum(weights[None] * chosen, axis=2)
-
-
-def _null_dispersion(objective: Objective, samples: Samples, mean: jax.Array) -> jax.Array | float:
-    if not objective.family.has_scale:
-        return 1.0
+def _null_dispersion(objective: Objective, samples: Samples, mean: jax.Array) -> jax.Array | None:
+    if not objective.likelihood.by_moments:
+        return None
     statistic = samples.sum(Partial(_pearson_about, objective, mean))
     return jnp.maximum(statistic / samples.total_weight, jnp.finfo(statistic.dtype).tiny)
 
 
 def _pearson_about(objective, mean, X, y, weights, offset) -> Float[Array, " neuron"]:
-    squared = (y - mean[:, None]) ** 2 / objective.family.variance(mean[:, None])
+    squared = objective.likelihood.squared_residual(y, mean[:, None])
     return jnp.sum(weights * squared, axis=1)
 
 
-def _null_with_offset(
+def _expected_hessian(
+    objective: Objective, intercept: jax.Array, mean: jax.Array
+) -> Float[Array, "predictor predictor neuron"]:
+    """Second derivatives of the mean loss, which is linear in y, in the intercepts."""
+    eta = intercept[..., None]
+    if objective.n_predictors == 1:
+        return _positive(sample_curvature(objective, eta, mean[:, None]).T[None])
+    # The curvature of classes is that of any observation.
+    return sample_hessian(objective, eta, jnp.zeros_like(eta[0]))[..., 0]
+
+
+def _newton(
     objective: Objective, samples: Samples, intercept: jax.Array, free: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Newton's method for the intercepts, and the second derivative there."""
-    several = intercept.ndim - 1
+) -> tuple[jax.Array, Float[Array, "predictor predictor neuron"]]:
+    """Newton's method for the intercepts, and the second derivatives there."""
     eps = jnp.finfo(intercept.dtype).eps
 
     def derivatives(intercept):
-        n = objective.normaliser
-        loss, *both = samples.sum(Partial(_intercept_derivatives, objective, intercept))
-        slope, curvature = (a / _like(n, a) for a in both)
-        return loss / n, free * slope, _positive(curvature)
+        sums = samples.sum(Partial(_intercept_derivatives, objective, intercept))
+        loss, slope, hessian = (a / _like(objective.normaliser, a) for a in sums)
+        return loss, free * slope, _convex(hessian, free)
 
     def largest(array):
         return jnp.abs(array).reshape(-1, intercept.shape[-1]).max(axis=0)
 
     def newton(state):
         n_steps, intercept, found, length = state
-        loss, slope, curvature = found
-        # Classes that step each by itself go up to twice as far together.
-        step = jnp.clip(slope / curvature / (1 + several), -4.0, 4.0)
+        loss, slope, hessian = found
+        step = jnp.clip(_solve(hessian, slope), -4.0, 4.0)
         trial = intercept - _like(length, step) * step
         tried = derivatives(trial)
         # Near the optimum the slope still tells what the loss does not.
@@ -184,24 +188,55 @@ def _null_with_offset(
         return n_steps + 1, *kept, jnp.where(better, 1.0, length / 2)
 
     def unfinished(state):
-        n_steps, intercept, (_, slope, curvature), length = state
+        n_steps, intercept, (_, slope, hessian), length = state
         size = 1 + largest(intercept)
-        return (n_steps < 30) & jnp.any(length * largest(slope / curvature) > eps * size)
+        return (n_steps < 30) & jnp.any(length * largest(_solve(hessian, slope)) > eps * size)
 
     ones = jnp.ones_like(objective.normaliser)
     start = (jnp.asarray(0), intercept, derivatives(intercept), ones)
-    _, intercept, (_, _, curvature), _ = samples.control.while_loop(unfinished, newton, start)
-    return intercept, curvature
+    _, intercept, (_, _, hessian), _ = samples.control.while_loop(unfinished, newton, start)
+    return intercept, hessian
 
 
 def _intercept_derivatives(objective, intercept, X, y, weights, offset) -> tuple:
     """Sum the losses of a block, and their derivatives in the intercepts."""
-    eta = jnp.broadcast_to(intercept[..., None] + offset, (*intercept.shape, X.shape[1]))
-    loss, pull = jax.vjp(lambda e: sample_loss(objective, e, y), eta)
+    added = 0.0 if offset is None else offset
+    eta = jnp.broadcast_to(intercept[..., None] + added, (*intercept.shape, X.shape[1]))
+    loss, pull = jax.vjp(lambda e: objective.likelihood.loss(e, y), eta)
     (slope,) = pull(jnp.broadcast_to(weights, loss.shape))
-    weighed = weights.reshape((1,) * (intercept.ndim - 1) + weights.shape)
-    curvature = weighed * sample_curvature(objective, eta, y)
-    return jnp.sum(weights * loss, axis=-1), slope.sum(axis=-1), curvature.sum(axis=-1)
+    if objective.n_predictors == 1:
+        hessian = sample_curvature(objective, eta, y)[None, None]
+    else:
+        hessian = sample_hessian(objective, eta, y)
+    hessian = jnp.sum(weights[None, None] * hessian, axis=-1)
+    return jnp.sum(weights * loss, axis=-1), slope.sum(axis=-1), hessian
+
+
+def _convex(
+    hessian: Float[Array, "predictor predictor neuron"], free: jax.Array
+) -> Float[Array, "predictor predictor neuron"]:
+    """Take the sizes of eigenvalues for them, and at least a part of the diagonal's.
+
+    So a step leads down where the loss is not convex (Nocedal & Wright 2006, section 3.4).
+    """
+    if len(hessian) == 1:
+        return _positive(hessian)
+    free = free[None] * free[:, None]
+    hessian = hessian * free + jnp.eye(len(hessian))[..., None] * (1 - free)
+    unit = jnp.sqrt(_positive(jnp.abs(jnp.diagonal(hessian).T)))
+    both = unit[None] * unit[:, None]
+    size, axes = jnp.linalg.eigh(jnp.moveaxis(hessian / both, -1, 0))
+    size = jnp.maximum(jnp.abs(size), 1e-4)
+    return jnp.moveaxis((axes * size[:, None, :]) @ axes.mT, 0, -1) * both
+
+
+def _solve(
+    hessian: Float[Array, "predictor predictor neuron"], slope: jax.Array
+) -> Float[Array, "*predictor neuron"]:
+    if len(hessian) == 1:
+        return slope / hessian.reshape(slope.shape)
+    matrices, columns = jnp.moveaxis(hessian, -1, 0), jnp.moveaxis(slope, -1, 0)
+    return jnp.linalg.solve(matrices, columns[..., None])[..., 0].T
 
 
 def _positive(curvature: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ Of neuron j, with the linear predictors `eta = coef' x + intercept + offset`, it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import jax
@@ -16,8 +16,7 @@ from jax.tree_util import Partial
 
 from spikax._pytrees import register
 from spikax.core.samples import Samples
-from spikax.links import InverseLink
-from spikax.observation_models import Family
+from spikax.observation_models import Likelihood
 from spikax.regularizer import NO_PENALTY, Penalty
 
 if TYPE_CHECKING:
@@ -32,17 +31,17 @@ class Objective:
     The parameters are one array `theta`, (n_features + 1, n_neurons): the coefficients of the
     standardised features, and the intercepts in the last row.
 
-    A neuron of a categorical family has a linear predictor for each class, K `n_outputs` of them.
-    Then `theta` has shape (K (n_features + 1), n_neurons), row i K + k being feature i of class k:
-    it is (n_features + 1, K n_neurons) by `reshape`. What has one value for a neuron or a sample
-    elsewhere has the classes on its first axis: linear predictors are (K, n_neurons, n_samples).
+    A neuron may have several linear predictors, K `n_predictors` of them: one for each class, or
+    for the mean and for another parameter of the likelihood. Then `theta` has shape
+    (K (n_features + 1), n_neurons), row i K + k being feature i of predictor k: it is
+    (n_features + 1, K n_neurons) by `reshape`. What has one value for a neuron or a sample
+    elsewhere has the predictors on its first axis: they are (K, n_neurons, n_samples). Which
+    features a predictor uses is a matter of the mask.
 
     Parameters
     ----------
-    family
+    likelihood
         What the loss is; its leaves have shape (n_neurons, 1).
-    link
-        The inverse link.
     penalty
         What coefficients in the user's units cost.
     scale
@@ -54,7 +53,7 @@ class Objective:
         is that of another number of samples.
     sum_to_zero
         One where a feature's parameters sum to zero over the classes at an optimum, since the loss
-        takes only their differences, (n_features + 1, n_neurons); None for one output.
+        takes only their differences, (n_features + 1, n_neurons); None where it takes more.
     linear
         Gradient of a linear term, shaped like `theta`, or None.
     constant
@@ -78,8 +77,7 @@ class Objective:
     True
     """
 
-    family: Family
-    link: InverseLink = field(metadata={"static": True})
+    likelihood: Likelihood
     penalty: Penalty
     scale: Float[Array, "coef 1"]
     mask: Float[Array, "parameter neuron"]
@@ -89,9 +87,9 @@ class Objective:
     constant: Float[Array, " neuron"] | None = None
 
     @property
-    def n_outputs(self) -> int:
+    def n_predictors(self) -> int:
         """Number of linear predictors of a neuron."""
-        return self.family.n_outputs
+        return self.likelihood.n_predictors
 
     @property
     def n_neurons(self) -> int:
@@ -117,7 +115,7 @@ class Objective:
 
         return replace(
             self,
-            family=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.family),
+            likelihood=jax.tree.map(lambda a: jnp.take(a, index, axis=0), self.likelihood),
             penalty=jax.tree.map(column, self.penalty),
             mask=jnp.take(self.mask, index, axis=1),
             normaliser=jnp.take(self.normaliser, index),
@@ -159,7 +157,7 @@ def linear_predictor(
     Returns
     -------
     array
-        `theta' (x, 1) + offset`, (n_neurons, n_samples); several outputs are in front.
+        `theta' (x, 1) + offset`, (n_neurons, n_samples); several predictors are in front.
 
     Examples
     --------
@@ -176,40 +174,70 @@ def linear_predictor(
     return eta if offset is None else eta + offset
 
 
-def sample_loss(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
-    """Loss of each neuron and sample."""
-    return objective.family.loss(eta, y, objective.link)
-
-
 def sample_gradient(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
     """First derivative of each sample's loss in its linear predictors, shaped like `eta`."""
-    return jax.grad(lambda e: sample_loss(objective, e, y).sum())(eta)
+    return jax.grad(lambda e: objective.likelihood.loss(e, y).sum())(eta)
 
 
 def sample_curvature(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
     """Second derivative of each sample's loss, zero where it is negative; shaped like `eta`."""
-    if objective.n_outputs == 1:
+    if objective.n_predictors == 1:
         return jnp.maximum(second_derivative(objective, eta, y, jnp.ones_like(eta)), 0)
-    outputs = jnp.arange(objective.n_outputs)
+    predictors = jnp.arange(objective.n_predictors)
     curvature = jax.lax.map(
-        lambda k: second_derivative(objective, eta, y, _unit(k, eta))[k], outputs
+        lambda k: second_derivative(objective, eta, y, _unit(k, eta))[k], predictors
     )
     return jnp.maximum(curvature, 0)
 
 
 def sample_hessian(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
-    """Second derivatives of each sample's loss in its several outputs, (K, K, ...)."""
-    outputs = jnp.arange(objective.n_outputs)
-    return jax.lax.map(lambda k: second_derivative(objective, eta, y, _unit(k, eta)), outputs)
+    """Second derivatives of each sample's loss in its several predictors, (K, K, ...)."""
+    predictors = jnp.arange(objective.n_predictors)
+    return jax.lax.map(lambda k: second_derivative(objective, eta, y, _unit(k, eta)), predictors)
 
 
-def expected_curvature(objective: Objective, eta: jax.Array) -> jax.Array:
-    """Compute what is expected of the second derivatives, shaped like `eta`, or (K, K, ...)."""
-    if objective.n_outputs > 1:
+def convex_hessian(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Compute `sample_hessian` without its negative eigenvalues, which a model must not follow."""
+    hessian = sample_hessian(objective, eta, y)
+    if objective.likelihood.family.sum_to_zero:  # of classes it has none
+        return hessian
+    if objective.n_predictors == 2:
+        return _positive_part(*hessian[[0, 0, 1], [0, 1, 1]])
+    size, axes = jnp.linalg.eigh(jnp.moveaxis(hessian, (0, 1), (-2, -1)))
+    return jnp.moveaxis((axes * jnp.maximum(size, 0)[..., None, :]) @ axes.mT, (-2, -1), (0, 1))
+
+
+def _positive_part(a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Leave negative eigenvalues out of the matrices [[a, b], [b, c]], (2, 2, ...).
+
+    With eigenvalues l1 > l2 that is `A` if both are positive, and `l1 (A - l2) / (l1 - l2)`, the
+    projection on the axis of the first, if only that is.
+    """
+    mean, half = (a + c) / 2, (a - c) / 2
+    radius = jnp.sqrt(half**2 + b**2)
+    high, low = jnp.maximum(mean + radius, 0), jnp.minimum(mean - radius, 0)
+    share = jnp.where(low < 0, high / jnp.where(radius > 0, 2 * radius, 1), 1)
+    shift = jnp.where(low < 0, mean - radius, 0)
+    return jnp.stack(
+        [
+            jnp.stack([share * (a - shift), share * b]),
+            jnp.stack([share * b, share * (c - shift)]),
+        ]
+    )
+
+
+def expected_curvature(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
+    """Compute what is expected of the second derivatives, shaped like `eta`, or (K, K, ...).
+
+    Where the log-likelihood is linear in y they are those at its mean; elsewhere the observed ones
+    stand for them (Efron & Hinkley 1978, Biometrika 65, 457).
+    """
+    linear = objective.likelihood.family.linear_in_y
+    if objective.n_predictors > 1:
         # That of classes does not depend on the class observed.
-        return sample_hessian(objective, eta, jnp.zeros_like(eta[0]))
-    # Losses are linear in y, or square: at the mean, the curvature is the expected one.
-    return second_derivative(objective, eta, objective.link.mean(eta), jnp.ones_like(eta))
+        return sample_hessian(objective, eta, jnp.zeros_like(y) if linear else y)
+    y = objective.likelihood.mean(eta) if linear else y
+    return second_derivative(objective, eta, y, jnp.ones_like(eta))
 
 
 def second_derivative(
@@ -256,7 +284,7 @@ def penalty_value(objective: Objective, theta: jax.Array) -> Float[Array, " neur
     >>> print(nmo.core.penalty_value(objective, theta).round(4))
     [9.]
     """
-    return objective.penalty.value(theta[: -objective.n_outputs] / objective.scale)
+    return objective.penalty.value(theta[: -objective.n_predictors] / objective.scale)
 
 
 def proximal_step(
@@ -290,7 +318,7 @@ def proximal_step(
     >>> step.tolist()
     [[1.5], [1.0]]
     """
-    features = slice(0, -objective.n_outputs)
+    features = slice(0, -objective.n_predictors)
     coef = theta[features] / objective.scale
     shrunk = objective.penalty.prox(coef, step[None] / objective.scale**2)
     # A coefficient that is kept as it is must not move by the rounding of its units.
@@ -307,11 +335,11 @@ def penalty_curvature(objective: Objective) -> jax.Array | None:
 def ridge(objective: Objective) -> Float[Array, "parameter neuron"]:
     """Constant second derivatives of the penalty, zero for intercepts and where there are none."""
     curvature = penalty_curvature(objective)
-    n_outputs, shape = objective.n_outputs, objective.mask.shape
+    n_predictors, shape = objective.n_predictors, objective.mask.shape
     if curvature is None:
         return jnp.zeros(shape, objective.mask.dtype)
-    curvature = jnp.broadcast_to(curvature, (shape[0] - n_outputs, shape[1]))
-    return jnp.pad(curvature, ((0, n_outputs), (0, 0)))
+    curvature = jnp.broadcast_to(curvature, (shape[0] - n_predictors, shape[1]))
+    return jnp.pad(curvature, ((0, n_predictors), (0, 0)))
 
 
 # --- The objective, of all samples.
@@ -349,7 +377,7 @@ def mean_loss(objective: Objective, samples: Samples, theta: jax.Array) -> Float
 
 def _total_loss(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
     eta = linear_predictor(theta, X, offset)
-    return jnp.sum(weights * sample_loss(objective, eta, y), axis=1)
+    return jnp.sum(weights * objective.likelihood.loss(eta, y), axis=1)
 
 
 def _more_terms(objective: Objective, theta: jax.Array) -> jax.Array | float:
@@ -434,7 +462,7 @@ def value_and_grad(
 def _loss_and_gradient(objective, theta, X, y, weights, offset) -> tuple[jax.Array, jax.Array]:
     """Sum the losses of a block, and their gradients."""
     eta = linear_predictor(theta, X, offset)
-    loss, pull = jax.vjp(lambda e: sample_loss(objective, e, y), eta)
+    loss, pull = jax.vjp(lambda e: objective.likelihood.loss(e, y), eta)
     (residual,) = pull(jnp.broadcast_to(weights, loss.shape))
     residual = residual.reshape(-1, X.shape[1])
     gradient = jnp.concatenate([X @ residual.T, residual.sum(axis=1)[None]])
@@ -452,7 +480,7 @@ def loss_bound(objective: Objective, samples: Samples) -> Float[Array, " neuron"
 
 
 def _saturated_bound(objective, X, y, weights, offset) -> Float[Array, " neuron"]:
-    least = jnp.where(weights > 0, objective.family.saturated(y), 0)
+    least = jnp.where(weights > 0, objective.likelihood.saturated(y), 0)
     return jnp.sum(weights * jnp.maximum(-2 * least, 0), axis=1)
 
 
@@ -462,14 +490,14 @@ def pearson(objective: Objective, samples: Samples, theta: jax.Array) -> Float[A
 
 
 def _block_pearson(objective, theta, X, y, weights, offset) -> Float[Array, " neuron"]:
-    mu = objective.link.mean(linear_predictor(theta, X, offset))
-    return jnp.sum(weights * (y - mu) ** 2 / objective.family.variance(mu), axis=1)
+    mu = objective.likelihood.mean(linear_predictor(theta, X, offset))
+    return jnp.sum(weights * objective.likelihood.squared_residual(y, mu), axis=1)
 
 
 def project(objective: Objective, theta: jax.Array) -> jax.Array:
     """Take from parameters that sum to zero over the classes their mean over these."""
     if objective.sum_to_zero is None:
         return theta
-    by_output = theta.reshape(-1, objective.n_outputs, theta.shape[1])
-    mean = objective.sum_to_zero[:, None] * by_output.mean(axis=1, keepdims=True)
-    return (by_output - mean).reshape(theta.shape)
+    by_predictor = theta.reshape(-1, objective.n_predictors, theta.shape[1])
+    mean = objective.sum_to_zero[:, None] * by_predictor.mean(axis=1, keepdims=True)
+    return (by_predictor - mean).reshape(theta.shape)

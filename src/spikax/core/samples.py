@@ -37,7 +37,7 @@ class Samples:
         mean over the samples that count is one.
     offset
         Added to the linear predictor, shaped as weights may be, or None; of several linear
-        predictors (n_blocks, n_outputs, 1 or n_neurons, block).
+        predictors (n_blocks, n_predictors, 1 or n_neurons, block).
     total_weight
         Sum of the weights of each neuron, (n_neurons,): the effective number of its samples.
     n_observations

@@ -4,8 +4,8 @@ With `G` the Gram matrix of the features that a group of neurons shares, `c` a n
 and `t S` its ridge term, `c G + t S` is factored for all neurons at once: `B = G + S = C C'`, and
 `C^-1 S C^-T = Q diag(share) Q'` give `c G + t S = C Q diag(c (1 - share) + t share) Q' C'`.
 The jitter that `B` needs where columns are collinear counts as curvature of the data.
-Of a neuron with several outputs each is whitened as a neuron would be, and its own Hessian is that
-of all together.
+Of a neuron with several predictors each is whitened as a neuron would be, and its own Hessian is
+that of all together.
 """
 
 from __future__ import annotations
@@ -41,44 +41,44 @@ class OwnWhitening(NamedTuple):
 
 
 class SharedWhitening(NamedTuple):
-    """Such maps, equal up to a scale for the outputs of a group."""
+    """Such maps, equal up to a scale for the predictors of a group."""
 
     factor: Float[Array, "group row row"]
-    group: Int[Array, " output"]  # index of each output's factor
-    scale: Float[Array, "row output"]  # of the whitened coordinates
+    group: Int[Array, " predictor"]  # index of each predictor's factor
+    scale: Float[Array, "row predictor"]  # of the whitened coordinates
     n_flat: Int[Array, " group"]  # directions whose curvature is no more than jitter
 
     def to_parameters(self, whitened: jax.Array) -> jax.Array:
         """Map a step from whitened coordinates to parameters."""
-        by_output = self.scale * whitened.reshape(self.scale.shape)
-        return _by_group(self.factor, self.group, by_output).reshape(whitened.shape)
+        by_predictor = self.scale * whitened.reshape(self.scale.shape)
+        return _by_group(self.factor, self.group, by_predictor).reshape(whitened.shape)
 
     def pull_back(self, gradient: jax.Array) -> jax.Array:
         """Map a gradient from parameters to whitened coordinates."""
-        by_output = gradient.reshape(self.scale.shape)
-        by_output = _by_group(jnp.swapaxes(self.factor, 1, 2), self.group, by_output)
-        return (self.scale * by_output).reshape(gradient.shape)
+        by_predictor = gradient.reshape(self.scale.shape)
+        by_predictor = _by_group(jnp.swapaxes(self.factor, 1, 2), self.group, by_predictor)
+        return (self.scale * by_predictor).reshape(gradient.shape)
 
-    def restricted(self, index: jax.Array, n_outputs: int) -> SharedWhitening:
+    def restricted(self, index: jax.Array, n_predictors: int) -> SharedWhitening:
         """Restrict the maps to some neurons."""
-        group = self.group.reshape(n_outputs, -1)[:, index].reshape(-1)
-        scale = self.scale.reshape(len(self.scale), n_outputs, -1)[:, :, index]
+        group = self.group.reshape(n_predictors, -1)[:, index].reshape(-1)
+        scale = self.scale.reshape(len(self.scale), n_predictors, -1)[:, :, index]
         return self._replace(group=group, scale=scale.reshape(len(self.scale), -1))
 
     def neurons(self, objective: Objective, index: jax.Array) -> OwnWhitening:
         """Give some neurons, whose objective is `objective`, maps of their own."""
-        n_outputs = objective.n_outputs
-        if n_outputs == 1:
+        n_predictors = objective.n_predictors
+        if n_predictors == 1:
             group = self.group[index]
             factor = self.factor[group] * self.scale.T[index, None, :]
             return OwnWhitening(factor, self.n_flat[group])
-        output = jnp.arange(n_outputs)
-        at = output[:, None] * (self.group.size // n_outputs) + index[None]
+        predictor = jnp.arange(n_predictors)
+        at = predictor[:, None] * (self.group.size // n_predictors) + index[None]
         blocks = self.factor[self.group[at]] * self.scale.T[at][:, :, None, :]
-        shape = (index.size, len(self.scale), n_outputs, len(self.scale), n_outputs)
-        # Indices with a slice between them put their axis, the output, first.
-        factor = jnp.zeros(shape, blocks.dtype).at[:, :, output, :, output].set(blocks)
-        factor = factor.reshape(index.size, n_outputs * len(self.scale), -1)
+        shape = (index.size, len(self.scale), n_predictors, len(self.scale), n_predictors)
+        # Indices with a slice between them put their axis, the predictor, first.
+        factor = jnp.zeros(shape, blocks.dtype).at[:, :, predictor, :, predictor].set(blocks)
+        factor = factor.reshape(index.size, n_predictors * len(self.scale), -1)
         columns = jax.vmap(lambda theta: project(objective, theta), in_axes=2, out_axes=2)
         factor = jnp.swapaxes(columns(jnp.swapaxes(factor, 0, 1)), 0, 1)
         return OwnWhitening(factor, self.n_flat[self.group[at]].sum(axis=0))
@@ -114,8 +114,8 @@ def shared_whitening(
     profile = (penalty / jnp.where(amplitude > 0, amplitude, 1)[None]).T
     profile = jax.ops.segment_max(profile, group, n_groups)
 
-    def factor(output, ratio, profile):
-        mask = free[:, output]
+    def factor(predictor, ratio, profile):
+        mask = free[:, predictor]
         masked = gram * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         level = jnp.trace(masked) / len(masked)
         term = ratio * profile * mask
@@ -161,7 +161,7 @@ def own_whitening(
             matrix = matrix + _penalty_hessian(objective, theta, neuron) * jnp.outer(mask, mask)
         if objective.sum_to_zero is not None:
             # No gradient leads where all classes change alike: any curvature will do but none.
-            even = jnp.full((objective.n_outputs,) * 2, level / objective.n_outputs)
+            even = jnp.full((objective.n_predictors,) * 2, level / objective.n_predictors)
             matrix = matrix + jnp.kron(jnp.diag(objective.sum_to_zero[:, neuron]), even)
         # A feature whose samples have all but lost their curvature is known as well as the others.
         least = jnp.finfo(level.dtype).eps ** 2 * level

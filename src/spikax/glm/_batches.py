@@ -104,15 +104,20 @@ def update(
         if prepared is None or not _alike(prepared.objective.mask, theta):
             objective = spec.assemble(data, known).objective
             prepared = Prepared(arguments, spec, solver, jax.device_put(objective))
-        samples, _ = lay_out(data, spec.family.n_outputs, known)
+        samples, _ = lay_out(data, spec.observation_model.n_predictors, known)
         objective = replace(prepared.objective, normaliser=samples.total_weight)
         theta, state = update_on_batch(objective, samples, solver, theta, opt_state.solver)
 
     theta = np.asarray(theta, float)
     total = np.full(data.y.shape[1], float(len(data.y) if n_samples is None else n_samples))
-    scale = np.full(total.shape, 1.0 if spec.family.scale is None else spec.family.scale)
+    scale = _known_scale(spec, total)
     found = Found(spec, data, theta, spec.n_used(theta), total, scale)
     return found, BatchState(known, state, prepared)
+
+
+def _known_scale(spec: ModelSpec, like: np.ndarray) -> np.ndarray:
+    known = spec.likelihood.dispersion
+    return np.full(like.shape, 1.0 if known is None else known)
 
 
 def _alike(array: Any, other: Any) -> bool:
@@ -130,8 +135,8 @@ def renew(
         )
     with one_blas_thread():
         memory, outcome, edf = _renewed(spec, data, solver, memory)
-    total, family = memory.n_observations, spec.family
-    scale = np.full(total.shape, 1.0 if family.scale is None else family.scale)
+    total = memory.n_observations
+    scale = _known_scale(spec, total)
     if memory.pearson is not None:
         scale = memory.unit * moment_scale(memory.pearson, total - edf)
     return Found(spec, data, outcome.theta.astype(float), edf, total, scale), outcome, memory
@@ -144,7 +149,7 @@ def _renewed(spec: ModelSpec, data: Data, solver: Solver, memory: _reservoir.Mem
     known = None if memory is None else memory.standardisation
     known = measure_batch(np.asarray(data.X), rows, spec.fit_intercept, ties, known)
     if memory is None:
-        memory = _reservoir.empty(data, known, spec.family.n_outputs)
+        memory = _reservoir.empty(data, known, spec.observation_model.n_predictors)
     memory = _reservoir.with_unit(memory, data)
     joined = _reservoir.joined(memory, data)
 

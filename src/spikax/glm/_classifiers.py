@@ -258,13 +258,13 @@ class ClassifierShell(ClassifierMixin, Shell):  # pyright: ignore[reportIncompat
         return replace(spec, n_classes=self.n_classes, classes=known)
 
     def _number(self) -> int:
-        return self.observation_model.family.n_outputs
+        return self.observation_model.n_predictors
 
     def _log_probability(self, X, offset) -> tuple[FittedModel, Layout, np.ndarray]:
         model = self.fitted()
         matrix, layout = model.features(X)
         eta = model.linear_predictor(matrix, layout, offset)
-        return model, layout, log_probabilities(model.spec.family, model.spec.link, eta)
+        return model, layout, log_probabilities(model.spec.likelihood, eta)
 
 
 def _labelled(model: FittedModel, indices: np.ndarray, layout: Layout):

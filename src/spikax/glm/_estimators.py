@@ -13,7 +13,7 @@ class PopulationGLM(Shell):
     ----------
     observation_model
         "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
-        observation model or family of `spikax.observation_models`, or of your own.
+        observation model of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.
@@ -90,7 +90,7 @@ class GLM(Shell):
     ----------
     observation_model
         "Poisson" (default), "Bernoulli", "Gaussian", "Gamma", "NegativeBinomial", or an
-        observation model or family of `spikax.observation_models`, or of your own.
+        observation model of `spikax.observation_models`, or of your own.
     inverse_link_function
         Name of an inverse link, or an elementwise JAX callable; None takes that of the
         observation model.

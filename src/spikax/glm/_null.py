@@ -10,87 +10,100 @@ from spikax._assemble import assemble
 from spikax._inputs import Data
 from spikax.core.standardise import Standardisation
 from spikax.fit import null_theta, null_theta_and_scale
-from spikax.links import InverseLink
-from spikax.observation_models import Family, with_scale
+from spikax.observation_models import Likelihood, Links
 from spikax.regularizer import NO_PENALTY
 
 
 class NullModel(NamedTuple):
     """What the observations say without the features, all in float64.
 
-    Its mean is that of the observations, as near as the inverse link comes to it. With an offset
-    it is what the link makes of an intercept and the offset.
+    Where the log-likelihood is linear in y, its mean is that of the observations, as near as the
+    inverse link comes to it. Otherwise, or with an offset, it is what the link makes of the
+    likeliest intercepts, and the offset.
     """
 
-    link: InverseLink
-    n_outputs: int
-    level: np.ndarray  # mean of the observations, (n_neurons,), or share of each class, (K, ...)
-    at_bound: np.ndarray  # where only an infinite intercept reaches that level, shaped likewise
-    intercept: np.ndarray | None  # with an offset, shaped likewise
+    likelihood: Likelihood
+    constant: np.ndarray  # parameters, (*predictor, n_neurons), as `Observations.start` gives them
+    at_bound: np.ndarray  # where only an infinite intercept reaches these, shaped likewise
+    intercept: np.ndarray | None  # shaped likewise
     scale: np.ndarray  # of the distribution, (n_neurons,)
 
     def predict(self, n_samples: int, offset: np.ndarray | None) -> np.ndarray:
-        """Means, (n_samples, n_neurons), or log-probabilities, (n_samples, n_neurons, K)."""
-        if self.intercept is None or offset is None:
-            with np.errstate(divide="ignore"):
-                level = self.level if self.n_outputs == 1 else np.log(self.level).T
-            return np.broadcast_to(level, (n_samples, *level.shape))
-        if self.n_outputs == 1:
-            eta = self.intercept + np.where(np.isnan(offset), 0, offset)
-            mean = np.asarray(_mean(self.link, eta))
-            return np.where(self.at_bound, self.level, mean)
-        offset = offset.reshape(n_samples, self.n_outputs, -1)
-        eta = np.where(self.at_bound, -np.inf, self.intercept) + offset
-        return np.moveaxis(np.asarray(_log_mean(self.link, np.moveaxis(eta, 1, 0))), 0, -1)
+        """Means, (n_samples, n_neurons), or what several predictors stand for, on a last axis."""
+        family, several = self.likelihood.family, self.constant.shape[:-1]
+        shape = (*several, n_samples, self.constant.shape[-1])
+        constant, at_bound = (
+            np.broadcast_to(a[..., None, :], shape) for a in (self.constant, self.at_bound)
+        )
+        parameters = constant
+        if self.intercept is not None:
+            eta = np.broadcast_to(self.intercept[..., None, :], shape)
+            if offset is not None:
+                by_predictor = np.where(np.isnan(offset), 0, offset).reshape(
+                    n_samples, *several, -1
+                )
+                eta = eta + (np.moveaxis(by_predictor, 1, 0) if several else by_predictor)
+            if family.sum_to_zero:  # the other classes share what one at its bound leaves
+                return np.asarray(_rates(self.likelihood, np.where(at_bound, -np.inf, eta)))
+            parameters = np.asarray(_parameters(self.likelihood, eta))
+        with np.errstate(divide="ignore"):
+            return np.asarray(family.rates(jnp.where(at_bound, constant, parameters)))
 
 
-def fit_null(
-    family: Family, link: InverseLink, data: Data, scale: np.ndarray, own_scale: bool
-) -> NullModel:
+@jax.jit
+def _parameters(likelihood: Likelihood, eta: jax.Array) -> jax.Array:
+    return likelihood.parameters(eta)
+
+
+@jax.jit
+def _rates(likelihood: Likelihood, eta: jax.Array) -> jax.Array:
+    return jnp.moveaxis(likelihood.link.log_mean(eta), 0, -1)  # pyright: ignore
+
+
+def fit_null(likelihood: Likelihood, data: Data, scale: np.ndarray, own_scale: bool) -> NullModel:
     """Fit the model without features to the samples that count; to be called in 64 bits.
 
     Parameters
     ----------
-    family, link
-        Those of the model to compare with.
+    likelihood
+        That of the model to compare with.
     data
         Samples, of which the features are not looked at.
     scale
         Scale of that model, (n_neurons,).
     own_scale
-        Whether a dispersion that the family estimates is estimated for this model too. Log-
-        likelihoods ask for that; deviances are above one saturated model, of one dispersion.
+        Whether a dispersion that is estimated is estimated for this model too. Log-likelihoods ask
+        for that; deviances are above one saturated model, of one dispersion.
     """
-    own_scale = own_scale and family.estimate
+    family = likelihood.family
+    own_scale = own_scale and likelihood.estimated
     weight = data.weight
     y = np.where(weight > 0, data.y, 0).astype(float)
     total = weight.sum(axis=0)
-    total = np.where(total > 0, total, 1)
-    if family.n_outputs == 1:
-        mean = np.sum(weight * y, axis=0) / total
-        at_bound = np.isin(mean, family.mean_bounds)
-        level = np.clip(mean, *_reach(link))
-    else:
-        chosen = [np.sum(weight * (y == k), axis=0) / total for k in range(family.n_outputs)]
-        level = np.stack(chosen)
-        at_bound = level == 0
+    statistics = np.asarray(family.statistics(jnp.asarray(y)))
+    means = np.sum(weight * statistics, axis=1) / np.where(total > 0, total, 1)
+    constant = np.asarray(family.start(jnp.asarray(means)))
+    bounds = np.asarray(family.parameter_bounds, float)[..., None]
+    at_bound = (constant == bounds[..., 0, :]) | (constant == bounds[..., 1, :])
+    if family.linear_in_y and family.n_predictors == 1:
+        constant = np.clip(constant, *_range(likelihood.link))
     intercept = None
-    if data.offset is not None or own_scale:
+    if data.offset is not None or own_scale or not family.linear_in_y:
         objective, samples, *_ = assemble(
             data._replace(X=np.zeros((len(y), 0))),
             mask=None,
             penalty=NO_PENALTY,
             fit_intercept=True,
-            family=with_scale(family, scale),
-            link=link,
+            likelihood=Likelihood.of(family, likelihood.link, scale),
             standardisation=Standardisation(np.zeros(0), np.zeros(0)),
         )
         if own_scale:
             theta, scale = (np.asarray(a) for a in null_theta_and_scale(objective, samples))
         else:
             theta = np.asarray(null_theta(objective, samples))
-        intercept = None if data.offset is None else theta.reshape(level.shape)
-    return NullModel(link, family.n_outputs, level, at_bound, intercept, scale)
+        if data.offset is not None or not family.linear_in_y:
+            intercept = theta.reshape(constant.shape)
+    return NullModel(likelihood, constant, at_bound, intercept, scale)
 
 
 def unless_exact(rate: np.ndarray, y: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -99,11 +112,7 @@ def unless_exact(rate: np.ndarray, y: np.ndarray, known: np.ndarray) -> np.ndarr
     return np.where(error <= 1e-13 * size, y, rate)
 
 
-def _reach(link: InverseLink) -> tuple[Any, Any]:
+def _range(link: Links) -> tuple[Any, Any]:
     """Find the lowest and the highest mean that an inverse link has."""
-    ends = np.asarray(link.mean(jnp.asarray([-jnp.inf, jnp.inf])))
+    ends = np.asarray(link.mean(jnp.asarray([-jnp.inf, jnp.inf])))  # pyright: ignore
     return np.fmax(-np.inf, ends.min()), np.fmin(np.inf, ends.max())
-
-
-_mean = jax.jit(lambda link, eta: link.mean(eta), static_argnums=0)
-_log_mean = jax.jit(lambda link, eta: link.log_mean(eta), static_argnums=0)

@@ -13,41 +13,60 @@ from spikax._inputs import Data
 from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.glm._null import fit_null, unless_exact
-from spikax.links import InverseLink
-from spikax.observation_models import Family, ObservationModel, with_scale
+from spikax.observation_models import Likelihood, Observations
 
 
-def by_output(eta: Any, family: Family) -> Any:
-    """Bring columns (n_samples, n_columns) to what a family takes, classes on the first axis."""
-    if family.n_outputs == 1:
+def by_predictor(eta: Any, n_predictors: int) -> Any:
+    """Bring columns (n_samples, n_columns) to (n_samples, n_neurons), several ones in front."""
+    if n_predictors == 1:
         return eta
-    return jnp.moveaxis(eta.reshape(len(eta), family.n_outputs, -1), 1, 0)
+    return jnp.moveaxis(eta.reshape(len(eta), n_predictors, -1), 1, 0)
 
 
-def mean_of(link: InverseLink, eta: np.ndarray) -> np.ndarray:
-    """Apply the inverse link, (n_samples, n_neurons); NaN stays NaN."""
-    padded = pad(eta, padded_length(len(eta)), canonicalize_dtype(float))
-    return np.array(_mean(link, padded))[: len(eta)]
+def mean_of(likelihood: Likelihood, eta: np.ndarray) -> np.ndarray:
+    """Means of linear predictors, (n_samples, n_neurons); NaN stays NaN."""
+    return _apply(_mean, likelihood, eta)
 
 
-@partial(jax.jit, static_argnums=0)
-def _mean(link, eta):
-    return jnp.where(jnp.isnan(eta), jnp.nan, link.mean(eta))
+def parameters_of(likelihood: Likelihood, eta: np.ndarray) -> np.ndarray:
+    """Give what several predictors stand for, (n_samples, n_neurons, n_predictors)."""
+    return _apply(_parameters, likelihood, eta)
 
 
-def log_probabilities(family: Family, link: InverseLink, eta: np.ndarray) -> np.ndarray:
+def log_probabilities(likelihood: Likelihood, eta: np.ndarray) -> np.ndarray:
     """Log-probability of each class, (n_samples, n_neurons, n_classes); NaN stays NaN."""
+    return _apply(_log_probability, likelihood, eta)
+
+
+def _apply(function: Callable, likelihood: Likelihood, eta: np.ndarray) -> np.ndarray:
+    """Apply a function to rows of linear predictors, in a program for like lengths."""
     padded = pad(eta, padded_length(len(eta)), canonicalize_dtype(float))
-    return np.array(_log_mean(family, link, padded))[: len(eta)]
+    return np.array(function(likelihood.by_row(), padded))[: len(eta)]
 
 
-@partial(jax.jit, static_argnums=1)
-def _log_mean(family, link, eta):
-    return jnp.moveaxis(link.log_mean(by_output(eta, family)), 0, -1)
+@jax.jit
+def _mean(likelihood, eta):
+    each = by_predictor(eta, likelihood.n_predictors)
+    missing = jnp.isnan(each) if likelihood.n_predictors == 1 else jnp.isnan(each).any(axis=0)
+    return jnp.where(missing, jnp.nan, likelihood.mean(each))
+
+
+@jax.jit
+def _parameters(likelihood, eta):
+    each = by_predictor(eta, likelihood.n_predictors)
+    found = jnp.where(jnp.isnan(each), jnp.nan, likelihood.parameters(each))
+    return jnp.moveaxis(found, 0, -1)
+
+
+@jax.jit
+def _log_probability(likelihood, eta):
+    return jnp.moveaxis(
+        likelihood.link.log_mean(by_predictor(eta, likelihood.n_predictors)), 0, -1
+    )
 
 
 def sample_scores(
-    family: Family, link: InverseLink, eta: np.ndarray, data: Data, score_type: str, scale: Any
+    likelihood: Likelihood, eta: np.ndarray, data: Data, score_type: str, scale: Any
 ) -> list[np.ndarray]:
     """Score each sample: of the model, and for a pseudo-R2 of the model without features.
 
@@ -57,25 +76,32 @@ def sample_scores(
     known = np.broadcast_to(data.weight > 0, data.y.shape)
     y = np.where(known, data.y, 0)
     deviance = score_type == "pseudo-r2-Cohen"
-    if deviance and family.has_scale:
+    if deviance and likelihood.by_moments:
         scale = np.ones_like(scale)  # it cancels in the ratio
     length = padded_length(len(eta))
     with jax.enable_x64(True), np.errstate(invalid="ignore"):
-        eta = np.where(np.tile(known, family.n_outputs), eta, 0)
+        eta = np.where(np.tile(known, likelihood.n_predictors), eta, 0)
         padded = pad(eta, length, float), pad(y, length, float)
-        at_scale, of_sample = with_scale(family, scale[None]), scale[None]
-        if data.weights is not None and data.divides_scale(family) and not deviance:
+        of_sample = scale[None]
+        if data.weights is not None and data.divides_scale(likelihood.family) and not deviance:
             of_sample = np.tile(scale, (length, 1))
             of_sample[: len(y)] /= np.where(known, data.weight, 1)
-        model = np.array(_scores(at_scale, link, deviance, *padded, of_sample))[: len(eta)]
+        at = likelihood.by_row().at(of_sample)
+        model = np.array(_scores(at, deviance, *padded))[: len(eta)]
         if score_type == "log-likelihood":
             return [model]
-    terms = null_scores(family, link, data, scale, own_scale=not deviance)
+    terms = null_scores(likelihood, data, scale, own_scale=not deviance)
     return [model, terms[int(deviance)]]
 
 
+@partial(jax.jit, static_argnums=1)
+def _scores(likelihood, deviance, eta, y):
+    eta = by_predictor(eta, likelihood.n_predictors)
+    return 2 * likelihood.half_deviance(eta, y) if deviance else likelihood.log_prob(eta, y)
+
+
 def null_scores(
-    family: Family, link: InverseLink, data: Data, scale: np.ndarray, own_scale: bool
+    likelihood: Likelihood, data: Data, scale: np.ndarray, own_scale: bool
 ) -> np.ndarray:
     """Log-likelihood and deviance of each sample by the model without features, as `fit_null`.
 
@@ -84,24 +110,15 @@ def null_scores(
     known = np.broadcast_to(data.weight > 0, data.y.shape)
     y = np.where(known, data.y, np.nan)
     with jax.enable_x64(True):
-        null = fit_null(family, link, data, scale, own_scale)
+        null = fit_null(likelihood, data, scale, own_scale)
         rate = null.predict(len(y), data.offset)
-    if family.n_outputs == 1:
+    if likelihood.n_predictors == 1:
         rate = unless_exact(rate, y, known)
-    at_scale = ObservationModel(with_scale(family, null.scale[None]))
-    return rate_scores(at_scale, y, rate, null.scale[None])
-
-
-@partial(jax.jit, static_argnums=(1, 2))
-def _scores(family, link, deviance, eta, y, scale):
-    loss = family.loss(by_output(eta, family), y, link)
-    if deviance:
-        return 2 * family.precision(scale) * (loss - family.saturated(y))
-    return -family.precision(scale) * loss - family.log_normalizer(y, scale)
+    return rate_scores(likelihood.family, y, rate, null.scale[None])
 
 
 def rate_scores(
-    model: ObservationModel, y: np.ndarray, rate: np.ndarray, scale: np.ndarray
+    model: Observations, y: np.ndarray, rate: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """Log-likelihood and deviance of each sample at its mean, (2, n_samples, n_neurons).
 
@@ -109,19 +126,20 @@ def rate_scores(
     """
     length = padded_length(len(y))
     missing = np.isnan(y)
-    if model.family.n_outputs == 1:
+    if model.n_predictors == 1:
         missing = missing | np.isnan(rate)
         y, rate = (np.where(missing, 1, a) for a in (y, rate))
     with jax.enable_x64(True):
         padded = (pad(a, length, float) for a in (y, rate))
-        terms = np.array(_rate_scores(model.family, *padded, scale))[:, : len(y)]
+        terms = np.array(_rate_scores(Likelihood(model, ()).by_row(), *padded, scale))
+    terms = terms[:, : len(y)]
     terms[:, missing] = np.nan
     return terms
 
 
 @jax.jit
-def _rate_scores(family, y, rate, scale):
-    model = ObservationModel(family)
+def _rate_scores(of, y, rate, scale):
+    model = of.family
     log_likelihood = model.log_likelihood(y, rate, scale, aggregate_sample_scores=lambda s: s)
     return jnp.stack([log_likelihood, model.deviance(y, rate, scale)])
 

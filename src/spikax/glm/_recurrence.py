@@ -51,8 +51,7 @@ def simulate(
         jnp.asarray(past, dtype),
         key,
         jnp.asarray(model.scale, dtype),
-        model.spec.family,
-        model.spec.link,
+        model.spec.likelihood,
     )
     warn_if_it_runs_away(rates, alone, model.neurons)
     layout = loop.layout
@@ -72,6 +71,11 @@ def _loop(model: FittedModel, feedforward: Any, basis: Any, coupling: Any, offse
         raise TypeError(
             f"{model.spec.name} predicts labels, which no Conv basis can run over: fit a "
             "'Bernoulli' model of 0 and 1, GLM or PopulationGLM, to simulate its recurrence."
+        )
+    if model.spec.observation_model.n_predictors > 1:
+        raise TypeError(
+            f"{model.spec.observation_model.name} observations have several linear predictors, "
+            "and a recurrence is simulated of models with one: fit another observation model."
         )
     n_neurons = model.scale.size
     blocks, rest, names = _take_apart(model, basis, coupling, n_neurons)
@@ -229,7 +233,7 @@ def _drive(
             )
         nothing, none = np.zeros((int(feedforward), 0)), np.zeros((0, model.scale.size))
         return model.linear_predictor(nothing, NO_FEATURES, offset, none), NO_FEATURES
-    matrix, layout = _inputs.features(feedforward)
+    matrix, layout = _inputs.features(feedforward, model.spec.observation_model, None)
     _coefficients.check_features(
         layout, rest, f"{model.spec.name}, whose simulation makes the features of coupling,"
     )

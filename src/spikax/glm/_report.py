@@ -1,8 +1,9 @@
 """What a fitted model tells of its fit: statistics of each neuron, and at most one warning."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from spikax._errors import listed
 from spikax._inputs import Data
 from spikax.basis import BasisDesign
-from spikax.observation_models import Family
+from spikax.glm._prediction import parameters_of
+from spikax.observation_models import Likelihood, Observations
 from spikax.solvers import Outcome, Status
 
 ADVICE = {
@@ -89,7 +91,7 @@ def moment_scale(pearson: np.ndarray, dof_resid: np.ndarray) -> np.ndarray:
     return pearson.astype(float) / np.where(dof_resid > 1e-6, dof_resid, np.nan)
 
 
-def parting_features(data: Data, unbounded: np.ndarray, family: Family) -> list[str]:
+def parting_features(data: Data, unbounded: np.ndarray, family: Observations) -> list[str]:
     """Name the features that alone lead some neurons to infinity.
 
     That are those which are at their least or at their greatest value wherever a neuron's
@@ -112,25 +114,50 @@ def parting_features(data: Data, unbounded: np.ndarray, family: Family) -> list[
     return [data.layout.column(int(index)) for index in np.flatnonzero(found)]
 
 
+def idle_predictors(
+    likelihood: Likelihood, eta: np.ndarray, weight: np.ndarray, unbounded: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Tell of which neurons without a finite optimum a predictor leads to its lower bound.
+
+    That is where what it stands for, such as the probability of an inflated zero, adds up to less
+    than half a sample: `{name: (n_neurons,)}`, without the first predictor.
+    """
+    names = likelihood.family.predictors[1:]
+    if not names or likelihood.family.sum_to_zero or not unbounded.any():
+        return {}
+    parameters = np.moveaxis(parameters_of(likelihood, eta), -1, 0)[1:]
+    totals = np.sum(parameters, axis=1, where=np.broadcast_to(weight > 0, parameters.shape))
+    return {name: unbounded & (total < 0.5) for name, total in zip(names, totals, strict=True)}
+
+
 def warn_about_neurons(
     status: np.ndarray,
     empty: np.ndarray,
-    poisson: np.ndarray,
+    undispersed: np.ndarray,
     unscaled: np.ndarray,
     names: np.ndarray,
+    family: Observations,
     parting: Sequence[str] = (),
+    idle: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> None:
     """Warn once about all neurons whose fit needs a look.
 
-    `parting` names features that alone lead to infinity.
+    `parting` names features that alone lead to infinity, `idle` predictors that do.
     """
     found = []
+    for name, at_bound in idle.items():
+        if at_bound.any():
+            found.append(
+                f"{listed(names[at_bound])} have the predictor {name!r} at its bound, zero: they "
+                f"are no different from {family.at_bound} observations, which leave it out"
+            )
     if empty.any():
         found.append(f"{listed(names[empty])} have no sample that counts: they were not fitted")
-    poisson = poisson & ~empty & (status == Status.CONVERGED)
-    if poisson.any():
+    undispersed = undispersed & ~empty & (status == Status.CONVERGED)
+    if undispersed.any():
         found.append(
-            f"{listed(names[poisson])} vary no more than Poisson: their scale is estimated as 0"
+            f"{listed(names[undispersed])} vary no more than {family.at_bound}: their "
+            "scale is estimated as 0"
         )
     unscaled = unscaled & ~empty
     if unscaled.any():
@@ -151,7 +178,7 @@ def warn_about_neurons(
                     "merge them with others, or leave them out by feature_mask"
                 )
     if found:
-        n_affected = np.sum((status != Status.CONVERGED) | empty | poisson | unscaled)
+        n_affected = np.sum((status != Status.CONVERGED) | empty | undispersed | unscaled)
         warnings.warn(
             f"{n_affected} of {status.size} neurons need a look: {'; '.join(found)}.",
             RuntimeWarning,

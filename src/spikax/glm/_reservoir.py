@@ -24,14 +24,14 @@ class Memory(NamedTuple):
     X: np.ndarray  # a sample of them, (N_KEPT, n_features)
     y: np.ndarray  # (N_KEPT, n_neurons)
     weight: np.ndarray  # in these units, (N_KEPT, n_neurons)
-    offset: np.ndarray  # (N_KEPT, n_outputs n_neurons)
+    offset: np.ndarray  # (N_KEPT, n_predictors n_neurons)
 
 
-def empty(data: Data, standardisation: Standardisation, n_outputs: int) -> Memory:
+def empty(data: Data, standardisation: Standardisation, n_predictors: int) -> Memory:
     """Remember nothing."""
     n_neurons = data.y.shape[1]
-    theta = np.zeros((n_outputs * (data.X.shape[1] + 1), n_neurons))
-    offset = np.zeros((N_KEPT, n_outputs * n_neurons))
+    theta = np.zeros((n_predictors * (data.X.shape[1] + 1), n_neurons))
+    offset = np.zeros((N_KEPT, n_predictors * n_neurons))
     kept = np.zeros((N_KEPT, n_neurons))
     X = np.zeros((N_KEPT, data.X.shape[1]), data.X.dtype)
     none = np.zeros(n_neurons)

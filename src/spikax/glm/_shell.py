@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from spikax import _inputs, _npz, links, observation_models, regularizer
+from spikax import _inputs, _npz, observation_models, regularizer
 from spikax._assemble import Problem
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._inputs import Data
@@ -26,24 +27,27 @@ from spikax.fit import fit_population, fit_some, in_enough_digits, null_theta
 from spikax.glm import _batches, _recurrence
 from spikax.glm._prediction import (
     aggregated,
-    by_output,
+    by_predictor,
     mean_of,
     mean_over_neurons,
+    parameters_of,
     sample_scores,
     share_explained,
 )
 from spikax.glm._report import (
+    idle_predictors,
     moment_scale,
     parting_features,
     solver_state,
     warn_about_neurons,
 )
-from spikax.links import LOG_SOFTMAX, InverseLink
+from spikax.links import LOG_SOFTMAX
 from spikax.observation_models import (
     SCORE_TYPES,
-    ObservationModel,
+    Links,
+    Observations,
     check_pseudo_r2,
-    with_scale,
+    links_of,
 )
 from spikax.regularizer import Regularizer
 from spikax.solvers import Solver, Status
@@ -108,7 +112,7 @@ class Shell(RegressorMixin, BaseEstimator):
         tags.target_tags.single_output = self._single
         # The default score is a log-likelihood, not an R2 that could be called poor.
         tags.regressor_tags.poor_score = True
-        family = observation_models.resolve(self.observation_model).family
+        family = observation_models.resolve(self.observation_model)
         tags.target_tags.positive_only = not np.any(family.allows(np.array([-1.0])))
         return tags
 
@@ -176,14 +180,14 @@ class Shell(RegressorMixin, BaseEstimator):
     def _learn(self, X, y, data: Data, spec: ModelSpec, found: Solved):
         """Set what a fit found, and tell what there is to warn about."""
         (objective, samples, _, standardisation), result, _ = found
-        n_neurons, family = data.y.shape[1], spec.family
+        n_neurons, likelihood = data.y.shape[1], objective.likelihood
         self._forget()
         self._remember(X, y, data, spec, result.outcome.theta, standardisation)
         self.solver_state_ = solver_state(result.outcome, self._single)
         self.n_iter_ = int(np.max(result.outcome.n_steps))
         self.aux_ = None
-        if family.estimate:  # whose information is that at the dispersion found
-            objective = replace(objective, family=with_scale(family, result.scale[:, None]))
+        if likelihood.estimated:  # whose information is that at the dispersion found
+            objective = replace(objective, likelihood=likelihood.at(result.scale[:, None]))
         edf = effective_degrees_of_freedom(objective, samples, result.outcome.theta)
         dof = data.n_observations - edf
         scale = np.ones(n_neurons)
@@ -193,14 +197,25 @@ class Shell(RegressorMixin, BaseEstimator):
             scale = result.scale.astype(float)
         self._set_scale(edf, dof, scale)
         counted = np.any(np.asarray(samples.weights) > 0, axis=(0, 2))
+        unbounded = np.asarray(result.outcome.status) == Status.UNBOUNDED
         return (
             result.outcome.status,
             np.broadcast_to(~counted, n_neurons),
-            (scale == 0) & family.estimate,
+            (scale == 0) & likelihood.estimated,
             np.isnan(scale),
             self._neurons(n_neurons),
-            parting_features(data, result.outcome.status == Status.UNBOUNDED, family),
+            likelihood.family,
+            parting_features(data, unbounded, spec.observation_model),
+            self._idle_predictors(data, unbounded),
         )
+
+    def _idle_predictors(self, data: Data, unbounded: np.ndarray) -> dict[str, np.ndarray]:
+        model = self.fitted()
+        if model.spec.observation_model.n_predictors == 1 or not unbounded.any():
+            return {}
+        X = np.where(np.isnan(data.X), 0, data.X) if isinstance(data.X, np.ndarray) else data.X
+        eta = model.linear_predictor(X, data.layout, None)
+        return idle_predictors(model.spec.likelihood, eta, data.weight, unbounded)
 
     def predict(self, X, offset=None):
         """Predict the mean of every neuron.
@@ -227,8 +242,53 @@ class Shell(RegressorMixin, BaseEstimator):
         """
         model = self.fitted()
         matrix, layout = model.features(X)
-        rate = mean_of(model.spec.link, model.linear_predictor(matrix, layout, offset))
+        rate = mean_of(model.spec.likelihood, model.linear_predictor(matrix, layout, offset))
         return model.like_features(rate, layout)
+
+    @available_if(lambda model: not is_classifier(model))
+    def predict_parameters(self, X, offset=None):
+        """Predict what each linear predictor of the observation model stands for.
+
+        Parameters
+        ----------
+        X, offset
+            As in `predict`.
+
+        Returns
+        -------
+        dict of array or pynapple object
+            By the names of the predictors, each shaped as from `predict`: of a zero-inflated
+            Poisson the rate of the counts and the probability of an inflated zero, of most models
+            the mean alone.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not those of `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import spikax as nmo
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.normal(size=(500, 1)), rng.poisson(2, size=500) * rng.integers(2, size=500)
+        >>> found = nmo.glm.GLM("ZeroInflatedPoisson").fit(X, y).predict_parameters(X)
+        >>> list(found), bool(abs(found["zero"].mean() - 0.5) < 0.1)
+        (['rate', 'zero'], True)
+        """
+        model = self.fitted()
+        matrix, layout = model.features(X)
+        likelihood, eta = model.spec.likelihood, model.linear_predictor(matrix, layout, offset)
+        names = model.spec.observation_model.predictors
+        if len(names) == 1:
+            return {names[0]: model.like_features(mean_of(likelihood, eta), layout)}
+        found = np.moveaxis(parameters_of(likelihood, eta), -1, 0)
+        return {
+            name: model.like_features(each, layout)
+            for name, each in zip(names, found, strict=True)
+        }
 
     def score(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -296,9 +356,9 @@ class Shell(RegressorMixin, BaseEstimator):
             )
         if score_type not in SCORE_TYPES:
             raise unknown_name("score_type", score_type, SCORE_TYPES)
-        family, link = (spec := self.resolve()).family, spec.link
+        spec = self.resolve()
         if score_type != "log-likelihood":
-            check_pseudo_r2(family, score_type)
+            check_pseudo_r2(spec.observation_model, score_type)
         if sample_weight is not None and aggregate_sample_scores is not jnp.mean:
             raise ValueError(
                 "sample_weight weighs the default mean: leave aggregate_sample_scores as it is, "
@@ -309,9 +369,9 @@ class Shell(RegressorMixin, BaseEstimator):
         data = spec.check(X, y, sample_weight, offset)
         model.check_neurons(data.y.shape[1])
         eta = model.linear_predictor(data.X, data.layout, offset)
-        samples = sample_scores(family, link, eta, data, score_type, model.scale)
+        samples = sample_scores(spec.likelihood, eta, data, score_type, model.scale)
         weight = data.weight
-        if score_type == "log-likelihood" and data.divides_scale(family):
+        if score_type == "log-likelihood" and data.divides_scale(spec.observation_model):
             weight = weight > 0
         if aggregate_sample_scores is jnp.mean:
             totals: list[Any] = [mean_over_neurons(s, weight) for s in samples]
@@ -356,10 +416,13 @@ class Shell(RegressorMixin, BaseEstimator):
         """
         model = self.fitted()
         matrix, layout = model.features(feedforward_input)
-        rate = mean_of(model.spec.link, model.linear_predictor(matrix, layout, offset))
+        likelihood, eta = model.spec.likelihood, model.linear_predictor(matrix, layout, offset)
+        rate = parameters = mean_of(likelihood, eta)
+        if likelihood.n_predictors > 1:
+            parameters = np.moveaxis(parameters_of(likelihood, eta), -1, 0)
         missing = np.isnan(rate)
-        family = with_scale(model.spec.family, self.scale_)
-        drawn = family.sample(random_key, jnp.where(missing, 0, rate), self.scale_)
+        known = jnp.where(np.isnan(parameters), 0, parameters)
+        drawn = likelihood.by_row().family.sample(random_key, known, self.scale_)
         sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
         return model.like_features(sample, layout), model.like_features(rate, layout)
 
@@ -524,8 +587,8 @@ class Shell(RegressorMixin, BaseEstimator):
         else:
             products = jnp.asarray(np.where(np.isnan(data.X), 0, data.X)) @ coef
         observed = np.where(np.isnan(data.y), 0, data.y)
-        eta = by_output(products + intercept[None], spec.family)
-        loss = spec.family.loss(eta, jnp.asarray(observed, eta.dtype), spec.link)
+        eta = by_predictor(products + intercept[None], spec.observation_model.n_predictors)
+        loss = spec.likelihood.by_row().loss(eta, jnp.asarray(observed, eta.dtype))
         return jnp.sum(jnp.where(valid > 0, loss, 0) / valid.sum(axis=0, keepdims=True))
 
     def assemble(self, X, y, sample_weight=None, offset=None, normaliser=None):
@@ -740,7 +803,9 @@ class Shell(RegressorMixin, BaseEstimator):
         empty = found.n_observations == 0
         unscaled, neurons = np.isnan(found.scale), self._neurons(empty.size)
         status = np.asarray(outcome.status)
-        warn_about_neurons(status, empty, np.zeros_like(empty), unscaled, neurons)
+        warn_about_neurons(
+            status, empty, np.zeros_like(empty), unscaled, neurons, spec.observation_model
+        )
         return self
 
     def save_params(self, filename):
@@ -791,26 +856,25 @@ class Shell(RegressorMixin, BaseEstimator):
         --------
         >>> import spikax as nmo
         >>> spec = nmo.glm.GLM(regularizer="Lasso").resolve()
-        >>> spec.family, spec.link.name, spec.regularizer
-        (Poisson(), 'exp', Lasso())
+        >>> spec.observation_model, spec.link.name, spec.regularizer
+        (PoissonObservations(), 'exp', Lasso())
         """
         check_fit_intercept(self.fit_intercept)
         model = observation_models.resolve(self.observation_model)
-        if model.family.n_outputs > 1:
+        if model.sum_to_zero:
             raise ValueError(
-                f"observation_model {model.family!r} has several linear predictors for a neuron: "
-                "use ClassifierGLM or ClassifierPopulationGLM."
+                f"observation_model {model!r} has a linear predictor for each class: use "
+                "ClassifierGLM or ClassifierPopulationGLM."
             )
-        link = self.inverse_link_function
-        link = links.resolve(model.family.default_link if link is None else link)
-        if link == LOG_SOFTMAX:
+        link = links_of(model, self.inverse_link_function)
+        if LOG_SOFTMAX in (link if isinstance(link, tuple) else (link,)):
             raise ValueError(
                 "inverse_link_function 'log_softmax' is that of ClassifierGLM and "
-                f"ClassifierPopulationGLM; use {model.family.default_link!r} here."
+                f"ClassifierPopulationGLM; use {model.default_link!r} here."
             )
         return self._spec(model, link, regularizer.resolve(self.regularizer))
 
-    def _spec(self, model: ObservationModel, link: InverseLink, penalty: Regularizer) -> ModelSpec:
+    def _spec(self, model: Observations, link: Links, penalty: Regularizer) -> ModelSpec:
         return ModelSpec(
             name=type(self).__name__,
             observation_model=model,
@@ -862,10 +926,10 @@ class Shell(RegressorMixin, BaseEstimator):
     def _going_on(self, X, y, sample_weight, offset) -> ModelSpec:
         """Resolve a model that goes over batches, of which this may be the first."""
         spec = self.resolve()
-        if spec.family.estimate:
+        if spec.likelihood.estimated:
             raise ValueError(
-                "The scale of a negative binomial is estimated from all samples: use fit, or give "
-                "it a number to go through batches."
+                f"The scale of {spec.observation_model.name} observations is estimated from all "
+                "samples: use fit, or give it a number to go through batches."
             )
         return spec
 

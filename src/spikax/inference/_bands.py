@@ -316,10 +316,13 @@ def coupling_filters(
 
 
 def _check_one_mean(inference: Inference) -> None:
-    if inference.classes is not None:
+    if inference.outputs.n_predictors > 1:
+        what = "a classifier has a probability for each class"
+        if inference.classes is None:
+            what = f"this one has the predictors {' and '.join(inference.outputs.predictors)}"
         raise ValueError(
-            "Bands are of models with one mean for a neuron, and a classifier has a probability "
-            "for each class: inference.combine(rows) has standard errors of its linear predictors."
+            f"Bands are of models with one linear predictor for a neuron, and {what}: "
+            "inference.combine(rows) has standard errors of linear predictors."
         )
 
 
@@ -348,8 +351,10 @@ def _band(inference: Inference, rows: np.ndarray, level: float, scale: str) -> d
     band = {"mean": eta, "lower": eta - reach, "upper": eta + reach, "standard_error": error}
     if scale == "rate":
         with jax.enable_x64(True):
-            mean, *ends = (mean_of(inference.link, band[k]) for k in ("mean", "lower", "upper"))
-            slope = jax.jvp(inference.link.mean, (eta,), (np.ones_like(eta),))[1]
+            mean, *ends = (
+                mean_of(inference.likelihood, band[k]) for k in ("mean", "lower", "upper")
+            )
+            slope = jax.jvp(inference.likelihood.mean, (eta,), (np.ones_like(eta),))[1]
         band = {"mean": mean, "lower": np.minimum(*ends), "upper": np.maximum(*ends)}
         steepness = np.where(np.isinf(error), 1, np.abs(slope))
         band["standard_error"] = steepness * error

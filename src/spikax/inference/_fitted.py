@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._assemble import Problem
-from spikax._inputs import Data, Outputs
+from spikax._inputs import Data, Layout, Outputs
 from spikax._model import FittedModel
-from spikax.core.objective import Objective, linear_predictor, sample_loss
+from spikax.core.objective import Objective, linear_predictor
 from spikax.core.samples import Samples
 from spikax.glm._prediction import null_scores
-from spikax.observation_models import with_scale
 
 
 class Fitted(NamedTuple):
@@ -28,7 +27,8 @@ class Fitted(NamedTuple):
     data: Data
     outputs: Outputs
     regularizer: str  # what its class is called
-    theta: np.ndarray  # parameters of the standardised features, (n_parameters, n_neurons)
+    theta: np.ndarray  # parameters of the standardised features, (n_all, n_neurons)
+    own: np.ndarray  # indices of the parameters among all: each predictor has its own features
     estimate: np.ndarray  # parameters of the raw features, (n_neurons, n_parameters)
     scale: np.ndarray  # of a sample of mean weight, (n_neurons,)
     names: tuple[str, ...]  # of the parameters
@@ -54,13 +54,13 @@ class Fitted(NamedTuple):
     @property
     def scaled_by_weights(self) -> bool:
         """Whether weights divide a scale; they count repetitions otherwise."""
-        return self.data.divides_scale(self.objective.family)
+        return self.data.divides_scale(self.objective.likelihood.family)
 
     @property
     def precision(self) -> np.ndarray:
         """Nats of each neuron per unit of its loss, at mean weight, (n_neurons,)."""
         positive = np.maximum(self.scale, np.finfo(float).tiny)
-        precision = self.objective.family.precision(positive)
+        precision = self.objective.likelihood.precision(positive)
         return np.broadcast_to(np.asarray(precision, float), self.scale.shape)
 
     @property
@@ -70,7 +70,7 @@ class Fitted(NamedTuple):
 
     @property
     def free(self) -> np.ndarray:
-        """Which parameters were fitted, (n_neurons, n_parameters)."""
+        """Which of all parameters were fitted, (n_neurons, n_all)."""
         return np.asarray(self.objective.mask).T > 0
 
 
@@ -90,20 +90,24 @@ def fitted(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> Fitte
             "Ridge."
         )
     problem = spec.assemble(data)
-    family = with_scale(problem.objective.family, scale[:, None])
-    problem = problem._replace(objective=replace(problem.objective, family=family))
-    coef = outputs.columns(np.concatenate(jax.tree.leaves(at.coef)).astype(float))
+    likelihood = problem.objective.likelihood
+    if likelihood.dispersion is not None:
+        likelihood = likelihood.at(scale[:, None])
+        problem = problem._replace(objective=replace(problem.objective, likelihood=likelihood))
+    coef = outputs.join(jax.tree.leaves(at.coef), data.layout).astype(float)
     intercept = outputs.columns(np.asarray(at.intercept, float))
     theta = problem.standardisation.from_user(coef, intercept[0]).reshape(-1, scale.size)
-    names, groups = _names(model, data)
+    names, groups = _names(model, data, outputs)
+    own = _own(data.layout, outputs)
     return Fitted(
         problem,
         data,
         outputs,
         type(spec.regularizer).__name__,
         theta,
-        np.vstack([coef, intercept]).reshape(theta.shape).T,
-        scale / data.mean_weight if data.divides_scale(family) else scale,
+        own,
+        np.vstack([coef, intercept]).reshape(theta.shape).T[:, own],
+        scale / data.mean_weight if data.divides_scale(likelihood.family) else scale,
         names,
         groups,
         _labels(at, y),
@@ -119,20 +123,20 @@ def _labels(model: FittedModel, y: Any) -> np.ndarray:
     return np.asarray(columns) if len(columns) == n_neurons else np.arange(n_neurons)
 
 
-class Likelihood(NamedTuple):
+class GoodnessOfFit(NamedTuple):
     """How well a fit predicts the samples it was fitted to, each (n_neurons,)."""
 
     log_likelihood: np.ndarray  # at some scale, in nats
     deviance: np.ndarray  # at a scale of one
 
 
-def likelihood(fit: Fitted, scale: np.ndarray) -> Likelihood:
+def likelihood(fit: Fitted, scale: np.ndarray) -> GoodnessOfFit:
     """Judge a fit at a scale, which is that of a sample of mean weight, (n_neurons,)."""
     log_likelihood, deviance = (
         np.asarray(a)
         for a in _likelihood(fit.objective, fit.samples, fit.theta, scale, fit.scaled_by_weights)
     )
-    return Likelihood(fit.repeats * log_likelihood, fit.data.mean_weight * deviance)
+    return GoodnessOfFit(fit.repeats * log_likelihood, fit.data.mean_weight * deviance)
 
 
 @partial(jax.jit, static_argnames="scaled_by_weights")
@@ -143,36 +147,47 @@ def _likelihood(
     scale: jax.Array,
     scaled_by_weights: bool,
 ):
-    family = objective.family
+    likelihood = objective.likelihood
 
     def block(X, y, weights, offset):
-        loss = sample_loss(objective, linear_predictor(theta, X, offset), y)
+        eta = linear_predictor(theta, X, offset)
         of_sample, repeats = scale[:, None], weights
         if scaled_by_weights:
             # A density of scale phi / w, not the w-th power of one of scale phi.
             of_sample, repeats = of_sample / jnp.where(weights > 0, weights, 1), weights > 0
-        normalizer = jnp.sum(repeats * family.log_normalizer(y, of_sample), axis=1)
-        parts = loss, loss - family.saturated(y)
-        return *(jnp.sum(weights * part, axis=1) for part in parts), normalizer
+        log_prob = likelihood.at(of_sample).log_prob(eta, y)
+        deviance = 2 * likelihood.half_deviance(eta, y)
+        return jnp.sum(repeats * log_prob, axis=1), jnp.sum(weights * deviance, axis=1)
 
-    loss, deviance, normalizer = samples.sum(block)
-    unit = 2 * family.precision(jnp.ones_like(scale))
-    return -family.precision(scale) * loss - normalizer, unit * deviance
+    return samples.sum(block)
 
 
 def null_deviance(fit: Fitted) -> np.ndarray:
     """Deviance of the model without features, (n_neurons,)."""
-    family = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], fit.objective.family)
-    scale = np.ones_like(fit.scale) if family.has_scale else fit.scale
-    _, deviance = null_scores(family, fit.objective.link, fit.data, scale, own_scale=False)
+    likelihood = fit.model.spec.likelihood
+    scale = np.ones_like(fit.scale) if likelihood.by_moments else fit.scale
+    _, deviance = null_scores(likelihood, fit.data, scale, own_scale=False)
     return np.nansum(fit.data.weight * deviance, axis=0)
 
 
-def _names(model: Any, data: Data) -> tuple[tuple[str, ...], dict[str, slice]]:
+def _own(layout: Layout, outputs: Outputs) -> np.ndarray:
+    """Index the parameters of each predictor's own features, and the intercepts, among all."""
+    K, p = outputs.n_predictors, layout.n_features
+    if layout.predictors is None:
+        return np.arange(K * (p + 1))
+    predictor = np.repeat(layout.predictors, layout.widths)
+    return np.append(K * np.arange(p) + predictor, K * p + np.arange(K))
+
+
+def _names(model: Any, data: Data, outputs: Outputs) -> tuple[tuple[str, ...], dict[str, slice]]:
     """Name the parameters, and what holds several of them."""
     features, entries = _feature_names(model, data)
     if data.classes is None:
-        return features, entries
+        if outputs.n_predictors == 1:
+            return features, entries
+        if data.layout.names == ("X",):
+            features = tuple(f"{outputs.predictors[0]}.{name}" for name in features)
+        return (*features[:-1], *(f"{name}.intercept" for name in outputs.predictors)), entries
     n_classes = len(data.classes)
     groups = {
         entry: slice(n_classes * columns.start, n_classes * columns.stop)

@@ -9,15 +9,16 @@ from scipy import stats
 from sklearn.base import clone
 
 from spikax._errors import unknown_name
+from spikax._inputs import Outputs
 from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import infer_fitted
 from spikax.inference._inference import (
     Inference,
-    by_feature,
+    as_parameters,
     checked_rows,
     warn_about_optimum,
 )
-from spikax.observation_models import Family
+from spikax.observation_models import Likelihood
 
 ADJUSTMENTS = ("holm", "fdr_bh", "fdr_by", "bonferroni")
 
@@ -197,8 +198,8 @@ def wald_test(
     """
     n_parameters = len(inference.names)
     if hypothesis is None:
-        n_each = inference.outputs.n_classes or 1
-        rows = np.eye(n_parameters)[chosen(features, inference.names, inference.groups, n_each)]
+        some = chosen(features, inference.names, inference.groups, inference.outputs)
+        rows = np.eye(n_parameters)[some]
     elif features is None:
         rows = checked_rows(hypothesis, "hypothesis", n_parameters)
     else:
@@ -240,10 +241,11 @@ def _wald(
 
 
 def chosen(
-    features: Any, names: tuple[str, ...], groups: dict[str, slice], n_each: int
+    features: Any, names: tuple[str, ...], groups: dict[str, slice], outputs: Outputs
 ) -> np.ndarray:
     """Find the coefficients that were named, of which each feature has so many."""
-    columns = np.arange(len(names) - n_each).reshape(-1, n_each)
+    n_coefs = len(names) - outputs.n_predictors
+    columns = np.arange(n_coefs).reshape(-1, outputs.n_classes or 1)
     if features is None:
         return columns.ravel()
     if isinstance(features, str):
@@ -263,7 +265,7 @@ def chosen(
             "features must be a label, a name, a column, a slice, or a list of these, got "
             f"{features!r}."
         )
-    return np.unique(np.concatenate([chosen(each, names, groups, n_each) for each in features]))
+    return np.unique(np.concatenate([chosen(each, names, groups, outputs) for each in features]))
 
 
 def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None):
@@ -299,13 +301,14 @@ def without(model: Any, X, y, features: Any, *, sample_weight=None, offset=None)
     """
     with jax.enable_x64(True):
         fit = fitted(model, X, y, sample_weight, offset)
-    n_each = fit.outputs.n_classes or 1
-    names = (*fit.names[:-n_each], *[""] * n_each)
-    groups = {name: some for name, some in fit.groups.items() if some.stop <= len(names) - n_each}
-    kept = fit.free.astype(float)
-    kept[:, chosen(features, names, groups, n_each)] = 0
+    n_coefs = len(fit.names) - fit.outputs.n_predictors
+    names = (*fit.names[:n_coefs], *[""] * fit.outputs.n_predictors)
+    groups = {name: some for name, some in fit.groups.items() if some.stop <= n_coefs}
+    kept = fit.free[:, fit.own].astype(float)
+    kept[:, chosen(features, names, groups, fit.outputs)] = 0
     restricted: Any = clone(model)
-    restricted.set_params(feature_mask=fit.data.layout.split(by_feature(kept, fit.outputs)[:-1]))
+    mask, _ = as_parameters(kept, fit.data.layout, fit.outputs)
+    restricted.set_params(feature_mask=mask)
     if fit.data.classes is not None:
         restricted.set_classes(fit.data.classes)
     return restricted.fit(X, y, sample_weight=sample_weight, offset=offset)
@@ -387,13 +390,13 @@ def _check_nested(full: Fitted, small: Fitted) -> None:
                 "not follow a chi-squared distribution: fit both without one, or compare "
                 "held-out scores."
             )
-    a, b = ((f.objective.link, *_fixed(f.objective.family)) for f in (full, small))
+    a, b = (_fixed(f.model.spec.likelihood) for f in (full, small))
     if a != b:
+        of_full, of_small = full.objective.likelihood, small.objective.likelihood
         raise ValueError(
-            f"The models differ in their family or link, {type(full.objective.family).__name__} "
-            f"with {full.objective.link.name} and {type(small.objective.family).__name__} with "
-            f"{small.objective.link.name}, or in a scale: only nested models can be compared by "
-            "their likelihoods."
+            f"The models differ in their family or link, {of_full.family.name} with "
+            f"{of_full.link_name} and {of_small.family.name} with {of_small.link_name}, or in a "
+            "scale: only nested models can be compared by their likelihoods."
         )
     if not np.array_equal(full.samples.total_weight, small.samples.total_weight):
         raise ValueError(
@@ -402,7 +405,9 @@ def _check_nested(full: Fitted, small: Fitted) -> None:
         )
 
 
-def _fixed(family: Family) -> tuple:
-    """Tell what a family is, with its scale unless that is estimated, to be compared."""
-    leaves = [] if family.estimate else jax.tree.leaves(family)
-    return jax.tree.structure(family), [np.asarray(leaf).tolist() for leaf in leaves]
+def _fixed(likelihood: Likelihood) -> tuple:
+    """Tell what a likelihood is, with its dispersion unless that is estimated, to be compared."""
+    leaves, structure = jax.tree.flatten(likelihood.at(None))
+    if not likelihood.estimated:
+        leaves.append(likelihood.dispersion)
+    return structure, [np.asarray(leaf).tolist() for leaf in leaves]

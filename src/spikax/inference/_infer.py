@@ -144,8 +144,9 @@ def infer_fitted(fit: Fitted, kind: str, groups: Any = None) -> tuple[Inference,
     )
     # Where none is left, nothing is known of the scale, and all standard errors are infinite.
     dof = np.maximum(fit.model.dof_resid, 1)
-    dof = dof if fit.objective.family.has_scale else np.full(dof.shape, np.inf)
+    dof = dof if fit.objective.likelihood.by_moments else np.full(dof.shape, np.inf)
     covariance, rank = np.concatenate(covariance), np.concatenate(rank)
+    covariance, directions = covariance[:, fit.own][:, :, fit.own], directions[:, fit.own]
     if within is not None:
         dof = within.n_of - 1.0
         covariance *= _correction(fit, within, rank)[:, None, None]
@@ -164,7 +165,7 @@ def infer_fitted(fit: Fitted, kind: str, groups: Any = None) -> tuple[Inference,
         classes=fit.data.classes,
         groups=fit.groups,
         layout=fit.data.layout,
-        link=fit.objective.link,
+        likelihood=fit.model.spec.likelihood,
         reference=_mean_features(fit.data.X, counted),
         outputs=fit.outputs,
     )
@@ -192,7 +193,7 @@ def _to_user(fit: Fitted) -> np.ndarray:
     matrix = np.eye(p + 1)
     matrix[:p, :p] = (np.eye(p) if known.rotation is None else known.rotation) / scale[:, None]
     matrix[p, :p] = -known.center @ matrix[:p, :p]
-    return np.kron(matrix, np.eye(fit.objective.n_outputs))
+    return np.kron(matrix, np.eye(fit.objective.n_predictors))
 
 
 def _contrasts(fit: Fitted, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,19 +202,20 @@ def _contrasts(fit: Fitted, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns the rotations, (n_neurons, n_parameters, n_parameters), and which of the rotated
     parameters are such means: they are zero, for the data do not know them.
     """
-    n_outputs, n_rows = fit.objective.n_outputs, fit.samples.n_features + 1
-    shape = (neurons.size, n_rows, n_outputs)
+    n_predictors, n_rows = fit.objective.n_predictors, fit.samples.n_features + 1
+    shape = (neurons.size, n_rows, n_predictors)
     if fit.objective.sum_to_zero is None:
-        return np.eye(n_rows), np.zeros(shape, bool).reshape(neurons.size, -1)
+        none = np.zeros(shape, bool).reshape(neurons.size, -1)
+        return np.eye(none.shape[1]), none
     sums_to_zero = np.asarray(fit.objective.sum_to_zero)[:, neurons].T > 0
     rotated = np.zeros((*shape, *shape[1:]))
     each = np.where(
-        sums_to_zero[:, :, None, None], helmert(n_outputs, full=True).T, np.eye(n_outputs)
+        sums_to_zero[:, :, None, None], helmert(n_predictors, full=True).T, np.eye(n_predictors)
     )
     row = np.arange(n_rows)
     rotated[:, row, :, row] = np.swapaxes(each, 0, 1)
-    is_mean = sums_to_zero[:, :, None] & (np.arange(n_outputs) == 0)
-    n_parameters = n_rows * n_outputs
+    is_mean = sums_to_zero[:, :, None] & (np.arange(n_predictors) == 0)
+    n_parameters = n_rows * n_predictors
     return rotated.reshape(-1, n_parameters, n_parameters), is_mean.reshape(-1, n_parameters)
 
 

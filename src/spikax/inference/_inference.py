@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from spikax._inputs import Layout, Outputs
-from spikax.links import InverseLink
+from spikax.observation_models import Likelihood
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,8 @@ class Inference:
         a classifier.
     layout, outputs
         How coefficients lie in the user's arrays.
-    link
-        The inverse link.
+    likelihood
+        Observation model and inverse link.
     reference
         Mean of each feature over the samples of the fit, (n_features,).
 
@@ -83,7 +83,7 @@ class Inference:
     # Parameters of each entry of a container X, and of each feature that has several.
     groups: dict[str, slice] = field(repr=False)
     layout: Layout = field(repr=False)
-    link: InverseLink = field(repr=False)
+    likelihood: Likelihood = field(repr=False)
     reference: np.ndarray = field(repr=False)  # mean of each feature, (n_features,)
     outputs: Outputs = field(repr=False)
 
@@ -140,8 +140,7 @@ class Inference:
         intercept : array
             What belongs to the intercepts, shaped as `intercept_`.
         """
-        rows = by_feature(values, self.outputs)
-        return self.layout.split(rows[:-1]), rows[-1].reshape(self.outputs.intercept)
+        return as_parameters(values, self.layout, self.outputs)
 
     def relative_to(self, label: Any) -> "Inference":
         """Take the parameters of a classifier relative to those of one class.
@@ -266,10 +265,12 @@ class Inference:
         return rows @ self.estimate.T, error.T
 
 
-def by_feature(values: np.ndarray, outputs: Outputs) -> np.ndarray:
-    """Give values of parameters, (n_neurons, n_parameters), shape (n_features + 1, *trailing)."""
-    rows = values.reshape(len(values), -1, outputs.n_classes or 1)
-    return np.moveaxis(rows, 0, 1).reshape(rows.shape[1], *outputs.trailing)
+def as_parameters(values: np.ndarray, layout: Layout, outputs: Outputs) -> tuple[Any, np.ndarray]:
+    """Give values of parameters, (n_neurons, n_parameters), the shapes of `coef_` and so on."""
+    coef, intercept = np.split(values, [-outputs.n_predictors], axis=1)
+    rows = coef.reshape(len(values), layout.n_features, -1).swapaxes(0, 1)
+    coef = layout.split(rows.reshape(layout.n_features, *outputs.trailing))
+    return coef, intercept.reshape(outputs.intercept)
 
 
 def _without_rounding(rows: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -8,10 +8,9 @@ import numpy as np
 
 from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
 from spikax.glm._prediction import share_explained
-from spikax.inference._fitted import Fitted, Likelihood, fitted, likelihood, null_deviance
+from spikax.inference._fitted import Fitted, GoodnessOfFit, fitted, likelihood, null_deviance
 from spikax.inference._infer import check_kind, infer_fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
-from spikax.observation_models import ProfilesScale
 from spikax.solvers import Status
 
 _WIDTH = 86
@@ -153,18 +152,18 @@ def summary(
         fit = fitted(model, X, y, sample_weight, offset)
         inference, gain = infer_fitted(fit, kind, groups)
         told = likelihood(fit, fit.scale)
-        of_family = fit.objective.family
-        if isinstance(of_family, ProfilesScale):
-            at_mean_weight = told.deviance / fit.data.mean_weight
-            n = np.asarray(fit.samples.total_weight)
-            told = likelihood(fit, of_family.likeliest_scale(at_mean_weight, n))
+        family = fit.objective.likelihood.family
+        at_mean_weight = told.deviance / fit.data.mean_weight
+        scale = family.likeliest_scale(at_mean_weight, np.asarray(fit.samples.total_weight))
+        if scale is not None:
+            told = likelihood(fit, scale)
         null = null_deviance(fit)
         edf = effective_degrees_of_freedom(fit.objective, fit.samples, fit.theta, np.inf)
     warn_about_directions(inference)
     warn_about_optimum(inference, gain)
     title = (
-        f"{fit.model.spec.name}: {type(of_family).__name__} observations, inverse link "
-        f"{fit.objective.link.name}, {fit.regularizer}"
+        f"{fit.model.spec.name}: {family.name} observations, inverse link "
+        f"{fit.objective.likelihood.link_name}, {fit.regularizer}"
     )
     notes = {
         kind: True,
@@ -181,7 +180,7 @@ def summary(
     )
 
 
-def _neurons(fit: Fitted, told: Likelihood, null: np.ndarray, edf: np.ndarray):
+def _neurons(fit: Fitted, told: GoodnessOfFit, null: np.ndarray, edf: np.ndarray):
     import pandas as pd
 
     status = [] if fit.model.status is None else fit.model.status

@@ -79,7 +79,7 @@ def clusters(groups: Any, fit: Fitted) -> Clusters:
 def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -> Sums:
     """Sum over the samples of some neurons, a bucket of them or less."""
     # All buckets are of one size, to share one program.
-    n_neurons, n_outputs = fit.neurons.size, fit.objective.n_outputs
+    n_neurons, n_predictors = fit.neurons.size, fit.objective.n_predictors
     bucket = np.arange(neurons[0], neurons[0] + min(BUCKET, n_neurons)) % n_neurons
     index, n_clusters = (None, 0) if groups is None else groups[:2]
     repeated = fit.data.weight_type == "frequency"
@@ -94,7 +94,7 @@ def sums(fit: Fitted, neurons: np.ndarray, kind: str, groups: Clusters | None) -
     if scores is not None:
         scores = precision[:, None, None] ** 2 * scores
     return Sums(
-        information, scores, total[:, None] * gradient, np.repeat(np.asarray(reach), n_outputs)
+        information, scores, total[:, None] * gradient, np.repeat(np.asarray(reach), n_predictors)
     )
 
 
@@ -139,10 +139,10 @@ def _information(one: Objective, samples: Samples, theta: jax.Array, observed: b
 
     def curvature(X, y, weights, offset):
         eta = linear_predictor(theta, X, offset)
-        if one.n_outputs > 1:
-            return weights[None] * _pairs(expected_curvature(one, eta))
+        if one.n_predictors > 1:
+            return weights[None] * _pairs(expected_curvature(one, eta, y))
         if not observed:
-            return weights * expected_curvature(one, eta)
+            return weights * expected_curvature(one, eta, y)
         return weights * second_derivative(one, eta, y, jnp.ones_like(eta))
 
     return interleaved(second_moments(samples, curvature))
@@ -176,5 +176,5 @@ def _totals(
 
 
 def _pairs(blocks: jax.Array) -> jax.Array:
-    """Put pairs of outputs on one axis, (K^2, 1, n_samples)."""
+    """Put pairs of predictors on one axis, (K^2, 1, n_samples)."""
     return blocks.reshape(-1, *blocks.shape[-2:])

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax._dispersion import climb
 from spikax.core.hessians import own_hessians
 from spikax.core.objective import (
     Objective,
@@ -18,11 +17,10 @@ from spikax.core.objective import (
     sample_curvature,
     sample_gradient,
     sample_hessian,
-    sample_loss,
     value_and_grad,
 )
 from spikax.core.samples import Samples
-from spikax.observation_models import with_scale
+from spikax.observation_models._dispersion import maximise_in_logarithm
 
 
 def mean_score(
@@ -53,20 +51,18 @@ def _mean(samples: Samples, theta: jax.Array, of_samples: Callable) -> jax.Array
 
 
 def _half_deviance(objective: Objective, eta: jax.Array, y: jax.Array) -> jax.Array:
-    loss = sample_loss(objective, eta, y) - objective.family.saturated(y)
-    return objective.family.precision(jnp.ones((1, 1), y.dtype)) * loss
+    """At unit scale, where that is estimated from the residuals."""
+    return objective.likelihood.half_deviance(eta, y)
 
 
 def _shortfall(objective: Objective, y: jax.Array) -> jax.Array:
-    """Nats by which the saturated model of an estimated dispersion falls short of a Poisson's."""
-    found = objective.family
-    if not found.estimate:
+    """Nats by which the saturated model of an estimated dispersion falls short of that of none."""
+    found = objective.likelihood
+    if not found.estimated:
         return jnp.zeros_like(y)
-    none = jnp.zeros((1, 1), y.dtype)
-    one = jnp.ones((1, 1), y.dtype)
-    poisson = with_scale(found, none)
-    short = found.saturated(y) - poisson.saturated(y)
-    return short + found.log_normalizer(y, one) - poisson.log_normalizer(y, one)
+    undispersed = found.at(jnp.zeros((1, 1), y.dtype))
+    short = found.saturated(y) - undispersed.saturated(y)
+    return short + found.log_normalizer(y) - undispersed.log_normalizer(y)
 
 
 def _hessians(
@@ -109,7 +105,7 @@ def approximate_leave_one_out(
     _, total = _hessians(objective, samples, theta)
     inverse = jnp.linalg.inv(total + _jitter(total))
     inverse = inverse * objective.mask.T[:, :, None] * objective.mask.T[:, None, :]
-    K = objective.n_outputs
+    K = objective.n_predictors
     # From (neuron, feature, output, feature, output) to a matrix of features for each pair.
     n_rows = samples.n_features + 1
     shape = (objective.n_neurons, n_rows, K, n_rows, K)
@@ -133,12 +129,12 @@ def approximate_leave_one_out(
 
 def _change(objective: Objective, eta, y, slope, reach) -> jax.Array:
     """Solve `(1 - h l'') d = h l'` for each sample, with `reach` h of shape (K, K, ...)."""
-    if objective.n_outputs == 1:
+    if objective.n_predictors == 1:
         leverage = jnp.minimum(reach[0, 0] * sample_curvature(objective, eta, y), 0.999)
         return reach[0, 0] * slope / (1 - leverage)
     curvature = sample_hessian(objective, eta, y)
     product = jnp.einsum("ij...,jk...->...ik", reach, curvature)
-    left = jnp.broadcast_to(jnp.eye(objective.n_outputs), product.shape) - product
+    left = jnp.broadcast_to(jnp.eye(objective.n_predictors), product.shape) - product
     moved = jnp.linalg.solve(left, jnp.einsum("ij...,j...->...i", reach, slope)[..., None])
     return jnp.moveaxis(moved[..., 0], -1, 0)
 
@@ -153,7 +149,7 @@ def laplace_evidence(
     restricted maximum likelihood, exact for a Gaussian (Patterson & Thompson 1971, Biometrika 58,
     545; Wood 2011, J. R. Stat. Soc. B 73, 3).
     """
-    family, n, mask = objective.family, samples.n_observations, objective.mask
+    likelihood, n, mask = objective.likelihood, samples.n_observations, objective.mask
     repeats = n / samples.total_weight
     loss, total = _hessians(objective, samples, theta)
     prior = jnp.diagonal(total - loss, axis1=1, axis2=2).T
@@ -176,36 +172,41 @@ def laplace_evidence(
 
         return repeats * samples.sum(block)
 
-    saturated = of_samples(family.saturated)
+    saturated = of_samples(likelihood.saturated)
     shortfall = of_samples(partial(_shortfall, objective))
 
     def normalizers(scale):
         def block(X, y, weights, offset):
-            weights, of_sample = jnp.broadcast_to(weights, y.shape), scale[:, None]
-            if family.has_scale and not frequency:
-                # A density of scale phi / w, not the w-th power of one of scale phi.
-                of_sample = of_sample / jnp.where(weights > 0, weights, 1)
-                weights = weights > 0
-            return jnp.sum(weights * family.log_normalizer(y, of_sample), axis=1)
+            weights, at = jnp.broadcast_to(weights, y.shape), likelihood
+            if likelihood.by_moments:
+                of_sample = scale[:, None]
+                if not frequency:
+                    # A density of scale phi / w, not the w-th power of one of scale phi.
+                    of_sample = of_sample / jnp.where(weights > 0, weights, 1)
+                    weights = weights > 0
+                at = likelihood.at(of_sample)
+            return jnp.sum(weights * at.log_normalizer(y), axis=1)
 
         return repeats * samples.sum(block)
 
     def evidence(scale):
-        precision, normalizer = family.precision(scale), normalizers(scale)
+        precision, normalizer = likelihood.precision(scale), normalizers(scale)
         flat = n_flat * jnp.log(n * precision)
         return -precision * cost - normalizer - 0.5 * flat + 0.5 * log_odds
 
     one = jnp.ones_like(n)
     scale = one
-    if family.has_scale:
+    if likelihood.by_moments:
         tiny = jnp.finfo(n.dtype).tiny
-        excess = jnp.maximum(2 * family.precision(one) * (cost - saturated), tiny)
+        excess = jnp.maximum(2 * likelihood.precision(one) * (cost - saturated), tiny)
         start = excess / jnp.maximum(n - n_flat, 1)
         u = jnp.zeros_like(n)
         wide = jnp.full_like(n, 20.0)
-        ratio = climb(lambda ratio: evidence(start * ratio), u, -wide, wide, u == 0)
+        ratio = maximise_in_logarithm(
+            lambda ratio: evidence(start * ratio), u, -wide, wide, u == 0
+        )
         scale = start * jnp.exp(ratio)
-    of_saturated = -family.precision(one) * saturated - normalizers(one)
+    of_saturated = -likelihood.precision(one) * saturated - normalizers(one)
     return evidence(scale) - of_saturated - shortfall
 
 
@@ -216,7 +217,7 @@ def _redundant(objective: Objective, penalised: jax.Array) -> tuple[jax.Array, j
     """
     if objective.sum_to_zero is None:
         return jnp.zeros((1, 1, 1)), jnp.zeros(1)
-    K = objective.n_outputs
+    K = objective.n_predictors
     flat = ~penalised.reshape(-1, K, objective.n_neurons).any(axis=1)
     flat &= objective.sum_to_zero > 0
     even = jnp.full((K, K), 1 / K)
@@ -284,9 +285,10 @@ def _foretell(
 ) -> jax.Array:
     def one(fit):
         theta, factor, scale = fit
-        family = objective.family
-        family = family if scale is None else with_scale(family, scale[:, None])
-        at = replace(objective, penalty=objective.penalty.scaled(factor[None]), family=family)
+        likelihood = objective.likelihood
+        likelihood = likelihood if scale is None else likelihood.at(scale[:, None])
+        penalty = objective.penalty.scaled(factor[None])
+        at = replace(objective, penalty=penalty, likelihood=likelihood)
         return CRITERIA[criterion](at, samples, theta, frequency)
 
     return jax.lax.map(one, (thetas, factors, scales))

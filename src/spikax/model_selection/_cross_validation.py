@@ -81,7 +81,7 @@ class Choosing(Shell):
 
         warning = self._learn(X, y, data, spec, found)
         strengths, scores, strength, self.coef_path_, self.intercept_path_ = found.choice
-        silent = without_contrast(spec.family, data, judge.folds)
+        silent = without_contrast(spec.observation_model, data, judge.folds)
         warn_about_choice(silent, scores, spec.n_classes)
         warn_about_neurons(*warning)
         if self._single:

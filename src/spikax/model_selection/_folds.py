@@ -14,7 +14,7 @@ from spikax.core.samples import Samples
 from spikax.core.standardise import to_blocks
 from spikax.model_selection._criteria import CRITERIA
 from spikax.model_selection._path import repeat
-from spikax.observation_models import Family
+from spikax.observation_models import Observations
 
 
 class Fold(NamedTuple):
@@ -104,15 +104,15 @@ def with_folds(
     return repeat(*problem[:3], len(folds) + 1, train), test
 
 
-def without_contrast(family: Family, data: Data, folds: list[Fold]) -> np.ndarray:
+def without_contrast(family: Observations, data: Data, folds: list[Fold]) -> np.ndarray:
     """Tell neurons whose training observations lack what they could be told apart from.
 
     They are all at a bound, or of too few classes; (n_folds, n_neurons).
     """
     low, high = family.mean_bounds
     kinds = [data.y > low, data.y < high]
-    if family.n_outputs > 1:
-        kinds = [data.y == k for k in range(family.n_outputs)]
+    if family.sum_to_zero:
+        kinds = [data.y == k for k in range(family.n_predictors)]
     counts = data.weight > 0
     silent = np.zeros((len(folds), data.y.shape[1]), bool)
     for kind in kinds:

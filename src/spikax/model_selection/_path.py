@@ -69,7 +69,8 @@ def fit_path(
         known = Precomputed(precomputed.groups, gram, hessians)
         outcome, found = minimise(some, samples, known, solver, theta)
         score = mean_score(found, samples, outcome.theta, scored)
-        scale = None if found.family.scale is None else found.family.scale[:, 0]
+        scale = found.likelihood.dispersion
+        scale = None if scale is None else scale[:, 0]
         hessians = hessians if outcome.hessians is None else outcome.hessians
         coarse = too_coarse(found, samples, null, outcome.theta, outcome.status)
         fits = Fits(outcome.theta, score, scale, outcome.status, outcome.n_passes, coarse)
@@ -98,11 +99,11 @@ def repeat(
     total = weights.sum(axis=(0, 2))
     total = np.where(total > 0, total, 1)
     total = np.maximum(total, np.finfo(weights.dtype).tiny)
-    groups, n_outputs = precomputed.groups, objective.n_outputs
-    output, neuron = np.divmod(np.asarray(groups.representative), n)
+    groups, n_predictors = precomputed.groups, objective.n_predictors
+    predictor, neuron = np.divmod(np.asarray(groups.representative), n)
     repeated: Any = Groups(
-        np.asarray(groups.of_output).reshape(n_outputs, n)[:, index].reshape(-1),  # pyright: ignore
-        (output * n * n_times + neuron).astype(np.int32),  # pyright: ignore
+        np.asarray(groups.of_predictor).reshape(n_predictors, n)[:, index].reshape(-1),  # pyright: ignore
+        (predictor * n * n_times + neuron).astype(np.int32),  # pyright: ignore
     )
     return (
         replace(on_host[0].neurons(index), normaliser=total),
@@ -121,7 +122,7 @@ def strongest(objective: Objective, samples: Samples) -> jax.Array:
 
     def left(factor):
         some = replace(objective, penalty=objective.penalty.scaled(factor[None]))
-        coef = proximal_step(some, -gradient, ones)[: -objective.n_outputs]
+        coef = proximal_step(some, -gradient, ones)[: -objective.n_predictors]
         return jnp.sum(coef != 0, axis=0)
 
     low, high = -40.0 * ones, 40.0 * ones
@@ -140,5 +141,5 @@ def strongest(objective: Objective, samples: Samples) -> jax.Array:
 def typical_curvature(objective: Objective, samples: Samples) -> jax.Array:
     """Curvature of each neuron's loss in the coefficients of a typical feature, (n_neurons,)."""
     curvature = null_model(objective, samples).curvature
-    curvature = curvature.reshape(objective.n_outputs, -1).mean(axis=0)
+    curvature = curvature.reshape(objective.n_predictors, -1).mean(axis=0)
     return curvature * jnp.median(objective.scale) ** 2 if samples.n_features else curvature

@@ -14,7 +14,6 @@ from spikax.core.objective import (
     linear_predictor,
     penalty_value,
     project,
-    sample_loss,
 )
 from spikax.core.samples import Samples
 
@@ -122,7 +121,8 @@ def is_unbounded(
     In single precision no more than a negligible gain may be expected of the step, in nats: where
     more is, double precision may go on.
     """
-    if objective.link.linear:
+    link = objective.likelihood.link
+    if not isinstance(link, tuple) and link.linear:
         return jnp.zeros(theta.shape[1], bool)
     direction = project(objective, direction)
 
@@ -155,6 +155,6 @@ def _largest_change(direction, X, y, weights, offset) -> Float[Array, " neuron"]
 def _rise(objective, here, ahead, X, y, weights, offset) -> Float[Array, " neuron"]:
     """How much a block's losses are larger at one point than at another."""
     before, after = (
-        sample_loss(objective, linear_predictor(theta, X, offset), y) for theta in (here, ahead)
+        objective.likelihood.loss(linear_predictor(theta, X, offset), y) for theta in (here, ahead)
     )
     return jnp.sum(weights * (after - before), axis=1)

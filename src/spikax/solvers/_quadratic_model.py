@@ -198,7 +198,7 @@ def _newton_step(model: _Model, point: _Point) -> tuple[_Point, jax.Array, jax.A
     across zero.
     """
     objective, target = model.objective, point.target
-    intercepts = slice(-objective.n_outputs, None)
+    intercepts = slice(-objective.n_predictors, None)
     free = (objective.mask > 0) & (target != 0).at[intercepts].set(True)
     penalty_gradient = jax.grad(lambda theta: penalty_value(objective, theta).sum())(target)
     gradient = jnp.where(free, point.gradient + penalty_gradient, 0)

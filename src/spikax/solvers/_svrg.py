@@ -82,7 +82,7 @@ class SVRG:
 
     def precondition(self, shared, objective, index):
         """Whiten some neurons with what is shared, for what they may still gain."""
-        whitening = shared.restricted(index, objective.n_outputs)
+        whitening = shared.restricted(index, objective.n_predictors)
         return Preconditioner(whitening if self.needs_smooth else _Judged(whitening))
 
     def start(self, context, theta) -> _Memory:

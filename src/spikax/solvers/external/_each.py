@@ -103,7 +103,7 @@ class EachNeuron:
         if theta is None:
             theta = null_parameters(objective, null)
         # A gradient is a mean over samples: below this it is rounding.
-        steepest = null.curvature.reshape(objective.n_outputs, -1).max(axis=0)
+        steepest = null.curvature.reshape(objective.n_predictors, -1).max(axis=0)
         resolution = 20 * jnp.finfo(theta.dtype).eps * jnp.sqrt(steepest)
         tol = jnp.maximum(self.tol, resolution)
 

@@ -1,16 +1,34 @@
-"""The dispersion of a negative binomial: its terms of the likelihood, and its likeliest value."""
+"""A dispersion that is a parameter of the likelihood: its terms, and its likeliest value."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import xlog1py
 
 # Asymptotic series of the log-gamma function (DLMF 5.11.1), and from where it is exact.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 _SHIFT = 10
-_LARGEST = 1e6
+_LEAST, _LARGEST = 1e-12, 1e6
+
+
+def check_scale(scale: Any, words: tuple[str, ...]) -> None:
+    """Refuse what is no number of at least zero, no array of these, and none of the words."""
+    if isinstance(scale, str) and scale in words:
+        return
+    if isinstance(scale, jax.Array | np.ndarray):
+        return
+    either = " or ".join(f'"{word}"' for word in words)
+    if not isinstance(scale, Real) or isinstance(scale, bool):
+        raise TypeError(f"scale must be a number or {either}, got {scale!r}.")
+    if not 0 <= float(scale) < np.inf:
+        raise ValueError(
+            f"scale must be finite and at least zero, got {scale!r}; "
+            'pass "estimate" to find it from the data.'
+        )
 
 
 def log_rising(y: jax.Array, scale: Any) -> jax.Array:
@@ -67,16 +85,18 @@ def likeliest_scale(log_likelihood: Callable, start: jax.Array) -> tuple[jax.Arr
         What was still to be gained at `start`, to second order; infinity if zero came or went.
     """
     rises = _derivatives(log_likelihood, jnp.zeros_like(start))[0] > 0
-    u = jnp.log(jnp.clip(start, 1e-2, _LARGEST))
+    u = jnp.log(jnp.clip(jnp.where(start > 0, start, 1e-2), _LEAST, _LARGEST))
     slope, step = _slope_and_step(log_likelihood, u)
-    low, high = jnp.full_like(u, jnp.log(1e-12)), jnp.full_like(u, jnp.log(_LARGEST))
-    u = climb(log_likelihood, u, low, high, rises)
+    low, high = jnp.full_like(u, jnp.log(_LEAST)), jnp.full_like(u, jnp.log(_LARGEST))
+    u = maximise_in_logarithm(log_likelihood, u, low, high, rises)
     scale = jnp.where(rises, jnp.exp(u), 0.0)
     gain = jnp.where(rises, jnp.abs(slope * step) / 2, 0.0)
     return scale, jnp.where(rises == (start > 0), gain, jnp.inf)
 
 
-def climb(log_likelihood: Callable, u: jax.Array, low: Any, high: Any, moves: Any) -> jax.Array:
+def maximise_in_logarithm(
+    log_likelihood: Callable, u: jax.Array, low: Any, high: Any, active: Any
+) -> jax.Array:
     """Maximise functions of scales by Newton's method on their logarithms, between bounds.
 
     Parameters
@@ -85,8 +105,8 @@ def climb(log_likelihood: Callable, u: jax.Array, low: Any, high: Any, moves: An
         From scales to a value of each, elementwise.
     u, low, high
         Logarithms of scales to start from, and their bounds, of one shape.
-    moves
-        Which of them to move.
+    active
+        Which of them to change.
 
     Returns
     -------
@@ -95,24 +115,25 @@ def climb(log_likelihood: Callable, u: jax.Array, low: Any, high: Any, moves: An
     """
 
     def unfinished(carry):
-        n_steps, *_, moves = carry
-        return (n_steps < 60) & jnp.any(moves)
+        n_steps, *_, active = carry
+        return (n_steps < 60) & jnp.any(active)
 
-    def move(carry):
-        n_steps, u, low, high, moves = carry
+    def newton(carry):
+        n_steps, u, low, high, active = carry
         slope, step = _slope_and_step(log_likelihood, u)
         low, high = jnp.where(slope > 0, u, low), jnp.where(slope > 0, high, u)
         inside = (u + step >= low) & (u + step <= high)
-        new = jnp.where(moves, jnp.where(inside, u + step, (low + high) / 2), u)
-        return n_steps + 1, new, low, high, moves & (jnp.abs(new - u) > 1e-6)
+        new = jnp.where(active, jnp.where(inside, u + step, (low + high) / 2), u)
+        return n_steps + 1, new, low, high, active & (jnp.abs(new - u) > 1e-6)
 
-    return jax.lax.while_loop(unfinished, move, (jnp.asarray(0), u, low, high, moves))[1]
+    return jax.lax.while_loop(unfinished, newton, (jnp.asarray(0), u, low, high, active))[1]
 
 
 def _slope_and_step(log_likelihood: Callable, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    slope, bend = _derivatives(log_likelihood, jnp.exp(u))
-    slope, bend = jnp.exp(u) * slope, jnp.exp(u) * slope + jnp.exp(2 * u) * bend
-    step = jnp.where(bend < 0, slope / jnp.maximum(-bend, 1e-30), 2 * jnp.sign(slope))
+    first, second = _derivatives(log_likelihood, jnp.exp(u))
+    slope = jnp.exp(u) * first
+    curvature = slope + jnp.exp(2 * u) * second
+    step = jnp.where(curvature < 0, slope / jnp.maximum(-curvature, 1e-30), 2 * jnp.sign(slope))
     return slope, jnp.clip(step, -3, 3)
 
 
