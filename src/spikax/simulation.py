@@ -164,7 +164,7 @@ def simulate_recurrent(
         Activity before the first sample, the latest last.
     inverse_link_function : str or callable, default "softplus"
         From the linear predictor to the mean; see `spikax.links.resolve`.
-    observation_model : str or ObservationModel, default "Poisson"
+    observation_model : str or Observations, default "Poisson"
         From the mean to what is observed; see `spikax.observation_models.resolve`.
     scale : float or array, shape (n_neurons,), default 1.0
         Scale of the observations, for models that have one.
