@@ -1,13 +1,36 @@
 """Settings and fixtures that all tests share."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jax
 import numpy as np
 import pytest
 
+from compilations import counted
+
 # A (T,) that meets a (T, 1) would silently become a (T, T).
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Share what is compiled between the files and the workers of a run, and with no other run."""
+    if hasattr(config, "workerinput"):
+        config.programs = config.workerinput["programs"]
+    else:
+        folder = TemporaryDirectory(prefix="programs-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        config.programs = folder.name
+    if jax.config.jax_compilation_cache_dir is None:  # otherwise a user keeps them
+        jax.config.update("jax_compilation_cache_dir", config.programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell a worker where the programs of the run are."""
+    node.workerinput["programs"] = node.config.programs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,9 +43,10 @@ def forget_programs_of_a_file():
 @pytest.fixture(autouse=True)
 def forget_programs_of_large_files():
     """Let go of programs where those of one file come near that."""
-    yield
+    with counted() as compiled:
+        yield
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
+    if compiled and maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
 
 
