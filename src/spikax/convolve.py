@@ -107,7 +107,7 @@ def create_convolutional_predictor(
             f"basis_matrix has shape {kernel.shape}, but (window_size, n_basis_funcs) is needed. "
             "Give a single kernel a second axis with `kernel[:, np.newaxis]`."
         )
-    before, after = reach(len(kernel), predictor_causality, shift)
+    before, after = window_extent(len(kernel), predictor_causality, shift)
     batch = _Batch(batch_size_samples, batch_size_channels, batch_size_basis)
     for name, size in zip(_Batch._fields, batch, strict=True):
         if size is not None and not (isinstance(size, Integral) and size > 0):
@@ -129,7 +129,7 @@ class _Batch(NamedTuple):
     basis: int | None
 
 
-def reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
+def window_extent(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
     """Return how many samples before and after its own a window extends."""
     if causality == "acausal":
         if shift:
