@@ -23,7 +23,7 @@ from spikax._arrays import as_floats
 from spikax._errors import unknown_name
 from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
-from spikax.basis import BasisDesign
+from spikax.design import FeatureSource, is_source
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ WEIGHT_TYPES = ("precision", "frequency")
 class Data(NamedTuple):
     """Checked samples."""
 
-    X: np.ndarray | BasisDesign  # (n_samples, n_features)
+    X: np.ndarray | FeatureSource  # (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_neurons)
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
@@ -200,7 +200,7 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
     # To ask an array what it is would take longer than all else here.
     if not isinstance(value, np.ndarray):
-        if isinstance(value, BasisDesign):
+        if is_source(value):
             raise TypeError(
                 f"{name} is the design of a basis, which models take only as the whole of X. "
                 "Compose the bases with + and pass the design of all, or pass an array, "
@@ -229,16 +229,16 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
 
 
-def features(X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
-    """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
-    if not isinstance(X, BasisDesign):
+def features(X: Any) -> tuple[np.ndarray | FeatureSource, Layout]:
+    """Flatten features to a matrix, unless they are a source, which is left to be evaluated."""
+    if not is_source(X):
         return design_matrix(X)
     return X, Layout(jax.tree_util.tree_structure(0), *_ARRAY, (X.shape[1],), (None,), X.series)
 
 
-def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray | None:
+def known_rows(matrix: np.ndarray | FeatureSource, layout: Layout) -> np.ndarray | None:
     """Mark the rows without NaN, (n_samples, 1), None where all are; refuse infinity."""
-    if isinstance(matrix, BasisDesign):
+    if not isinstance(matrix, np.ndarray):
         return None if matrix.known is None else matrix.known[:, None]
     finite: Any = finite_rows(matrix, layout.column)
     return None if finite is None else finite.all(axis=1, keepdims=True)

@@ -9,7 +9,6 @@ import numpy as np
 
 from spikax._errors import listed
 from spikax._inputs import Data
-from spikax.basis import BasisDesign
 from spikax.observation_models import Family
 from spikax.solvers import Outcome, Status
 
@@ -95,7 +94,7 @@ def parting_features(data: Data, unbounded: np.ndarray, family: Family) -> list[
     That are those which are at their least or at their greatest value wherever a neuron's
     observations are not at a bound of its mean (McCullagh & Nelder 1989, section 4.4.3).
     """
-    if isinstance(data.X, BasisDesign) or data.classes is not None:
+    if not isinstance(data.X, np.ndarray) or data.classes is not None:
         return []
     found = np.zeros(data.layout.n_features, bool)
     weight = np.broadcast_to(data.weight, data.y.shape)
