@@ -197,6 +197,15 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If there is no such parameter or label.
+        TypeError
+            If a part is to be replaced by something else than a basis.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> basis = BSplineEval(5, label="place") + BSplineEval(4, label="speed")
+        >>> basis.set_params(place__n_basis_funcs=8).n_basis_funcs
+        12
         """
         parts = by_label(self)
         for label in [name for name in params if name in parts and parts[name] is not self]:
@@ -267,6 +276,12 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of inputs is wrong, or a range is empty or not finite.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> BSplineEval(5).setup_basis([0.0, 0.5, 2.0]).bounds_
+        (0.0, 2.0)
         """
         for _, leaf, own in self._read_signals(xs):
             leaf._setup(own)
@@ -300,6 +315,14 @@ class Basis(BaseEstimator):
             inputs have different time axes.
         TypeError
             If an input does not hold real numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval
+        >>> position = np.linspace(0, 1, 100)
+        >>> BSplineEval(5).compute_features(position).shape
+        (100, 5)
         """
         blocks = iter([leaf._features(own) for _, leaf, own in self._read_signals(xs)])
         columns = [term._combine(blocks) for term in self._terms()]
@@ -379,6 +402,13 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of inputs is wrong, or their shapes differ.
+
+        Examples
+        --------
+        >>> from spikax.basis import RaisedCosineLinearEval
+        >>> print(RaisedCosineLinearEval(3, bounds=(0, 1)).evaluate([0.0, 0.5]).round(2))
+        [[1.  0.5 0. ]
+         [0.5 1.  0.5]]
         """
         inputs = read_points(self._assign(xs))
         shapes = {np.shape(raw(x)) for x in xs}
@@ -406,6 +436,13 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of grid sizes is wrong.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> x, y = BSplineEval(5, bounds=(0, 2)).evaluate_on_grid(100)
+        >>> x.shape, y.shape, float(x.max())
+        ((100,), (100, 5), 2.0)
         """
         axes = [axis for _, leaf, own in self._assign(n_points) for axis in leaf._grid(own)]
         grids = np.meshgrid(*axes, indexing="ij")
@@ -433,6 +470,15 @@ class Basis(BaseEstimator):
         ValueError
             If the basis has not seen inputs yet, or `x` does not have `n_output_features`
             entries along `axis`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval, HistoryConv
+        >>> basis = BSplineEval(5, label="place") + HistoryConv(3, label="past")
+        >>> X = basis.compute_features(np.linspace(0, 1, 50), np.ones((50, 2)))
+        >>> {label: block.shape for label, block in basis.split_by_feature(X).items()}
+        {'place': (50, 5), 'past': (50, 2, 3)}
         """
         array = np.asarray(raw(x))
         widths = self._widths()

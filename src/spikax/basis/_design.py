@@ -104,6 +104,14 @@ class BasisDesign(Generic[B]):
         Returns
         -------
         array, shape (n_samples, n)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import HistoryConv
+        >>> design = HistoryConv(2).design(np.array([5.0, 6.0, 7.0, 8.0]))
+        >>> print(design.times(np.array([[1.0], [10.0]]), missing=0.0).ravel())
+        [ 0.  0. 56. 67.]
         """
         coef = jnp.asarray(coef, canonicalize_dtype(float))
         return products(self.evaluated(), coef, missing)[: len(self)]

@@ -73,9 +73,10 @@ def _orthonormal(rates: tuple[float, ...], n_points: int | None = None) -> np.nd
 
     They are orthonormal on the interval, or on `n_points` even points of it.
     """
-    # Gram-Schmidt on the exponentials' values at Gauss-Legendre nodes, times the square roots of
-    # the weights, is that of functions. To combine the exponentials themselves would subtract
-    # large, nearly equal numbers; in Legendre polynomials coefficients are as small as functions.
+    # By Gauss-Legendre quadrature on [0, 1] the integral of f g is sum_m w_m f(u_m) g(u_m), so QR
+    # of the rows sqrt(w_m) f(u_m) is Gram-Schmidt on the functions. To combine the exponentials
+    # themselves would subtract large, nearly equal numbers; coefficients of Legendre polynomials
+    # are as small as the functions.
     degree = 24 + int(8 * np.sqrt(max(rates)))  # enough for 1e-14 in the fastest exponential
     nodes, weights = np.polynomial.legendre.leggauss(degree)
     root = np.sqrt(weights / 2)[:, None]
@@ -141,9 +142,10 @@ class OrthExponentialEval(AtomicBasis):
 
     Notes
     -----
-    Gram-Schmidt on :math:`e^{-\lambda_i u}` in the order of the rates, so that
-    :math:`\int_0^1 f_i f_j\, du` is 1 for :math:`i = j`, else 0, whatever the samples are. The
-    first function decays; the others cross zero.
+    Gram-Schmidt on :math:`e^{-\lambda_i u}` in the order of the rates, where :math:`u` is 0 at the
+    lower bound and 1 at the upper one, so that :math:`\int_0^1 f_i f_j\, du` is 1 for
+    :math:`i = j`, else 0, whatever the samples are. The first function decays; the others cross
+    zero.
 
     Examples
     --------

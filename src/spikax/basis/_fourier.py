@@ -140,7 +140,8 @@ class FourierEval(AtomicBasis):
 
     Notes
     -----
-    For frequencies :math:`k`, the functions of :math:`u` in :math:`[0, 1]^d` are
+    For frequencies :math:`k`, the functions of :math:`u` in :math:`[0, 1]^d`, to which the bounds
+    of the :math:`d` inputs are mapped, are
     :math:`\cos(2 \pi k \cdot u)` for all :math:`k`, then :math:`\sin(2 \pi k \cdot u)` for all
     but :math:`k = 0`. A negative frequency in one of several inputs gives waves in another
     direction; :math:`k` and :math:`-k` give the same functions up to sign.

@@ -50,6 +50,10 @@ class HistoryConv(ConvBasis):
     ValueError
         When used, if a parameter is out of its range.
 
+    Notes
+    -----
+    Column :math:`i` at sample :math:`t` of a causal window is :math:`x(t - 1 - i)`.
+
     Examples
     --------
     >>> import numpy as np

@@ -98,9 +98,9 @@ class RaisedCosineLinearEval(AtomicBasis):
     Notes
     -----
     With :math:`n` functions and width :math:`w`, function :math:`i` is
-    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` at :math:`u` in
-    [0, 1] (Pillow et al. 2005, J. Neurosci. 25(47), 11003). Away from the ends they add up to
-    :math:`w`.
+    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` of :math:`u`, which
+    is 0 at the lower bound and 1 at the upper one (Pillow et al. 2005, J. Neurosci. 25(47),
+    11003). Away from the ends they add up to :math:`w`.
 
     Examples
     --------
@@ -158,9 +158,9 @@ class RaisedCosineLinearConv(ConvBasis):
     Notes
     -----
     With :math:`n` functions and width :math:`w`, function :math:`i` is
-    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` at :math:`u` in
-    [0, 1] (Pillow et al. 2005, J. Neurosci. 25(47), 11003). Away from the ends they add up to
-    :math:`w`.
+    :math:`\frac{1}{2} + \frac{1}{2} \cos(\pi \min(1, |(n - 1) u - i| / w))` of :math:`u`, which
+    is 0 at the latest sample of the window and 1 at the earliest (Pillow et al. 2005, J.
+    Neurosci. 25(47), 11003). Away from the ends they add up to :math:`w`.
 
     Examples
     --------
@@ -221,8 +221,9 @@ class RaisedCosineLogEval(AtomicBasis):
 
     Notes
     -----
-    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)`, with :math:`u` in [0, 1]
-    and the time scaling :math:`s` (Pillow et al. 2008, Nature 454, 995).
+    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)` with the time scaling
+    :math:`s`, where :math:`u` is 0 at the lower bound and 1 at the upper one (Pillow et al. 2008,
+    Nature 454, 995).
 
     Examples
     --------
@@ -287,8 +288,9 @@ class RaisedCosineLogConv(ConvBasis):
 
     Notes
     -----
-    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)`, with :math:`u` in [0, 1]
-    and the time scaling :math:`s` (Pillow et al. 2008, Nature 454, 995).
+    Evenly spaced raised cosines of :math:`\log(1 + s u) / \log(1 + s)` with the time scaling
+    :math:`s`, where :math:`u` is 0 at the latest sample of the window and 1 at the earliest
+    (Pillow et al. 2008, Nature 454, 995).
 
     Examples
     --------

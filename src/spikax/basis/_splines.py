@@ -60,10 +60,10 @@ class CyclicBSpline(BasisFunctions):
         _check(self.n_basis_funcs, self.order, 2, "steps are not continuous around the circle")
 
     def __call__(self, u: jax.Array) -> jax.Array:
-        # The last `order - 1` splines of the line extend beyond 1: that part is wrapped to 0.
-        n, n_over = self.n_basis_funcs, self.order - 1
+        n, n_over = self.n_basis_funcs, self.order - 1  # of which the last extend beyond 1
         knots = np.arange(-n_over, n + n_over + 1) / n
         line = cox_de_boor(u, knots, self.order)
+        # Those are the first ones a period later: B_{i+n}(u) = B_i(u - 1).
         return line[:n].at[:n_over].add(line[n:])
 
 
@@ -96,7 +96,7 @@ def cox_de_boor(u: jax.Array, knots: np.ndarray, order: int) -> jax.Array:
 
 
 class BSplineEval(AtomicBasis):
-    """B-splines of a variable, such as position along a track.
+    r"""B-splines of a variable, such as position along a track.
 
     Parameters
     ----------
@@ -120,8 +120,14 @@ class BSplineEval(AtomicBasis):
 
     Notes
     -----
-    The recursion of Cox and de Boor (de Boor, A Practical Guide to Splines, 1978) on evenly
-    spaced knots, those at the ends repeated. The functions add up to one.
+    On knots :math:`t`, evenly spaced over the interval and repeated at its ends, the functions
+    of order :math:`k` are (de Boor, A Practical Guide to Splines, 1978)
+
+    .. math::
+        B_{i,k}(x) = \frac{x - t_i}{t_{i+k-1} - t_i} B_{i,k-1}(x)
+        + \frac{t_{i+k} - x}{t_{i+k} - t_{i+1}} B_{i+1,k-1}(x),
+
+    where :math:`B_{i,1}` is 1 from :math:`t_i` to :math:`t_{i+1}`, else 0. They add up to one.
 
     Examples
     --------
@@ -155,7 +161,7 @@ class BSplineEval(AtomicBasis):
 
 
 class BSplineConv(ConvBasis):
-    """B-splines of lag, run over the past of a signal.
+    r"""B-splines of lag, run over the past of a signal.
 
     Parameters
     ----------
@@ -178,8 +184,14 @@ class BSplineConv(ConvBasis):
 
     Notes
     -----
-    The recursion of Cox and de Boor (de Boor, A Practical Guide to Splines, 1978) on evenly
-    spaced knots, those at the ends repeated. The functions add up to one.
+    On knots :math:`t`, evenly spaced over the window and repeated at its ends, the functions
+    of order :math:`k` are (de Boor, A Practical Guide to Splines, 1978)
+
+    .. math::
+        B_{i,k}(x) = \frac{x - t_i}{t_{i+k-1} - t_i} B_{i,k-1}(x)
+        + \frac{t_{i+k} - x}{t_{i+k} - t_{i+1}} B_{i+1,k-1}(x),
+
+    where :math:`B_{i,1}` is 1 from :math:`t_i` to :math:`t_{i+1}`, else 0. They add up to one.
 
     Examples
     --------
@@ -294,7 +306,7 @@ class MSplineConv(ConvBasis):
     Notes
     -----
     With B-splines :math:`B_i` of order :math:`k` on knots :math:`t`, function :math:`i` is
-    :math:`k B_i / (t_{i+k} - t_i)`, in the unit of the input (Ramsay 1988, Statistical Science
+    :math:`k B_i / (t_{i+k} - t_i)`, per length of the window (Ramsay 1988, Statistical Science
     3(4), 425). Their sums with non-negative weights have monotone integrals.
 
     Examples
@@ -325,7 +337,7 @@ class MSplineConv(ConvBasis):
 
 
 class CyclicBSplineEval(AtomicBasis):
-    """B-splines of a variable on a circle, such as head direction or the phase of a rhythm.
+    r"""B-splines of a variable on a circle, such as head direction or the phase of a rhythm.
 
     `bounds` are one turn of the circle: (0, 2 pi) for an angle in radians. Other turns are the
     same points: -1 is 2 pi - 1.
@@ -353,8 +365,15 @@ class CyclicBSplineEval(AtomicBasis):
 
     Notes
     -----
-    B-splines on evenly spaced knots (de Boor, A Practical Guide to Splines, 1978), those that
-    reach over the end wrapped around to the start. The functions add up to one.
+    The B-splines of order :math:`k` on evenly spaced knots :math:`t` are (de Boor, A Practical
+    Guide to Splines, 1978)
+
+    .. math::
+        B_{i,k}(x) = \frac{x - t_i}{t_{i+k-1} - t_i} B_{i,k-1}(x)
+        + \frac{t_{i+k} - x}{t_{i+k} - t_{i+1}} B_{i+1,k-1}(x),
+
+    where :math:`B_{i,1}` is 1 from :math:`t_i` to :math:`t_{i+1}`, else 0. Those that extend
+    beyond the end of the circle go on at its start. The functions add up to one.
 
     Examples
     --------
@@ -386,7 +405,7 @@ class CyclicBSplineEval(AtomicBasis):
 
 
 class CyclicBSplineConv(ConvBasis):
-    """B-splines of lag that are periodic over the window, run over the past of a signal.
+    r"""B-splines of lag that are periodic over the window, run over the past of a signal.
 
     Parameters
     ----------
@@ -409,8 +428,15 @@ class CyclicBSplineConv(ConvBasis):
 
     Notes
     -----
-    B-splines on evenly spaced knots (de Boor, A Practical Guide to Splines, 1978), those that
-    reach over the end wrapped around to the start. The functions add up to one.
+    The B-splines of order :math:`k` on evenly spaced knots :math:`t` are (de Boor, A Practical
+    Guide to Splines, 1978)
+
+    .. math::
+        B_{i,k}(x) = \frac{x - t_i}{t_{i+k-1} - t_i} B_{i,k-1}(x)
+        + \frac{t_{i+k} - x}{t_{i+k} - t_{i+1}} B_{i+1,k-1}(x),
+
+    where :math:`B_{i,1}` is 1 from :math:`t_i` to :math:`t_{i+1}`, else 0. Those that extend
+    beyond the end of the window go on at its start. The functions add up to one.
 
     Examples
     --------

@@ -169,6 +169,14 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
         Returns
         -------
         array or TsdFrame, shape (time, n_output_features)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval
+        >>> transformer = BSplineEval(5).to_transformer().fit(np.linspace(0, 1, 9)[:, None])
+        >>> transformer.transform(np.array([[0.25], [0.5]])).shape
+        (2, 5)
         """
         check_is_fitted(self)
         columns = self._validated(self.basis_, X, reset=False)
