@@ -299,10 +299,10 @@ def test_out_of_bounds_is_filled_and_missing_stays_missing(eval_basis):
     assert np.isnan(X[5]).all()
 
 
-@pytest.mark.parametrize("ways", [{"bounds": (0.5, 2.5)}, {}], ids=["given", "learned"])
+@pytest.mark.parametrize("params", [{"bounds": (0.5, 2.5)}, {}], ids=["given", "learned"])
 @pytest.mark.parametrize("eval_basis", CIRCULAR, ids=named, indirect=True)
-def test_circular_bases_wrap(eval_basis, ways, rng):
-    eval_basis.set_params(**ways).compute_features([0.5, 2.5])
+def test_circular_bases_wrap(eval_basis, params, rng):
+    eval_basis.set_params(**params).compute_features([0.5, 2.5])
     x = rng.uniform(-99, 99, 200)
     home = eval_basis.compute_features(0.5 + (x - 0.5) % 2)
     np.testing.assert_allclose(eval_basis.compute_features(x), home, atol=1e-6)

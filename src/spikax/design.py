@@ -150,23 +150,13 @@ class Term(Protocol):
 @register
 @dataclass(frozen=True)
 class Evaluated:
-    """A design whose features are evaluated when a pass comes to their block.
-
-    Parameters
-    ----------
-    terms
-        What the features come from, side by side.
-    counted
-        Which samples count, (n_blocks, 1, block): the others have zeros.
-    center, factor
-        Features are `(x - center) * factor`, both (n_features, 1).
-    """
+    """A design whose features are evaluated when a pass comes to their block."""
 
     held: ClassVar[bool] = False
 
-    terms: tuple[Term, ...]
-    counted: jax.Array
-    center: jax.Array
+    terms: tuple[Term, ...]  # what the features are evaluated from, side by side
+    counted: jax.Array  # which samples count, (n_blocks, 1, block): the others have zeros
+    center: jax.Array  # features are (x - center) * factor: both (n_features, 1)
     factor: jax.Array
 
     @property
@@ -254,18 +244,15 @@ def weighted_sum(design: Evaluated, weights: jax.Array) -> jax.Array:
 
 
 def padded_length(n_samples: int) -> int:
-    """Coarse number of samples that a program is compiled for.
-
-    The folds of a cross-validation differ by a sample or two and should share a program. The odd
-    spare room keeps the steps away from the round numbers at which users cut their data.
-    """
+    """Round a number of samples up to one that a program is compiled for."""
+    # The folds of a cross-validation differ by a sample or two and should share a program.
     n_blocks, block = blocks(n_samples)
     return n_blocks * block
 
 
 def blocks(n_samples: int, evaluated: bool = False) -> tuple[int, int]:
     """Choose the number and the length of the blocks for so many samples of a design."""
-    wanted = n_samples + 11
+    wanted = n_samples + 11  # steps away from the round numbers at which users cut their data
     length = wanted / max(1, round(wanted / (_EVALUATED_BLOCK if evaluated else _BLOCK)))
     step = max(64, 1 << max(0, int(length).bit_length() - 5))
     block = math.ceil(length / step) * step

@@ -180,7 +180,7 @@ class OrthExponentialEval(AtomicBasis):
 
 
 class OrthExponentialConv(ConvBasis):
-    r"""Orthonormal combinations of exponentials that decay with lag, run over a signal's past.
+    r"""Orthonormal combinations of decaying exponentials of lag, convolved with a signal's past.
 
     Parameters
     ----------

@@ -14,6 +14,9 @@ from spikax.basis._bounds import Bounds
 from spikax.basis._feature_maps import Evaluation
 from spikax.basis._functions import BasisFunctions, check_count
 
+Frequencies = int | tuple[int, int] | np.ndarray | Sequence[Any]
+FrequencyMask = str | np.ndarray | Sequence[Any] | Callable[..., bool]
+
 
 @dataclass(frozen=True)
 class Fourier(BasisFunctions):
@@ -27,8 +30,8 @@ class Fourier(BasisFunctions):
 
     def __post_init__(self):
         check_count("ndim", self.ndim, 1, "it is how many inputs there are")
-        axes = _axes(self.frequencies, self.ndim)
-        kept = _kept(axes, self.frequency_mask)
+        kept = _kept(_axes(self.frequencies, self.ndim), self.frequency_mask)
+        # Tuples can be hashed, and equal functions share a compiled program.
         object.__setattr__(self, "frequencies", kept)
         object.__setattr__(self, "frequency_mask", "all")
 
@@ -112,7 +115,7 @@ def _flags(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
 class FourierEval(AtomicBasis):
     r"""Cosines and sines of one variable, or waves over several, such as position in a box.
 
-    `bounds` are the period, beyond which everything repeats: (0, 2 pi) for an angle in radians.
+    `bounds` are one period: (0, 2 pi) for an angle in radians.
 
     Parameters
     ----------
@@ -141,10 +144,10 @@ class FourierEval(AtomicBasis):
     Notes
     -----
     For frequencies :math:`k`, the functions of :math:`u` in :math:`[0, 1]^d`, to which the bounds
-    of the :math:`d` inputs are mapped, are
-    :math:`\cos(2 \pi k \cdot u)` for all :math:`k`, then :math:`\sin(2 \pi k \cdot u)` for all
-    but :math:`k = 0`. A negative frequency in one of several inputs gives waves in another
-    direction; :math:`k` and :math:`-k` give the same functions up to sign.
+    of the :math:`d` inputs are mapped, are :math:`\cos(2 \pi k \cdot u)` for all :math:`k`, then
+    :math:`\sin(2 \pi k \cdot u)` for all but :math:`k = 0`. A negative frequency in one of several
+    inputs gives waves in another direction; :math:`k` and :math:`-k` give the same functions up to
+    sign.
 
     Examples
     --------
@@ -165,14 +168,10 @@ class FourierEval(AtomicBasis):
 
     def __init__(
         self,
-        frequencies: int | tuple[int, int] | Sequence[Any] | np.ndarray,
+        frequencies: Frequencies,
         ndim: int = 1,
         bounds: Bounds | tuple[Bounds, ...] | None = None,
-        frequency_mask: str
-        | np.ndarray
-        | Sequence[Any]
-        | Callable[..., bool]
-        | None = "no-intercept",
+        frequency_mask: FrequencyMask | None = "no-intercept",
         label: str | None = None,
     ):
         self.frequencies = frequencies

@@ -1,4 +1,4 @@
-"""Raised cosines: smooth bumps, evenly spaced or denser towards the start."""
+"""Raised cosines: smooth bumps, evenly spaced or denser at the start."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,7 +134,7 @@ class RaisedCosineLinearEval(AtomicBasis):
 
 
 class RaisedCosineLinearConv(ConvBasis):
-    r"""Evenly spaced raised cosines of lag, run over the past of a signal.
+    r"""Evenly spaced raised cosines of lag, convolved with the past of a signal.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ class RaisedCosineLogEval(AtomicBasis):
     width : float, default 2.0
         Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
     time_scaling : float, default None
-        How much denser the functions are at the start: towards 0 they are evenly spaced. None
-        is 50.
+        How much denser the functions are at the start; they are evenly spaced in the limit of
+        0. None is 50.
     enforce_decay_to_zero : bool, default True
         Place the last peak so that the last function is zero at the end.
     bounds : (float, float), default None
@@ -260,7 +260,7 @@ class RaisedCosineLogEval(AtomicBasis):
 
 
 class RaisedCosineLogConv(ConvBasis):
-    r"""Raised cosines of lag, finest at short lags, run over the past of a signal.
+    r"""Raised cosines of lag, finest at short lags, convolved with the past of a signal.
 
     Parameters
     ----------
@@ -271,8 +271,8 @@ class RaisedCosineLogConv(ConvBasis):
     width : float, default 2.0
         Half the support of a function in distances of peaks; more than 1 and a multiple of 0.5.
     time_scaling : float, default None
-        How much denser the functions are at the start: towards 0 they are evenly spaced. None
-        is 50.
+        How much denser the functions are at the start; they are evenly spaced in the limit of
+        0. None is 50.
     enforce_decay_to_zero : bool, default True
         Place the last peak so that the last function is zero at the end.
     label : str, default None

@@ -161,7 +161,7 @@ class BSplineEval(AtomicBasis):
 
 
 class BSplineConv(ConvBasis):
-    r"""B-splines of lag, run over the past of a signal.
+    r"""B-splines of lag, convolved with the past of a signal.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class MSplineEval(AtomicBasis):
 
 
 class MSplineConv(ConvBasis):
-    """Splines that are densities of lag over the window, run over the past of a signal.
+    """Splines that are densities of lag over the window, convolved with the past of a signal.
 
     Parameters
     ----------
@@ -339,8 +339,8 @@ class MSplineConv(ConvBasis):
 class CyclicBSplineEval(AtomicBasis):
     r"""B-splines of a variable on a circle, such as head direction or the phase of a rhythm.
 
-    `bounds` are one turn of the circle: (0, 2 pi) for an angle in radians. Other turns are the
-    same points: -1 is 2 pi - 1.
+    `bounds` are one period: (0, 2 pi) for an angle in radians. Values that differ by periods are
+    the same point: -1 is 2 pi - 1.
 
     Parameters
     ----------
@@ -349,7 +349,7 @@ class CyclicBSplineEval(AtomicBasis):
     order : int, default 4
         Degree of the polynomial pieces plus one, at least 2: 4 is cubic.
     bounds : (float, float), default None
-        One turn of the circle, in the unit of the input. None: the range of the first input that
+        One period, in the unit of the input. None: the range of the first input that
         features were computed of, or of the last one that `setup_basis` or the `fit` of a
         transformer saw; it is kept for all later ones, `bounds_`.
     fill_value : float, default NaN
@@ -405,7 +405,7 @@ class CyclicBSplineEval(AtomicBasis):
 
 
 class CyclicBSplineConv(ConvBasis):
-    r"""B-splines of lag that are periodic over the window, run over the past of a signal.
+    r"""B-splines of lag that are periodic over the window, convolved with the past of a signal.
 
     Parameters
     ----------
