@@ -16,8 +16,9 @@ from sklearn.base import clone
 from spikax import basis
 from spikax.basis._exponentials import OrthExponential, OrthExponentialWindow
 from spikax.basis._fourier import Fourier
+from spikax.basis._history import Lags
+from spikax.basis._identity import Identity
 from spikax.basis._raised_cosines import RaisedCosineLinear, RaisedCosineLog
-from spikax.basis._raw import Identity, Lags
 from spikax.basis._splines import BSpline, CyclicBSpline, MSpline
 
 U = np.linspace(0, 1, 101)
@@ -280,13 +281,13 @@ def test_features_are_differentiable_out_of_bounds_too():
 def test_eval_maps_its_bounds_to_the_unit_interval(eval_basis, bounds):
     eval_basis.set_params(bounds=bounds)
     x = -2 + 5 * U
-    function = eval_basis._function()
+    function = eval_basis._feature_map().function
     expected = of(function)(U) / (5 if function.density else 1)
     np.testing.assert_allclose(eval_basis.compute_features(x), expected, atol=1e-5)
 
 
-BOUNDED = [b for b in EVAL if not b._function().periodic] + RAW[:2]
-CIRCULAR = [b for b in EVAL if b._function().periodic]
+BOUNDED = [b for b in EVAL if not b._feature_map().function.periodic] + RAW[:2]
+CIRCULAR = [b for b in EVAL if b._feature_map().function.periodic]
 
 
 @pytest.mark.parametrize("eval_basis", BOUNDED, ids=named, indirect=True)
@@ -298,10 +299,10 @@ def test_out_of_bounds_is_filled_and_missing_stays_missing(eval_basis):
     assert np.isnan(X[5]).all()
 
 
-@pytest.mark.parametrize("ways", [{"bounds": (0.5, 2.5)}, {}], ids=["given", "learned"])
+@pytest.mark.parametrize("params", [{"bounds": (0.5, 2.5)}, {}], ids=["given", "learned"])
 @pytest.mark.parametrize("eval_basis", CIRCULAR, ids=named, indirect=True)
-def test_circular_bases_wrap(eval_basis, ways, rng):
-    eval_basis.set_params(**ways).compute_features([0.5, 2.5])
+def test_circular_bases_wrap(eval_basis, params, rng):
+    eval_basis.set_params(**params).compute_features([0.5, 2.5])
     x = rng.uniform(-99, 99, 200)
     home = eval_basis.compute_features(0.5 + (x - 0.5) % 2)
     np.testing.assert_allclose(eval_basis.compute_features(x), home, atol=1e-6)
@@ -359,7 +360,7 @@ def test_bounds_learned_once_hold_for_other_data(eval_basis, learn):
         np.testing.assert_array_equal(eval_basis.design(x).compute(), expected)
         np.testing.assert_array_equal(eval_basis.evaluate(np.array(x)), expected)
     beyond = np.isnan(eval_basis.compute_features([-1.0, 11.0])).any()
-    assert beyond == (not eval_basis._function().periodic)
+    assert beyond == (not eval_basis._feature_map().function.periodic)
     assert pickle.loads(pickle.dumps(eval_basis)).bounds_ == (0, 10)
     assert clone(eval_basis).bounds_ is None
     assert repr(eval_basis) == repr(clone(eval_basis))
@@ -707,5 +708,5 @@ def test_parameters_are_those_that_nemos_takes_in_its_order():
     assert list(inspect.signature(basis.FourierEval).parameters) == [
         *("frequencies", "ndim", "bounds", "frequency_mask", "label")
     ]
-    with pytest.raises(TypeError, match="missing a required argument: 'window_size'"):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'window_size'"):
         basis.BSplineConv(5)

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from compilations import counted
 from spikax import basis, inference
-from spikax.design import products, spread
+from spikax.design import FeatureSource, is_source, products, spread
 from spikax.diagnostics import cross_validated_scores
 from spikax.fit import fit_population
 from spikax.glm import GLM, ClassifierGLM, PopulationGLM
@@ -144,6 +144,47 @@ def test_a_design_evaluates_the_features_of_its_basis(case):
     some = np.array([N - 1, 2500, 0, 71, 2600])
     rows = design.evaluated().rows(some)
     np.testing.assert_allclose(rows, np.where(missing[:, None], 0, X)[some], 1e-5, 2e-6 * scale)
+
+
+def test_models_know_a_source_by_its_protocol(data):
+    design = clone(SPLINES).design(data[0], data[3])
+    assert isinstance(design, FeatureSource)
+    assert is_source(design)
+    X = np.asarray(design.compute())
+    for other in (X, jax.numpy.asarray(X), nap.TsdFrame(np.arange(N), X), {"a": X}, [X], SPLINES):
+        assert not is_source(other)
+
+
+class Wrapped:
+    """A source of features that is no design of a basis, with what the protocol names alone."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def __len__(self):
+        return len(self._source)
+
+    def __matmul__(self, coef):
+        return self._source @ coef
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name not in vars(FeatureSource):
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+
+def test_models_take_any_source_of_features(data):
+    y = data[3]
+    design = basis.RaisedCosineLogConv(4, window_size=20).design(with_gaps(y))
+    one, other = (PopulationGLM().fit(source, y) for source in (design, Wrapped(design)))
+    np.testing.assert_array_equal(one.coef_, other.coef_)
+    np.testing.assert_array_equal(one.predict(design), other.predict(Wrapped(design)))
+    assert one.score(design, y) == other.score(Wrapped(design), y)
+    params = (np.zeros_like(one.coef_), np.zeros(y.shape[1]))
+    losses = [one.compute_loss(params, X, y) for X in (design, Wrapped(design))]
+    assert losses[0] == losses[1]
+    means = [inference.infer(one, X, y).reference for X in (design, Wrapped(design))]
+    np.testing.assert_array_equal(*means)
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 epochs have fewer than the")

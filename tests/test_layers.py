@@ -1,6 +1,7 @@
 """The layers of the design: a module imports only from those below it."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,27 @@ LAYERS = (
     {"_errors", "_pytrees", "_threads", "_time_series"},
     {"_arrays"},
 )
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# The same for the modules of the bases.
+BASIS_LAYERS = (
+    {"__init__"},
+    {"_category", "_custom", "_exponentials", "_fourier"}
+    | {"_history", "_identity", "_raised_cosines", "_splines"},
+    {"_atomic"},
+    {"_basis"},
+    {"_design", "_transformer"},
+    {"_feature_maps", "_inputs", "_labels"},
+    {"_bounds", "_terms"},
+    {"_functions"},
+)
+
+
+def levels(layers):
+    """Give each name the number of its layer, from the top."""
+    return {name: level for level, names in enumerate(layers) for name in names}
+
+
+LEVEL = levels(LAYERS)
+PACKAGES = sorted(path.parent for path in ROOT.rglob("__init__.py") if path.parent != ROOT)
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
@@ -54,6 +75,21 @@ def imports(node):
     return found
 
 
+def imports_within(package):
+    """Find, for each module and package inside a package, which of the others it imports."""
+    files = {path.stem: [path] for path in package.glob("*.py")}
+    inner = [path.parent for path in package.glob("*/__init__.py")]
+    files |= {path.name: list(path.rglob("*.py")) for path in inner}
+    start = f"spikax.{'.'.join(package.relative_to(ROOT).parts)}."
+    found = {}
+    for unit, paths in files.items():
+        names = set().union(*(imports(ast.parse(path.read_text())) for path in paths))
+        used = {name.removeprefix(start).split(".")[0] for name in names if name.startswith(start)}
+        # What is no module is a name that the package itself has imported.
+        found[unit] = {name if name in files else "__init__" for name in used} - {unit}
+    return found
+
+
 def test_every_part_has_its_layer():
     assert {part(path) for path in FILES} == set(LEVEL)
 
@@ -65,6 +101,19 @@ def test_a_module_imports_only_from_below(path):
     used = {name[1] for name in names if name[0] == "spikax"} - {own}
     above = {name for name in used if LEVEL[name] <= LEVEL[own]}
     assert not above, f"{own} imports {above}, which the design puts above or beside it"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_of_a_package_import_one_another_without_a_circle(package):
+    TopologicalSorter(imports_within(package)).prepare()  # raises CycleError
+
+
+def test_modules_of_bases_import_only_from_below():
+    level, found = levels(BASIS_LAYERS), imports_within(ROOT / "basis")
+    assert set(found) == set(level)
+    for own, used in found.items():
+        above = {name for name in used if level[name] <= level[own]}
+        assert not above, f"{own} imports {above}, which is above or beside it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

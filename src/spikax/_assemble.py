@@ -10,7 +10,6 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from spikax._inputs import Data
-from spikax.basis import BasisDesign
 from spikax.core.hessians import Groups, Precomputed
 from spikax.core.objective import Objective
 from spikax.core.samples import Samples
@@ -110,9 +109,10 @@ def lay_out(
         weight = weight / data.mean_weight[: weight.shape[1]]
     rows = np.any(weight > 0, axis=1)
     rows = None if rows.all() else rows
-    if isinstance(data.X, BasisDesign):
+    if not isinstance(data.X, np.ndarray):
         grid = data.X.blocks
-        design, standardisation = evaluated_design(data.X, rows, standardisation, center, ties)
+        X: Any = data.X  # of which `evaluated_design` asks no more than a source has
+        design, standardisation = evaluated_design(X, rows, standardisation, center, ties)
     else:
         grid = blocks(len(data.X))
         design, standardisation = held_design(data.X, rows, standardisation, center, ties, free)

@@ -24,7 +24,7 @@ from spikax._arrays import as_floats
 from spikax._errors import unknown_name
 from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
-from spikax.basis import BasisDesign
+from spikax.design import FeatureSource, is_source
 from spikax.observation_models import SEVERAL_PREDICTORS, Dispersion, Observations
 
 
@@ -142,7 +142,7 @@ WEIGHT_TYPES = ("precision", "frequency")
 class Data(NamedTuple):
     """Checked samples."""
 
-    X: np.ndarray | BasisDesign  # (n_samples, n_features)
+    X: np.ndarray | FeatureSource  # (n_samples, n_features)
     y: np.ndarray  # (n_samples, n_neurons)
     layout: Layout
     valid: np.ndarray | None  # (n_samples, 1) or (n_samples, n_neurons)
@@ -239,7 +239,7 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
     """Make a float array of one leaf, or say why that cannot be."""
     # To ask an array what it is would take longer than all else here.
     if not isinstance(value, np.ndarray):
-        if isinstance(value, BasisDesign):
+        if is_source(value):
             raise TypeError(
                 f"{name} is the design of a basis, which models take only as the whole of X. "
                 "Compose the bases with + and pass the design of all, or pass an array, "
@@ -270,9 +270,9 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
 
 def features(
     X: Any, family: Observations, n_classes: int | None
-) -> tuple[np.ndarray | BasisDesign, Layout]:
-    """Flatten a design, unless it is that of a basis, which is left to be evaluated."""
-    if isinstance(X, BasisDesign):
+) -> tuple[np.ndarray | FeatureSource, Layout]:
+    """Flatten features to a matrix, unless they are a source, which is left to be evaluated."""
+    if is_source(X):
         structure = jax.tree_util.tree_structure(0)
         matrix, layout = X, Layout(structure, *_ARRAY, (X.shape[1],), (None,), X.series)
     else:
@@ -311,9 +311,9 @@ def _predictors(X: Any, layout: Layout, family: Observations) -> tuple[int, ...]
     )
 
 
-def known_rows(matrix: np.ndarray | BasisDesign, layout: Layout) -> np.ndarray | None:
+def known_rows(matrix: np.ndarray | FeatureSource, layout: Layout) -> np.ndarray | None:
     """Mark the rows without NaN, (n_samples, 1), None where all are; refuse infinity."""
-    if isinstance(matrix, BasisDesign):
+    if not isinstance(matrix, np.ndarray):
         return None if matrix.known is None else matrix.known[:, None]
     finite: Any = finite_rows(matrix, layout.column)
     return None if finite is None else finite.all(axis=1, keepdims=True)

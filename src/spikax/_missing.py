@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from spikax._time_series import epochs
-from spikax.basis import BasisDesign
 
 _GOOD_PART = 0.1  # of the samples
 
@@ -63,7 +62,7 @@ def _reasons(data: Any, ignored: np.ndarray) -> Iterator[tuple[int, str]]:
     for name, array in (("y", data.y), ("offset", data.offset)):
         if array is not None:
             yield int(np.isnan(array[ignored]).all(axis=1).sum()), name
-    if isinstance(data.X, BasisDesign):
+    if not isinstance(data.X, np.ndarray):
         yield from ((n, f"the input of {label!r}") for label, n in data.X.missing.items())
         return
     missing = np.isnan(data.X[ignored])

@@ -16,8 +16,8 @@ from spikax._assemble import Problem, assemble
 from spikax._coefficients import CoefficientShape
 from spikax._inputs import Data, Layout, Outputs
 from spikax._time_series import TimeSeries, check_times
-from spikax.basis import BasisDesign
 from spikax.core.standardise import Standardisation
+from spikax.design import FeatureSource
 from spikax.observation_models import Likelihood, Links, Observations
 from spikax.regularizer import Penalty, Regularizer
 from spikax.solvers import Solver, make_solver
@@ -233,7 +233,7 @@ class FittedModel:
                 f"y has {n_neurons} neurons, the model was fitted to {self.scale.size}{advice}."
             )
 
-    def features(self, X: Any) -> tuple[np.ndarray | BasisDesign, Layout]:
+    def features(self, X: Any) -> tuple[np.ndarray | FeatureSource, Layout]:
         """Bring X to a matrix, checked against the coefficients."""
         matrix, layout = _inputs.features(X, self.spec.observation_model, self.spec.n_classes)
         _coefficients.check_features(layout, self.coef, self.spec.name)
@@ -242,7 +242,7 @@ class FittedModel:
         return matrix, layout
 
     def linear_predictor(
-        self, matrix: np.ndarray | BasisDesign, layout: Layout, offset: Any, coef: Any = None
+        self, matrix: np.ndarray | FeatureSource, layout: Layout, offset: Any, coef: Any = None
     ) -> np.ndarray:
         """Compute the linear predictors, (n_samples, n_columns)."""
         check_times({"X": layout.series, "offset": offset})

@@ -107,7 +107,7 @@ def create_convolutional_predictor(
             f"basis_matrix has shape {kernel.shape}, but (window_size, n_basis_funcs) is needed. "
             "Give a single kernel a second axis with `kernel[:, np.newaxis]`."
         )
-    before, after = reach(len(kernel), predictor_causality, shift)
+    before, after = window_extent(len(kernel), predictor_causality, shift)
     batch = _Batch(batch_size_samples, batch_size_channels, batch_size_basis)
     for name, size in zip(_Batch._fields, batch, strict=True):
         if size is not None and not (isinstance(size, Integral) and size > 0):
@@ -122,14 +122,14 @@ def create_convolutional_predictor(
 
 
 class _Batch(NamedTuple):
-    """How much goes into one product; None is as much as is good."""
+    """At most how many go into one product; None is as many as are good."""
 
     samples: int | None
     channels: int | None
     basis: int | None
 
 
-def reach(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
+def window_extent(window_size: int, causality: str, shift: bool | None) -> tuple[int, int]:
     """Return how many samples before and after its own a window extends."""
     if causality == "acausal":
         if shift:
@@ -230,7 +230,7 @@ def _check_epochs(spans: Epochs, n_needed: int) -> None:
 
 
 class _Plan(NamedTuple):
-    """How the work is cut. A block of samples is made of `groups` pieces of `piece` samples."""
+    """How samples are batched: a block of them has `groups` pieces of `piece` samples."""
 
     n_fourier: int  # length of the transform of a piece; 0 for a matrix product
     piece: int
@@ -240,7 +240,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(signals: tuple[int, ...], kernels: tuple[int, ...], batch: _Batch) -> _Plan:
-    """Choose the cheaper method, and sizes that keep its temporaries in the cache."""
+    """Choose the cheaper method, and batches whose temporaries stay in the cache."""
     (n_samples, n_channels), (window, n_basis) = signals, kernels
     most = min(n_samples, batch.samples or n_samples)
     channels = max(1, min(n_channels, batch.channels or n_channels))
@@ -257,6 +257,7 @@ def _plan(signals: tuple[int, ...], kernels: tuple[int, ...], batch: _Batch) -> 
 
 
 def _product_is_cheaper(piece: int, window: int, n_fourier: int) -> bool:
+    """Tell whether a matrix product costs less than a Fourier transform."""
     # Per sample and filter: a product of this many terms, against a transform. What they cost
     # was measured on a CPU, and so was that a product wants 32 rows.
     return piece + window < 30 * np.log2(n_fourier)
@@ -278,8 +279,8 @@ def _filter(
     # Window t is rows t to t + window - 1 of the padded signal; negative padding drops samples.
     over = n_rows + window - 1 - before - n_samples
     x = jax.lax.pad(x.astype(dtype), jnp.zeros((), dtype), [(before, over, 0), (0, 0, 0)])
-    x = _cut(x, 1, plan.channels)
-    kernel = jnp.moveaxis(_cut(kernel.astype(dtype), 1, plan.basis), 1, 0)
+    x = _batches(x, 1, plan.channels)
+    kernel = jnp.moveaxis(_batches(kernel.astype(dtype), 1, plan.basis), 1, 0)
     operators = jax.vmap(lambda k: _spectrum(k, plan) if plan.n_fourier else _toeplitz(k, plan))(
         kernel
     )
@@ -287,10 +288,11 @@ def _filter(
 
     def block(rows):
         first, known = rows
-        slab = jax.lax.dynamic_slice_in_dim(x, first, n_block + window - 1)
-        slab = jnp.where(jnp.isnan(slab), 0, slab).transpose(1, 2, 0)
+        segment = jax.lax.dynamic_slice_in_dim(x, first, n_block + window - 1)
+        segment = jnp.where(jnp.isnan(segment), 0, segment).transpose(1, 2, 0)
         parts = jax.lax.map(
-            lambda own: jax.lax.map(lambda operator: product(own, operator, plan), operators), slab
+            lambda own: jax.lax.map(lambda operator: product(own, operator, plan), operators),
+            segment,
         )  # (channels / batch, basis / batch, batch of channels, samples, batch of basis)
         whole = parts.transpose(3, 0, 2, 1, 4).reshape(n_block, -1, parts.shape[1] * plan.basis)
         return jnp.where(known[..., None], whole[:, :n_channels, :n_basis], jnp.nan)
@@ -300,8 +302,8 @@ def _filter(
     return jax.lax.map(block, (firsts, known)).reshape(n_rows, n_channels, n_basis)[:n_samples]
 
 
-def _cut(array: jax.Array, axis: int, size: int) -> jax.Array:
-    """Cut an axis into batches of `size`, the last one filled with zeros: two axes."""
+def _batches(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """Split an axis into batches of `size`, the last one padded with zeros: two axes."""
     n = array.shape[axis]
     padding = [(0, -n % size) if i == axis else (0, 0) for i in range(array.ndim)]
     shape = (*array.shape[:axis], -(-n // size), size, *array.shape[axis + 1 :])
@@ -319,40 +321,32 @@ def _toeplitz(kernel: jax.Array, plan: _Plan) -> jax.Array:
     return matrix.reshape(len(row), -1)
 
 
-def _by_matrix(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
-    """Filter (channel, seen sample) to (channel, sample, basis)."""
+def _by_matrix(segment: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
+    """Filter (channel, sample of a window) to (channel, sample, basis)."""
     seen = np.arange(len(operator)) + plan.piece * np.arange(plan.groups)[:, None]
-    out = jnp.matmul(slab[:, seen], operator, precision=jax.lax.Precision.HIGHEST)
-    return out.reshape(len(slab), plan.groups * plan.piece, -1)
+    out = jnp.matmul(segment[:, seen], operator, precision=jax.lax.Precision.HIGHEST)
+    return out.reshape(len(segment), plan.groups * plan.piece, -1)
 
 
 def _spectrum(kernel: jax.Array, plan: _Plan) -> jax.Array:
+    """Return the Fourier transforms of the kernels, (basis, frequency)."""
     return jnp.fft.rfft(kernel.T, plan.n_fourier)
 
 
-def _by_fourier(slab: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
-    """Filter (channel, seen sample) to (channel, sample, basis): overlap-save."""
-    spectrum = jnp.fft.rfft(slab, plan.n_fourier)
+def _by_fourier(segment: jax.Array, operator: jax.Array, plan: _Plan) -> jax.Array:
+    """Filter (channel, sample of a window) to (channel, sample, basis): overlap-save."""
+    # The product of transforms is a circular convolution, which is the linear one from the
+    # (window - 1)-th sample on.
+    spectrum = jnp.fft.rfft(segment, plan.n_fourier)
     out = jnp.fft.irfft(spectrum[:, None] * operator[None], plan.n_fourier)
-    n_seen = slab.shape[1]
+    n_seen = segment.shape[1]
     return out[..., n_seen - plan.piece : n_seen].transpose(0, 2, 1)
 
 
 def filter_windows(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    """Filter a block of a signal that is padded and misses nothing.
-
-    Parameters
-    ----------
-    kernel
-        The kernels, (window, basis). Row 0 meets the latest sample of a window.
-    x
-        The samples that the windows of the block see, (channel, samples + window - 1).
-
-    Returns
-    -------
-    array
-        Shape (channel, basis, samples): as the designs that need it have their samples last.
-    """
+    """Filter (channel, samples + window - 1), without NaN, to (channel, basis, samples)."""
+    # As `_filter` does, for a single block, but with the samples last. Row 0 of the kernel meets
+    # the latest sample of a window.
     (window, n_basis), (n_channels, n_seen) = kernel.shape, x.shape
     n_samples = n_seen - window + 1
     dtype = jnp.result_type(kernel, x)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ _ROWS = 256
 
 
 class Design(Protocol):
-    """The features of all samples, which a walk asks for one block at a time."""
+    """The features of all samples, which a pass over the data takes one block at a time."""
 
     held: ClassVar[bool]  # whether the features lie in memory
 
@@ -68,6 +68,77 @@ class Dense:
         return self.blocks[index // block, :, index % block]
 
 
+@runtime_checkable
+class FeatureSource(Protocol):
+    """What models take in place of an array of features: a design matrix that need not exist."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the numbers that features are evaluated from."""
+        ...
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """Which samples have all features, (n_samples,); None is all."""
+        ...
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """For the name of each input, how many samples lack its features."""
+        ...
+
+    @property
+    def series(self) -> Any:
+        """A time series among the inputs; None if there is none."""
+        ...
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Number and length of the blocks."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __matmul__(self, coef: Any) -> jax.Array:
+        """Multiply with coefficients; NaN where features are missing."""
+        ...
+
+    def times(self, coef: Any, missing: float = np.nan) -> jax.Array:
+        """Multiply with coefficients, with a value where features are missing."""
+        ...
+
+    def compute(self) -> Any:
+        """Compute the features, (n_samples, n_features)."""
+        ...
+
+    def mean(self, weights: np.ndarray) -> np.ndarray:
+        """Compute the weighted mean of each column."""
+        ...
+
+    def spread(self, rows: np.ndarray | None) -> Any:
+        """Measure the columns of each block over the samples that count, as `Spread` says."""
+        ...
+
+    def evaluated(
+        self, rows: np.ndarray | None = None, center: Any = 0.0, scale: Any = 1.0
+    ) -> Design:
+        """Make the design of standardised features, zero in samples that do not count."""
+        ...
+
+
+def is_source(X: Any) -> TypeGuard[FeatureSource]:
+    """Tell whether features are a source of features, and not an array or a container."""
+    # To ask an array whether it follows a protocol would take longer than most checks.
+    return not isinstance(X, np.ndarray) and isinstance(X, FeatureSource)
+
+
 class Term(Protocol):
     """Some features, as a pytree of what they are evaluated from."""
 
@@ -79,23 +150,13 @@ class Term(Protocol):
 @register
 @dataclass(frozen=True)
 class Evaluated:
-    """A design whose features are evaluated when a walk comes to their block.
-
-    Parameters
-    ----------
-    terms
-        What the features come from, side by side.
-    counted
-        Which samples count, (n_blocks, 1, block): the others have zeros.
-    center, factor
-        Features are `(x - center) * factor`, both (n_features, 1).
-    """
+    """A design whose features are evaluated when a pass comes to their block."""
 
     held: ClassVar[bool] = False
 
-    terms: tuple[Term, ...]
-    counted: jax.Array
-    center: jax.Array
+    terms: tuple[Term, ...]  # what the features are evaluated from, side by side
+    counted: jax.Array  # which samples count, (n_blocks, 1, block): the others have zeros
+    center: jax.Array  # features are (x - center) * factor: both (n_features, 1)
     factor: jax.Array
 
     @property
@@ -183,18 +244,15 @@ def weighted_sum(design: Evaluated, weights: jax.Array) -> jax.Array:
 
 
 def padded_length(n_samples: int) -> int:
-    """Coarse number of samples that a program is compiled for.
-
-    The folds of a cross-validation differ by a sample or two and should share a program. The odd
-    spare room keeps the steps away from the round numbers at which users cut their data.
-    """
+    """Round a number of samples up to one that a program is compiled for."""
+    # The folds of a cross-validation differ by a sample or two and should share a program.
     n_blocks, block = blocks(n_samples)
     return n_blocks * block
 
 
 def blocks(n_samples: int, evaluated: bool = False) -> tuple[int, int]:
     """Choose the number and the length of the blocks for so many samples of a design."""
-    wanted = n_samples + 11
+    wanted = n_samples + 11  # steps away from the round numbers at which users cut their data
     length = wanted / max(1, round(wanted / (_EVALUATED_BLOCK if evaluated else _BLOCK)))
     step = max(64, 1 << max(0, int(length).bit_length() - 5))
     block = math.ceil(length / step) * step

@@ -1,4 +1,4 @@
-"""What every basis does, told over the parts that `+` puts side by side and `*` multiplies."""
+"""Basis, and the sums and products that `+` and `*` compose."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ from functools import reduce
 from inspect import signature
 from math import prod
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from spikax._time_series import TimeSeries, check_same_times, like, raw
-from spikax.basis._labels import by_label, number
-from spikax.basis._terms import Joined, Product
+from spikax._time_series import like, raw
+from spikax.basis._design import BasisDesign, make_design
+from spikax.basis._inputs import (
+    Assigned,
+    Leaf,
+    Shape,
+    assign_inputs,
+    common_series,
+    read_points,
+    read_signals,
+    sample_shape,
+)
+from spikax.basis._labels import add_suffix, by_label, label_by_id
+from spikax.basis._terms import Concatenated, Product
+from spikax.basis._transformer import TransformerBasis
 from spikax.design import Term
-
-if TYPE_CHECKING:
-    from spikax.basis._component import Leaf
-    from spikax.basis._design import BasisDesign
-    from spikax.basis._transformer import TransformerBasis
-
-Shape = tuple[int, ...]
 
 
 class Basis(BaseEstimator):
-    """Functions and a way to apply them; or several such, composed with `+` and `*`.
+    """Basis functions of inputs; or several bases, composed with `+` and `*`.
 
     It is what all bases of this module are: use one of these. Bases with one input are added for
     features side by side, and multiplied for features of several inputs together. `len(basis)` is
@@ -57,10 +62,6 @@ class Basis(BaseEstimator):
     children: tuple[Basis, ...] = ()
     _label: str | None = None
 
-    if TYPE_CHECKING:  # the parameters of its function and way
-
-        def __getattr__(self, name: str) -> Any: ...
-
     def _default_label(self, children: list[str]) -> str:
         """Return what the basis is called, from what its parts are called."""
         raise NotImplementedError
@@ -77,8 +78,8 @@ class Basis(BaseEstimator):
         """Make features (..., n_basis_funcs) of those of the leaves, which come in order."""
         raise NotImplementedError
 
-    def _join(self, terms: Iterator[Term]) -> Term:
-        """Do the same block by block, to terms of a design."""
+    def _combine_terms(self, terms: Iterator[Term]) -> Term:
+        """Make a term of a design of those of the leaves, which come in order."""
         raise NotImplementedError
 
     def _sample_shape(self) -> Shape | None:
@@ -100,14 +101,15 @@ class Basis(BaseEstimator):
     def __pow__(self, exponent: int) -> Basis:
         return self._repeat(MultiplicativeBasis, exponent, "The exponent of a basis can be")
 
-    def _repeat(self, join: Callable[..., Basis], n: Any, what_is_allowed: str) -> Basis:
+    def _repeat(self, operation: Callable[..., Basis], n: Any, what_is_allowed: str) -> Basis:
+        """Compose `n` copies."""
         if not isinstance(n, Integral) or isinstance(n, bool):
             raise TypeError(f"{what_is_allowed} a whole number or a basis, not {n!r}.")
         if n < 1:
             raise ValueError(f"{what_is_allowed} whole numbers from 1 on, not {n}.")
-        return _compose(join, *(number(deepcopy(self), k) for k in range(int(n))))
+        return _compose(operation, *(add_suffix(deepcopy(self), k) for k in range(int(n))))
 
-    def __getitem__(self, label: str) -> Basis:
+    def __getitem__(self, label: str) -> Any:
         parts = by_label(self)
         if label not in parts:
             raise KeyError(f"No part is labelled {label!r}. The labels are {list(parts)}.")
@@ -146,7 +148,7 @@ class Basis(BaseEstimator):
     @property
     def input_shape(self) -> list[Shape | None]:
         """For each input, the shape of one sample; None before it was seen or set."""
-        return [shape for leaf in self._leaves() for shape in leaf.input_shapes()]
+        return [shape for leaf in self._leaves() for shape in leaf._input_shapes()]
 
     @property
     def n_output_features(self) -> int | None:
@@ -195,6 +197,15 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If there is no such parameter or label.
+        TypeError
+            If a part is to be replaced by something else than a basis.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> basis = BSplineEval(5, label="place") + BSplineEval(4, label="speed")
+        >>> basis.set_params(place__n_basis_funcs=8).n_basis_funcs
+        12
         """
         parts = by_label(self)
         for label in [name for name in params if name in parts and parts[name] is not self]:
@@ -202,6 +213,7 @@ class Basis(BaseEstimator):
         return super().set_params(**params)
 
     def _replace(self, old: Basis, new: Any) -> None:
+        """Put another basis in the place of a part."""
         if not isinstance(new, Basis):
             raise TypeError(f"{old.label} can be replaced by a basis only, not by {new!r}.")
         for part in by_label(self).values():
@@ -238,8 +250,8 @@ class Basis(BaseEstimator):
         >>> RaisedCosineLogConv(5, window_size=20).set_input_shape(15).n_output_features
         75
         """
-        for _, leaf, own in self._pair(shapes):
-            leaf.see(tuple(map(_sample_shape_of, own)))
+        for _, leaf, own in self._assign(shapes):
+            leaf._set_shapes(tuple(map(sample_shape, own)))
         self._check_shapes()
         return self
 
@@ -264,9 +276,15 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of inputs is wrong, or a range is empty or not finite.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> BSplineEval(5).setup_basis([0.0, 0.5, 2.0]).bounds_
+        (0.0, 2.0)
         """
-        for leaf, own in self._read(xs):
-            leaf.learn(own)
+        for _, leaf, own in self._read_signals(xs):
+            leaf._setup(own)
         return self
 
     def compute_features(self, *xs: Any) -> Any:
@@ -297,14 +315,22 @@ class Basis(BaseEstimator):
             inputs have different time axes.
         TypeError
             If an input does not hold real numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval
+        >>> position = np.linspace(0, 1, 100)
+        >>> BSplineEval(5).compute_features(position).shape
+        (100, 5)
         """
-        inputs = self._read(xs)
-        blocks = iter([leaf.features(own) for leaf, own in inputs])
+        blocks = iter([leaf._features(own) for _, leaf, own in self._read_signals(xs)])
         columns = [term._combine(blocks) for term in self._terms()]
         flat = [block.reshape(len(block), -1) for block in columns]
-        return like(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), _shared_time(xs))
+        features = flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1)
+        return like(features, common_series(xs))
 
-    def design(self, *xs: Any) -> BasisDesign:
+    def design(self, *xs: Any) -> BasisDesign[Self]:
         """Make a design matrix that need not exist: models evaluate its features block by block.
 
         A fit to it holds the inputs and the features of a few thousand samples, never all
@@ -346,9 +372,17 @@ class Basis(BaseEstimator):
         >>> basis.split_by_feature(model.coef_, axis=0)["coupling"].shape
         (3, 4, 3)
         """
-        from spikax.basis._design import make_design
-
-        return make_design(self, xs)
+        inputs = self._read_signals(xs)
+        found = [leaf._term(own) for _, leaf, own in inputs]
+        # A basis without functions lacks none.
+        known = {
+            label: rows | (leaf.n_basis_funcs == 0)
+            for (label, leaf, _), (_, rows) in zip(inputs, found, strict=True)
+        }
+        of_leaves = iter([term for term, _ in found])
+        terms = tuple(part._combine_terms(of_leaves) for part in self._terms())
+        n_features = sum(self._widths() or ())
+        return make_design(deepcopy(self), xs, n_features, terms, known)
 
     def evaluate(self, *xs: Any) -> Any:
         """Evaluate the functions at points.
@@ -368,16 +402,20 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of inputs is wrong, or their shapes differ.
+
+        Examples
+        --------
+        >>> from spikax.basis import RaisedCosineLinearEval
+        >>> print(RaisedCosineLinearEval(3, bounds=(0, 1)).evaluate([0.0, 0.5]).round(2))
+        [[1.  0.5 0. ]
+         [0.5 1.  0.5]]
         """
-        inputs = [
-            (leaf, tuple(leaf.read(x, _input_of(label)) for x in own))
-            for label, leaf, own in self._pair(xs)
-        ]
+        inputs = read_points(self._assign(xs))
         shapes = {np.shape(raw(x)) for x in xs}
         if len(shapes) > 1:
             raise ValueError(f"The points have shapes {sorted(shapes)}, but need the same one.")
-        blocks = iter([leaf.at(own) for leaf, own in inputs])
-        return like(self._combine(blocks), _shared_time(xs))
+        blocks = iter([leaf._values(own) for _, leaf, own in inputs])
+        return like(self._combine(blocks), common_series(xs))
 
     def evaluate_on_grid(self, *n_points: int) -> tuple[Any, ...]:
         """Evaluate the functions on an even grid over their bounds, or over [0, 1].
@@ -398,8 +436,15 @@ class Basis(BaseEstimator):
         ------
         ValueError
             If the number of grid sizes is wrong.
+
+        Examples
+        --------
+        >>> from spikax.basis import BSplineEval
+        >>> x, y = BSplineEval(5, bounds=(0, 2)).evaluate_on_grid(100)
+        >>> x.shape, y.shape, float(x.max())
+        ((100,), (100, 5), 2.0)
         """
-        axes = [axis for _, leaf, own in self._pair(n_points) for axis in leaf.grid(own)]
+        axes = [axis for _, leaf, own in self._assign(n_points) for axis in leaf._grid(own)]
         grids = np.meshgrid(*axes, indexing="ij")
         return *grids, self.evaluate(*grids)
 
@@ -425,6 +470,15 @@ class Basis(BaseEstimator):
         ValueError
             If the basis has not seen inputs yet, or `x` does not have `n_output_features`
             entries along `axis`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval, HistoryConv
+        >>> basis = BSplineEval(5, label="place") + HistoryConv(3, label="past")
+        >>> X = basis.compute_features(np.linspace(0, 1, 50), np.ones((50, 2)))
+        >>> {label: block.shape for label, block in basis.split_by_feature(X).items()}
+        {'place': (50, 5), 'past': (50, 2, 3)}
         """
         array = np.asarray(raw(x))
         widths = self._widths()
@@ -439,8 +493,7 @@ class Basis(BaseEstimator):
                 f"along axis {axis}. Pass what compute_features returned, or set axis."
             )
         axis %= array.ndim
-        labels = {id(part): label for label, part in by_label(self).items()}
-        split = {}
+        labels, split = label_by_id(self), {}
         for term, block in zip(
             self._terms(), np.split(array, np.cumsum(widths)[:-1], axis=axis), strict=True
         ):
@@ -449,7 +502,7 @@ class Basis(BaseEstimator):
             split[labels[id(term)]] = like(unfolded, x) if axis > 0 else unfolded
         return split
 
-    def to_transformer(self) -> TransformerBasis:
+    def to_transformer(self) -> TransformerBasis[Self]:
         """Return a scikit-learn transformer that computes the features of this basis.
 
         Returns
@@ -463,8 +516,6 @@ class Basis(BaseEstimator):
         >>> BSplineEval(5).to_transformer()
         TransformerBasis(basis=BSplineEval(n_basis_funcs=5))
         """
-        from spikax.basis._transformer import TransformerBasis
-
         return TransformerBasis(deepcopy(self))
 
     def _widths(self) -> list[int] | None:
@@ -477,48 +528,35 @@ class Basis(BaseEstimator):
             widths.append(prod(shape) * term.n_basis_funcs)
         return widths
 
-    def _pair(self, xs: tuple[Any, ...]) -> list[tuple[str, Leaf, tuple[Any, ...]]]:
-        """Match each leaf, with its label, with its inputs."""
-        labels = {id(part): label for label, part in by_label(self).items()}
-        leaves = self._leaves()
-        needed = [
-            labels[id(leaf)] if leaf.n_inputs == 1 else f"{labels[id(leaf)]}[{i}]"
-            for leaf in leaves
-            for i in range(leaf.n_inputs)
-        ]
-        if len(xs) != len(needed):
-            raise ValueError(
-                f"{len(xs)} inputs were given, but {len(needed)} are needed. "
-                f"Pass one for each of these, in this order: {', '.join(needed)}."
-            )
-        rest = iter(xs)
-        return [
-            (labels[id(leaf)], leaf, tuple(next(rest) for _ in range(leaf.n_inputs)))
-            for leaf in leaves
-        ]
+    def _feature_names(self) -> list[str]:
+        """Name the columns of the features by label, channel and number."""
+        labels = label_by_id(self)
+        names = []
+        for term in self._terms():
+            stem = term.user_label or _without_spaces(labels[id(term)])
+            for channel in np.ndindex(term._sample_shape() or ()):
+                index = f"[{','.join(map(str, channel))}]" if channel else ""
+                names += [f"{stem}{index}_{i}" for i in range(term.n_basis_funcs)]
+        return names
 
-    def _read(self, xs: tuple[Any, ...]) -> list[tuple[Leaf, tuple[Any, ...]]]:
-        """Check signals, and let each leaf see the shape of its own."""
-        inputs, lengths = [], {}
-        for label, leaf, own in self._pair(xs):
-            read = tuple(leaf.read(x, _input_of(label)) for x in own)
-            shapes = [np.shape(raw(x)) for x in read]
-            lengths[label] = {shape[:1] for shape in shapes}
-            inputs.append((leaf, read, shapes))
-        _check_lengths(lengths)
-        _shared_time(xs)
-        for leaf, _, shapes in inputs:
-            leaf.see(tuple(shape[1:] for shape in shapes))
+    def _assign(self, xs: tuple[Any, ...]) -> Assigned:
+        """Assign inputs, or what stands for them, to the leaves."""
+        return assign_inputs(self._leaves(), label_by_id(self), xs)
+
+    def _read_signals(self, xs: tuple[Any, ...]) -> Assigned:
+        """Check signals, and let each leaf know the shape of its own."""
+        inputs = read_signals(self._assign(xs))
         self._check_shapes()
-        return [(leaf, read) for leaf, read, _ in inputs]
+        return inputs
 
     def _check_shapes(self) -> None:
+        """Refuse products of inputs with different shapes."""
         for term in self._terms():
             term._sample_shape()
 
 
 class _Composed(Basis):
-    """Two bases made one."""
+    """Two bases composed to one."""
 
     def __init__(self, basis1: Basis, basis2: Basis, label: str | None = None):
         self.basis1 = basis1
@@ -532,7 +570,7 @@ class _Composed(Basis):
     @property
     def bounds(self) -> list[Any]:
         """For each leaf, the bounds that the user has set."""
-        return [leaf.get_params().get("bounds") for leaf in self._leaves()]
+        return [getattr(leaf, "bounds", None) for leaf in self._leaves()]
 
     def _leaves(self) -> tuple[Leaf, ...]:
         return *self.basis1._leaves(), *self.basis2._leaves()
@@ -542,7 +580,7 @@ class _Composed(Basis):
         if None in shapes:
             return None
         if shapes[0] != shapes[1]:
-            seen = {label: own[0] for label, _, own in self._pair(tuple(self.input_shape))}
+            seen = {label: own[0] for label, _, own in self._assign(tuple(self.input_shape))}
             raise ValueError(
                 f"The inputs of a product need the same channels, but those of {self.label} have "
                 f"samples of shapes {seen}. Give each the channels of the others."
@@ -595,8 +633,8 @@ class AdditiveBasis(_Composed):
     def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
         return jnp.concatenate([part._combine(blocks) for part in self.children], axis=-1)
 
-    def _join(self, terms: Iterator[Term]) -> Term:
-        return Joined(tuple(part._join(terms) for part in self.children))
+    def _combine_terms(self, terms: Iterator[Term]) -> Term:
+        return Concatenated(tuple(part._combine_terms(terms) for part in self.children))
 
 
 class MultiplicativeBasis(_Composed):
@@ -642,60 +680,23 @@ class MultiplicativeBasis(_Composed):
         return self.basis1.n_basis_funcs * self.basis2.n_basis_funcs
 
     def _combine(self, blocks: Iterator[jax.Array]) -> jax.Array:
+        # The row-wise Kronecker product, f_i g_j at i n_g + j.
         one, other = (part._combine(blocks) for part in self.children)
         products = one[..., :, None] * other[..., None, :]
         return products.reshape(*one.shape[:-1], one.shape[-1] * other.shape[-1])
 
-    def _join(self, terms: Iterator[Term]) -> Term:
-        one, other = (part._join(terms) for part in self.children)
+    def _combine_terms(self, terms: Iterator[Term]) -> Term:
+        one, other = (part._combine_terms(terms) for part in self.children)
         return Product(one, other)
 
 
-def _compose(join: Callable[..., Any], *parts: Basis) -> Any:
-    """Join bases, each with inputs of its own to learn from."""
-    whole = reduce(join, parts)
-    by_label(whole)  # which refuses labels that are given twice
+def _compose(operation: Callable[..., Any], *parts: Basis) -> Any:
+    """Compose bases, each with inputs of its own, from the left."""
+    whole = reduce(operation, parts)
+    by_label(whole)  # refuses labels that are given twice
     return whole
 
 
-def _sample_shape_of(shape: Any) -> Shape:
-    """Return the shape of a sample from what `set_input_shape` takes."""
-    if isinstance(shape, Integral):
-        shape = () if shape == 1 else (int(shape),)
-    elif not isinstance(shape, tuple):
-        shape = np.shape(raw(shape))[1:]
-    if not all(isinstance(n, Integral) and int(n) > 0 for n in shape):
-        raise ValueError(
-            f"{shape!r} is not the shape of a sample. Pass a number of channels, a tuple of "
-            "positive whole numbers, or an array whose first axis is time."
-        )
-    return tuple(map(int, shape))
-
-
-def _input_of(label: str) -> str:
-    return f"the input of {label!r}"
-
-
-def _check_lengths(lengths: dict[str, set[Shape]]) -> None:
-    """Refuse inputs without samples, or with different numbers of them."""
-    seen = set().union(*lengths.values())
-    if len(seen) > 1 or () in seen or (0,) in seen:
-        counted = {label: sorted(own)[0][0:1] for label, own in lengths.items()}
-        shown = ", ".join(f"{label}: {n[0] if n else 'a scalar'}" for label, n in counted.items())
-        raise ValueError(
-            f"The inputs need the same number of samples, at least one, but have {shown}. "
-            "Check how they were cut or binned."
-        )
-
-
-def _shared_time(xs: tuple[Any, ...]) -> Any:
-    """Return the first pynapple object, if any, once all are known to share its time axis."""
-    named = [(f"input {i}", x) for i, x in enumerate(xs) if isinstance(x, TimeSeries)]
-    for name, x in named[1:]:
-        check_same_times(*named[0], name, x)
-        if not np.array_equal(x.time_support.values, named[0][1].time_support.values):
-            raise ValueError(
-                f"{named[0][0]} and {name} have different time axes: their epochs differ. "
-                "Restrict them to the same ones first."
-            )
-    return named[0][1] if named else None
+def _without_spaces(label: str) -> str:
+    """Write a label that was composed without spaces."""
+    return label.replace(" * ", "*").replace(" + ", "+")

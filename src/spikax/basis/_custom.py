@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._time_series import raw, values
-from spikax.basis._basis import Shape
-from spikax.basis._component import Leaf
+from spikax.basis._atomic import LeafBasis
+from spikax.basis._bounds import Bounds, check_bounds, filled, regular_grid
+from spikax.basis._feature_maps import Inputs, read_signal
 from spikax.basis._functions import check_count
-from spikax.basis._ways import Bounds, Inputs, check_bounds, even, filled, read_signal
+from spikax.basis._inputs import Shape
 
 
-class CustomBasis(Leaf):
+class CustomBasis(LeafBasis):
     """Functions of your own, side by side.
 
     Parameters
@@ -90,7 +91,7 @@ class CustomBasis(Leaf):
         return len(self._funcs())
 
     @property
-    def n_inputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def n_inputs(self) -> int:
         """How many inputs each function takes."""
         given = self.basis_kwargs or {}
         counts = [_n_required(func, given) for func in self._funcs()]
@@ -101,7 +102,7 @@ class CustomBasis(Leaf):
             )
         return counts[0]
 
-    def read(self, x: Any, name: str) -> Any:
+    def _read(self, x: Any, name: str) -> Any:
         check_count("ndim_input", self.ndim_input, 1, "time is an axis of every input")
         x = read_signal(x, name)
         if np.ndim(raw(x)) < self.ndim_input:
@@ -111,7 +112,7 @@ class CustomBasis(Leaf):
             )
         return x
 
-    def features(self, xs: Inputs) -> jax.Array:
+    def _features(self, xs: Inputs) -> jax.Array:
         points = [jnp.asarray(values(x, "x")) for x in xs]
         channels = points[0].shape[self.ndim_input :]
         if channels or not self.pynapple_support:
@@ -124,24 +125,24 @@ class CustomBasis(Leaf):
         features = jnp.stack(blocks, axis=1)
         features = features.reshape(len(features), *channels, *features.shape[2:])
         low, high = (-np.inf, np.inf) if self.bounds is None else check_bounds(self.bounds)
-        own_axes = tuple(range(1, self.ndim_input + 1))  # of the stack, less time and channels
-        x = jnp.moveaxis(jnp.stack(points), 1, 0)
+        x = jnp.moveaxis(jnp.stack(points), 1, 0)  # (time, input, *own, *channels)
+        own_axes = tuple(range(1, self.ndim_input + 1))
         inside = jnp.all((x >= low) & (x <= high), axis=own_axes)
         return filled(features, inside, jnp.isnan(x).any(axis=own_axes), self.fill_value)
 
-    at = features
+    _values = _features
 
-    def grid(self, n_points: tuple[int, ...]) -> list[Any]:
+    def _grid(self, n_points: tuple[int, ...]) -> list[Any]:
         if self.ndim_input > 1:
             raise ValueError(
                 f"{self.label} takes inputs of {self.ndim_input} axes, for which there is no "
                 "grid. Call evaluate with points of your own."
             )
         bounds = None if self.bounds is None else check_bounds(self.bounds)
-        return even(bounds and (bounds,) * len(n_points), n_points)
+        return regular_grid(bounds and (bounds,) * len(n_points), n_points)
 
-    def learn(self, xs: Inputs) -> None:
-        self.features(tuple(x[:2] for x in xs))
+    def _setup(self, xs: Inputs) -> None:
+        self._features(tuple(x[:2] for x in xs))
 
     def _sample_shape(self) -> Shape | None:
         shape = self._output_shape
@@ -152,6 +153,7 @@ class CustomBasis(Leaf):
         return *self._shapes[0][self.ndim_input - 1 :], *shape
 
     def _funcs(self) -> tuple[Callable[..., Any], ...]:
+        """Return the functions, checked."""
         funcs = (self.funcs,) if callable(self.funcs) else tuple(self.funcs)
         if not funcs or not all(map(callable, funcs)):
             raise TypeError(
@@ -160,6 +162,7 @@ class CustomBasis(Leaf):
         return funcs
 
     def _call(self, func: Callable[..., Any], xs: Inputs) -> jax.Array:
+        """Call a function, and check what it returns."""
         out = jnp.asarray(raw(func(*xs, **(self.basis_kwargs or {}))))
         wanted = self.output_shape
         shape = (len(raw(xs[0])), *(out.shape[1:] if wanted is None else np.zeros(wanted).shape))
@@ -177,6 +180,7 @@ class CustomBasis(Leaf):
 
 
 def _n_required(func: Callable[..., Any], given: Mapping[str, Any]) -> int:
+    """Count the arguments that a function needs beyond those given."""
     if isinstance(func, np.ufunc):  # which had no signature before NumPy 2.1
         return func.nin
     positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

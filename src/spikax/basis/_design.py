@@ -1,27 +1,22 @@
 """A design matrix that need not exist: a basis and its inputs, which models take as features."""
 
-from __future__ import annotations
-
-from copy import deepcopy
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
-from spikax.basis._basis import _shared_time
-from spikax.basis._labels import by_label
+from spikax.basis._inputs import ComputesFeatures, common_series
 from spikax.design import Evaluated, Term, blocks, products, spread, weighted_sum
 
-if TYPE_CHECKING:
-    from spikax.basis._basis import Basis
+B = TypeVar("B", bound=ComputesFeatures)
 
 
 @dataclass(frozen=True, eq=False)
-class BasisDesign:
+class BasisDesign(Generic[B]):
     """The features of a basis, evaluated block by block where a model needs them.
 
     `Basis.design` makes it, and models take it in place of the features: a fit holds the inputs
@@ -57,7 +52,7 @@ class BasisDesign:
     (1000, 60)
     """
 
-    basis: Basis
+    basis: B
     inputs: tuple[Any, ...] = field(repr=False)
     shape: tuple[int, int]
     known: np.ndarray | None = field(repr=False)
@@ -82,7 +77,7 @@ class BasisDesign:
     @property
     def series(self) -> Any:
         """One of the inputs that are time series; None if there is none."""
-        return _shared_time(self.inputs)
+        return common_series(self.inputs)
 
     def compute(self) -> Any:
         """Compute the features, as `Basis.compute_features` does.
@@ -109,6 +104,14 @@ class BasisDesign:
         Returns
         -------
         array, shape (n_samples, n)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import HistoryConv
+        >>> design = HistoryConv(2).design(np.array([5.0, 6.0, 7.0, 8.0]))
+        >>> print(design.times(np.array([[1.0], [10.0]]), missing=0.0).ravel())
+        [ 0.  0. 56. 67.]
         """
         coef = jnp.asarray(coef, canonicalize_dtype(float))
         return products(self.evaluated(), coef, missing)[: len(self)]
@@ -180,20 +183,21 @@ class BasisDesign:
         return padded.reshape(self.blocks)
 
 
-def make_design(basis: Basis, xs: tuple[Any, ...]) -> BasisDesign:
-    """Check the inputs of a basis, and bring them to the terms of a design."""
-    inputs = basis._read(xs)
-    found = [leaf.term(own) for leaf, own in inputs]
-    labels = {id(part): label for label, part in by_label(basis).items()}
-    of_leaf = {
-        labels[id(leaf)]: known | (leaf.n_basis_funcs == 0)
-        for (leaf, _), (_, known) in zip(inputs, found, strict=True)
-    }
-    known = np.logical_and.reduce(list(of_leaf.values()))
-    missing = {label: int(np.sum(~own)) for label, own in of_leaf.items()}
-    rest = iter([term for term, _ in found])
-    terms = tuple(term._join(rest) for term in basis._terms())
-    n_features = basis.n_output_features
-    assert n_features is not None  # inputs were seen
-    shape = len(known), n_features
-    return BasisDesign(deepcopy(basis), xs, shape, None if known.all() else known, terms, missing)
+def make_design(
+    basis: B,
+    inputs: tuple[Any, ...],
+    n_features: int,
+    terms: tuple[Term, ...],
+    known: dict[str, np.ndarray],
+) -> BasisDesign[B]:
+    """Make the design of terms; `known` tells for each label which samples have features."""
+    complete = np.logical_and.reduce(list(known.values()))
+    missing = {label: int(np.sum(~own)) for label, own in known.items()}
+    return BasisDesign(
+        basis,
+        inputs,
+        (len(complete), n_features),
+        None if complete.all() else complete,
+        terms,
+        missing,
+    )

@@ -1,6 +1,6 @@
 """Sines and cosines of one or several variables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
@@ -9,32 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax.basis._functions import Function, check_count
+from spikax.basis._atomic import AtomicBasis
+from spikax.basis._bounds import Bounds
+from spikax.basis._feature_maps import Evaluation
+from spikax.basis._functions import BasisFunctions, check_count
+
+Frequencies = int | tuple[int, int] | np.ndarray | Sequence[Any]
+FrequencyMask = str | np.ndarray | Sequence[Any] | Callable[..., bool]
 
 
 @dataclass(frozen=True)
-class Fourier(Function):
-    r"""Cosines and sines of whole numbers of turns over the interval, or over a box.
-
-    Parameters
-    ----------
-    frequencies : int, (int, int), array of int, or a list with one of these for each input
-        Cycles over the bounds: `n` is 0 to n - 1, a pair `(low, high)` is low to high - 1, an
-        array is taken as it is. With several inputs, all combinations are taken.
-    ndim : int, default 1
-        How many inputs there are.
-    frequency_mask : {"no-intercept", "all"}, array or callable, default "no-intercept"
-        Which combinations to keep: all but the constant function, all, those where an array of
-        zeros and ones has a one (one axis for each input), or those for which a function of the
-        frequencies, one argument for each input, is true.
-
-    Notes
-    -----
-    For frequencies :math:`k`, the functions of :math:`u` in :math:`[0, 1]^d` are
-    :math:`\cos(2 \pi k \cdot u)` for all :math:`k`, then :math:`\sin(2 \pi k \cdot u)` for all
-    but :math:`k = 0`. A negative frequency in one of several inputs gives waves in another
-    direction; :math:`k` and :math:`-k` give the same functions up to sign.
-    """
+class Fourier(BasisFunctions):
+    """Cosines and sines of whole numbers of cycles over the unit interval, or over a cube."""
 
     periodic: ClassVar[bool] = True
 
@@ -44,8 +30,8 @@ class Fourier(Function):
 
     def __post_init__(self):
         check_count("ndim", self.ndim, 1, "it is how many inputs there are")
-        axes = _axes(self.frequencies, self.ndim)
-        kept = _kept(axes, self.frequency_mask)
+        kept = _kept(_axes(self.frequencies, self.ndim), self.frequency_mask)
+        # Tuples can be hashed, and equal functions share a compiled program.
         object.__setattr__(self, "frequencies", kept)
         object.__setattr__(self, "frequency_mask", "all")
 
@@ -60,11 +46,11 @@ class Fourier(Function):
         return len(self.frequencies) + sum(map(any, self.frequencies))
 
     def __call__(self, *u: jax.Array) -> jax.Array:
-        turns = np.array(self.frequencies, int).reshape(-1, self.ndim)
-        # Whole turns go first, so that large frequencies lose nothing in float32.
-        phase = sum((k * x) % 1 for k, x in zip(turns.T, u, strict=True))
+        cycles = np.array(self.frequencies, int).reshape(-1, self.ndim)
+        # Whole cycles are dropped first, so that large frequencies lose nothing in float32.
+        phase = sum((k * x) % 1 for k, x in zip(cycles.T, u, strict=True))
         angle = 2 * np.pi * jnp.asarray(phase)
-        return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)[np.any(turns != 0, axis=1)]])
+        return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)[np.any(cycles != 0, axis=1)]])
 
 
 def _axes(frequencies: Any, ndim: int) -> list[tuple[int, ...]]:
@@ -79,6 +65,7 @@ def _axes(frequencies: Any, ndim: int) -> list[tuple[int, ...]]:
 
 
 def _axis(entry: Any) -> tuple[int, ...]:
+    """Return the frequencies along one input."""
     numbers = np.asarray(entry)
     is_range = isinstance(entry, tuple) and numbers.shape == (2,)
     whole = numbers.dtype.kind in "iuf" and np.all(numbers == np.round(numbers))
@@ -115,6 +102,7 @@ def _kept(axes: list[tuple[int, ...]], mask: Any) -> tuple[tuple[int, ...], ...]
 
 
 def _flags(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of zeros and ones as flags of the combinations."""
     array = np.asarray(mask)
     if array.shape != shape or not np.isin(array, (0, 1)).all():
         raise ValueError(
@@ -122,3 +110,81 @@ def _flags(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"frequencies, or an array of zeros and ones of shape {shape}."
         )
     return array.astype(bool).ravel()
+
+
+class FourierEval(AtomicBasis):
+    r"""Cosines and sines of one variable, or waves over several, such as position in a box.
+
+    `bounds` are one period: (0, 2 pi) for an angle in radians.
+
+    Parameters
+    ----------
+    frequencies : int, (int, int), array of int, or a list with one of these for each input
+        Cycles over the bounds: `n` is 0 to n - 1, a pair `(low, high)` is low to high - 1, an
+        array is taken as it is. With several inputs, all combinations are taken.
+    ndim : int, default 1
+        How many inputs there are.
+    bounds : (float, float), default None
+        The interval that is covered, in the unit of the input; with several inputs, one for all
+        or a tuple with one for each. None: the range of the first input that features were
+        computed of, or of the last one that `setup_basis` or the `fit` of a transformer saw; it
+        is kept for all later ones, `bounds_`.
+    frequency_mask : {"no-intercept", "all"}, array or callable, default "no-intercept"
+        Which combinations to keep: all but the constant function, all, those where an array of
+        zeros and ones has a one (one axis for each input), or those for which a function of the
+        frequencies, one argument for each input, is true.
+    label : str, default None
+        A name for the basis; None is the name of the class.
+
+    Raises
+    ------
+    ValueError
+        When used, if a parameter is out of its range.
+
+    Notes
+    -----
+    For frequencies :math:`k`, the functions of :math:`u` in :math:`[0, 1]^d`, to which the bounds
+    of the :math:`d` inputs are mapped, are :math:`\cos(2 \pi k \cdot u)` for all :math:`k`, then
+    :math:`\sin(2 \pi k \cdot u)` for all but :math:`k = 0`. A negative frequency in one of several
+    inputs gives waves in another direction; :math:`k` and :math:`-k` give the same functions up to
+    sign.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax.basis import FourierEval
+    >>> phase = np.linspace(0, 2 * np.pi, 5)
+    >>> X = FourierEval(2, bounds=(0, 2 * np.pi)).compute_features(phase)
+    >>> print(np.asarray(X).round(2) + 0.0)
+    [[ 1.  0.]
+     [ 0.  1.]
+     [-1.  0.]
+     [ 0. -1.]
+     [ 1.  0.]]
+    >>> x, y = np.random.default_rng(0).random((2, 100))
+    >>> FourierEval(3, ndim=2, bounds=(0, 1)).compute_features(x, y).shape
+    (100, 16)
+    """
+
+    def __init__(
+        self,
+        frequencies: Frequencies,
+        ndim: int = 1,
+        bounds: Bounds | tuple[Bounds, ...] | None = None,
+        frequency_mask: FrequencyMask | None = "no-intercept",
+        label: str | None = None,
+    ):
+        self.frequencies = frequencies
+        self.ndim = ndim
+        self.bounds = bounds
+        self.frequency_mask = frequency_mask
+        self.label = label
+
+    @property
+    def n_basis_funcs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How many functions there are."""
+        return self._feature_map().function.n_basis_funcs
+
+    def _feature_map(self) -> Evaluation:
+        function = Fourier(self.frequencies, self.ndim, self.frequency_mask)
+        return Evaluation(function, self.bounds, learned=self._learned)

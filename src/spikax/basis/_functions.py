@@ -1,4 +1,4 @@
-"""What all functions look like that a basis is made of, and the checks they share."""
+"""What a family of basis functions looks like, and the check that all of them share."""
 
 from numbers import Integral
 from typing import Any, ClassVar, Protocol
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 import jax
 
 
-class Function(Protocol):
+class BasisFunctions(Protocol):
     """A hashable value that maps a point of the unit interval, or cube, to all basis functions."""
 
     n_inputs: ClassVar[int] = 1  # coordinates of a point

@@ -1,21 +1,40 @@
 """Labels: what the parts of a composed basis are called, each by a name of its own."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from spikax.basis._basis import Basis
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
 
 _RESERVED = ("basis1", "basis2", "label")  # parameters of a composed basis
 
 
-def by_label(root: Basis) -> dict[str, Basis]:
+class Labelled(Protocol):
+    """A node of a tree whose nodes have labels."""
+
+    label: Any  # settable: a string, or None for the default
+
+    @property
+    def user_label(self) -> str | None:
+        """The label that the user gave, if any."""
+        ...
+
+    @property
+    def children(self) -> tuple[Any, ...]:
+        """The nodes below."""
+        ...
+
+    def _default_label(self, children: list[str]) -> str:
+        """Make a label of those of the children."""
+        ...
+
+
+Node = TypeVar("Node", bound=Labelled)
+
+
+def by_label(root: Node) -> dict[str, Node]:
     """Return all parts of a basis by label: parts before what they make up, `root` last.
 
     Users' labels are taken as they are; default ones are numbered where they repeat.
     """
-    parts = list(_walk(root))
+    parts = list(_postorder(root))
     if len({id(part) for part in parts}) < len(parts):
         raise ValueError(
             "One object is in two places of a composed basis, and would learn from either input. "
@@ -40,21 +59,28 @@ def by_label(root: Basis) -> dict[str, Basis]:
     return {names[id(part)]: part for part in parts}
 
 
-def number(root: Basis, k: int) -> Basis:
-    """Add a number to all labels that the user gave; 0 leaves them."""
-    for part in _walk(root) if k else ():
+def label_by_id(root: Labelled) -> dict[int, str]:
+    """Return the label of each part of a basis, by the part's `id`."""
+    return {id(part): label for label, part in by_label(root).items()}
+
+
+def add_suffix(root: Node, k: int) -> Node:
+    """Append `_k` to all labels that the user gave; 0 leaves them."""
+    for part in _postorder(root) if k else ():
         if part.user_label is not None:
             part.label = f"{part.user_label}_{k}"
     return root
 
 
-def _walk(part: Basis):
-    for child in part.children:
-        yield from _walk(child)
-    yield part
+def _postorder(root: Node) -> Iterator[Node]:
+    """Visit the nodes of a tree, children before parents."""
+    for child in root.children:
+        yield from _postorder(child)
+    yield root
 
 
 def _check(label: object, taken: set[str]) -> None:
+    """Refuse a label that is no string, reserved, or given already."""
     if not isinstance(label, str):
         raise TypeError(f"label is {label!r}, but must be a string, or None for a default.")
     if "__" in label or label in _RESERVED:

@@ -1,4 +1,4 @@
-"""The parts of a basis as terms of a design whose features are evaluated block by block."""
+"""Features of a basis as terms of a design, evaluated block by block."""
 
 from dataclasses import dataclass, field
 from math import prod
@@ -10,7 +10,7 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from spikax._pytrees import register
-from spikax.basis._functions import Function
+from spikax.basis._functions import BasisFunctions
 from spikax.convolve import filter_windows
 from spikax.design import Term, aligned_zeros, blocks, without_copy
 
@@ -18,27 +18,18 @@ from spikax.design import Term, aligned_zeros, blocks, without_copy
 @register
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of inputs at the sample itself.
+    """Functions of inputs at the sample itself."""
 
-    Parameters
-    ----------
-    points
-        Where to evaluate, (n_inputs, n_channels, n_samples); NaN is out of bounds.
-    size
-        What divides the function, ().
-    fill_value
-        What is there out of bounds, ().
-    """
-
-    points: jax.Array
-    size: Any
-    fill_value: Any
-    function: Function = field(metadata={"static": True})
+    points: jax.Array  # where to evaluate, (n_inputs, n_channels, n_samples); NaN: out of bounds
+    size: Any  # what divides the functions, ()
+    fill_value: Any  # their value out of bounds, ()
+    function: BasisFunctions = field(metadata={"static": True})
 
     def features(self, start, length: int) -> jax.Array:
         """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
         points = jax.lax.dynamic_slice_in_dim(self.points, start, length, axis=2)
         outside = jnp.isnan(points).any(axis=0)
+        # Evaluate at zero where there is no point: NaN would spread to derivatives.
         flat = jnp.where(outside[None], 0, points).reshape(len(points), -1)
         values = jax.vmap(self.function, out_axes=1)(*flat) / self.size
         values = jnp.swapaxes(values.reshape(len(values), *outside.shape), 0, 1)
@@ -48,29 +39,21 @@ class Pointwise:
 @register
 @dataclass(frozen=True)
 class Filtered:
-    """A signal run through filters.
+    """A signal convolved with filters."""
 
-    Parameters
-    ----------
-    signal
-        As `filter_windows` takes it: the window of sample t starts at t, (n_channels, n).
-    kernel
-        The filters, (window, n_functions).
-    """
-
-    signal: jax.Array
-    kernel: jax.Array
+    signal: jax.Array  # as `filter_windows` takes it: window t starts at t, (n_channels, n)
+    kernel: jax.Array  # the filters, (window, n_functions)
 
     def features(self, start, length: int) -> jax.Array:
         """Features of `length` samples from `start` on, (n_channels, n_functions, length)."""
-        seen = length + len(self.kernel) - 1
-        signal = jax.lax.dynamic_slice_in_dim(self.signal, start, seen, axis=1)
+        n_seen = length + len(self.kernel) - 1
+        signal = jax.lax.dynamic_slice_in_dim(self.signal, start, n_seen, axis=1)
         return filter_windows(self.kernel, jnp.where(jnp.isnan(signal), 0, signal))
 
 
 @register
 @dataclass(frozen=True)
-class Held:
+class Stored:
     """Features that lie in memory, (n_channels, n_functions, n_samples)."""
 
     values: jax.Array
@@ -82,7 +65,7 @@ class Held:
 
 @register
 @dataclass(frozen=True)
-class Joined:
+class Concatenated:
     """The functions of several terms of the same channels, side by side."""
 
     parts: tuple[Term, ...]
@@ -108,7 +91,7 @@ class Product:
 
 
 def pointwise_term(
-    function: Function,
+    function: BasisFunctions,
     xs: tuple[np.ndarray, ...],
     bounds: tuple[float, float] = (-np.inf, np.inf),
     fill_value: float = np.nan,
@@ -121,26 +104,25 @@ def pointwise_term(
     filled = ~np.isnan(points).any(axis=0) & ~np.isnan(fill_value)
     points = np.where(inside, points, np.nan)
     other = np.asarray(size, dtype), np.asarray(fill_value, dtype)
-    return Pointwise(on_device(points), *other, function), np.all(inside | filled, axis=0)
+    return Pointwise(padded(points), *other, function), np.all(inside | filled, axis=0)
 
 
-def held_term(features: np.ndarray) -> tuple[Held, np.ndarray]:
+def stored_term(features: np.ndarray) -> tuple[Stored, np.ndarray]:
     """Make the term of features (time, ..., n_functions), and tell which samples have them."""
-    features = np.asarray(features)
     values = features.reshape(len(features), -1, features.shape[-1])
     known: Any = ~np.isnan(values).any(axis=(1, 2))
-    return Held(on_device(values.transpose(1, 2, 0))), known
+    return Stored(padded(values.transpose(1, 2, 0))), known
 
 
-def on_device(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
+def padded(array: np.ndarray, before: int = 0, after: int = 0) -> jax.Array:
     """Pad the last axis, that of samples, to what blocks need and so many samples more.
 
     Negative padding drops samples.
     """
     n = array.shape[-1]
     length = prod(blocks(n, evaluated=True)) + before + after
-    padded = aligned_zeros((*array.shape[:-1], length), canonicalize_dtype(float))
+    room = aligned_zeros((*array.shape[:-1], length), canonicalize_dtype(float))
     first = max(0, before)
     kept = array[..., max(0, -before) :][..., : length - first]
-    padded[..., first : first + kept.shape[-1]] = kept
-    return jnp.asarray(without_copy(padded))
+    room[..., first : first + kept.shape[-1]] = kept
+    return jnp.asarray(without_copy(room))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from math import prod
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -15,11 +16,49 @@ from sklearn.utils.validation import (
 )
 
 from spikax._time_series import TimeSeries, like, raw
-from spikax.basis._basis import Basis, Shape
-from spikax.basis._labels import by_label
+from spikax.basis._inputs import ComputesFeatures, Leaf, Shape
 
 
-class TransformerBasis(TransformerMixin, BaseEstimator):
+class Transformable(ComputesFeatures, Protocol):
+    """What a transformer asks of its basis."""
+
+    n_basis_funcs: int
+
+    @property
+    def label(self) -> str:
+        """What the basis is called."""
+        ...
+
+    @property
+    def input_shape(self) -> list[Shape | None]:
+        """The shape of a sample of each input, where it is known."""
+        ...
+
+    def __getitem__(self, label: str) -> Any:
+        """Return the part with a label."""
+        ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return parameters by name."""
+        ...
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by name."""
+        ...
+
+    def _leaves(self) -> Sequence[Leaf]:
+        """Return the parts that take inputs, in the order of these."""
+        ...
+
+    def _feature_names(self) -> list[str]:
+        """Name the columns of the features."""
+        ...
+
+
+B = TypeVar("B", bound=Transformable)
+
+
+class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
     """Features of a basis, computed from the columns of one array.
 
     Bounds that the basis does not set are learned from the data of `fit` and kept.
@@ -70,7 +109,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
     (200, 10)
     """
 
-    def __init__(self, basis: Basis):
+    def __init__(self, basis: B):
         self.basis = basis
 
     @property
@@ -83,7 +122,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         """What the basis is called."""
         return self.basis.label
 
-    def to_transformer(self) -> TransformerBasis:
+    def to_transformer(self) -> TransformerBasis[B]:
         """Return a transformer of a copy of the basis.
 
         Returns
@@ -91,9 +130,9 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         TransformerBasis
             It is not fitted.
         """
-        return self.basis.to_transformer()
+        return TransformerBasis(deepcopy(self.basis))
 
-    def __getitem__(self, label: str) -> Basis:
+    def __getitem__(self, label: str) -> Any:
         return self.basis[label]
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -110,7 +149,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         TransformerBasis
             The transformer itself.
         """
-        if not isinstance(self.basis, Basis):
+        if not _is_basis(self.basis):
             raise TypeError(
                 f"basis is {self.basis!r}, but must be a basis, such as BSplineEval(8)."
             )
@@ -130,6 +169,14 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         Returns
         -------
         array or TsdFrame, shape (time, n_output_features)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.basis import BSplineEval
+        >>> transformer = BSplineEval(5).to_transformer().fit(np.linspace(0, 1, 9)[:, None])
+        >>> transformer.transform(np.array([[0.25], [0.5]])).shape
+        (2, 5)
         """
         check_is_fitted(self)
         columns = self._validated(self.basis_, X, reset=False)
@@ -160,14 +207,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features)
-        labels = {id(part): label for label, part in by_label(self.basis_).items()}
-        names = [
-            f"{term.user_label or _short(labels[id(term)])}{_bracketed(channel)}_{i}"
-            for term in self.basis_._terms()
-            for channel in np.ndindex(term._sample_shape() or ())
-            for i in range(term.n_basis_funcs)
-        ]
-        return np.array(names, dtype=object)
+        return np.array(self.basis_._feature_names(), dtype=object)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return `basis`, and its parameters, with and without `basis__`.
@@ -183,7 +223,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
             Parameters by name.
         """
         own = super().get_params(deep=deep)
-        return {**self.basis.get_params(), **own} if deep and self._has_basis() else own
+        return {**self.basis.get_params(), **own} if deep and _is_basis(self.basis) else own
 
     def set_params(self, **params: Any) -> Self:
         """Set `basis`, or parameters of it, with or without `basis__`.
@@ -204,18 +244,15 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
             self.basis.set_params(**params)
         return self
 
-    def _has_basis(self) -> bool:
-        return isinstance(self.basis, Basis)
-
-    def _validated(self, basis: Basis, X: Any, reset: bool) -> Any:
+    def _validated(self, basis: B, X: Any, reset: bool) -> Any:
         """Let scikit-learn check the columns; keep what it would lose: time, and types."""
         array = X if hasattr(X, "iloc") else raw(X, "X")
-        names = any(leaf.takes_names for leaf in basis._leaves())
-        dtype = None if names else "numeric"
+        text = any(leaf._accepts_text for leaf in basis._leaves())
+        dtype = None if text else "numeric"
         checked = validate_data(
             self, array, reset=reset, dtype=dtype, ensure_all_finite="allow-nan"
         )
-        return X if isinstance(X, TimeSeries) or (names and hasattr(X, "iloc")) else checked
+        return X if isinstance(X, TimeSeries) or (text and hasattr(X, "iloc")) else checked
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -224,16 +261,12 @@ class TransformerBasis(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _short(label: str) -> str:
-    """Write a label that was put together without spaces."""
-    return label.replace(" * ", "*").replace(" + ", "+")
+def _is_basis(x: Any) -> bool:
+    """Tell whether `x` is a basis, and not the class of one."""
+    return isinstance(x, ComputesFeatures) and not isinstance(x, type)
 
 
-def _bracketed(channel: Shape) -> str:
-    return f"[{','.join(map(str, channel))}]" if channel else ""
-
-
-def _inputs(basis: Basis, X: Any) -> list[Any]:
+def _inputs(basis: Transformable, X: Any) -> list[Any]:
     """Cut columns into the inputs of a basis."""
     n_columns = raw(X).shape[1]
     shapes = basis.input_shape

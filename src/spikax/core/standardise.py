@@ -15,8 +15,7 @@ from jax.dtypes import canonicalize_dtype
 from scipy.linalg import cho_solve, qr, solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
-from spikax.basis import BasisDesign
-from spikax.design import Dense, Design, aligned_zeros, blocks, without_copy
+from spikax.design import Dense, Design, FeatureSource, aligned_zeros, blocks, without_copy
 
 _PIECE = 512
 
@@ -94,7 +93,7 @@ def measure(X: np.ndarray, rows: np.ndarray | None, center: bool) -> Standardisa
     return Standardisation(mean, scale)
 
 
-def measure_blocks(X: BasisDesign, rows: np.ndarray | None, center: bool) -> Standardisation:
+def measure_blocks(X: FeatureSource, rows: np.ndarray | None, center: bool) -> Standardisation:
     """Do the same for a design that is evaluated block by block, in one pass."""
     n, means, squares, low, high = (np.asarray(a, float) for a in X.spread(rows))
     n_counted, share = n.sum(), n / n.sum()
@@ -233,7 +232,7 @@ def held_design(
 
 
 def evaluated_design(
-    X: BasisDesign,
+    X: FeatureSource,
     rows: np.ndarray | None,
     scaling: Standardisation | None,
     center: bool,

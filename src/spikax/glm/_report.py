@@ -10,7 +10,6 @@ import numpy as np
 
 from spikax._errors import listed
 from spikax._inputs import Data
-from spikax.basis import BasisDesign
 from spikax.glm._prediction import parameters_of
 from spikax.observation_models import Likelihood, Observations
 from spikax.solvers import Outcome, Status
@@ -97,7 +96,7 @@ def parting_features(data: Data, unbounded: np.ndarray, family: Observations) ->
     That are those which are at their least or at their greatest value wherever a neuron's
     observations are not at a bound of its mean (McCullagh & Nelder 1989, section 4.4.3).
     """
-    if isinstance(data.X, BasisDesign) or data.classes is not None:
+    if not isinstance(data.X, np.ndarray) or data.classes is not None:
         return []
     found = np.zeros(data.layout.n_features, bool)
     weight = np.broadcast_to(data.weight, data.y.shape)

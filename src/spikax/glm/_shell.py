@@ -20,9 +20,9 @@ from spikax._inputs import Data
 from spikax._model import FittedModel, ModelSpec, check_feature_names
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
-from spikax.basis import BasisDesign
 from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
 from spikax.core.standardise import Standardisation
+from spikax.design import is_source
 from spikax.fit import fit_population, fit_some, in_enough_digits, null_theta
 from spikax.glm import _batches, _recurrence
 from spikax.glm._prediction import (
@@ -582,7 +582,7 @@ class Shell(RegressorMixin, BaseEstimator):
         data = spec.check(X, y)
         coef, intercept = spec.parameters(params, "params", data, jnp)
         valid = np.ones(data.y.shape) if data.valid is None else data.valid * np.ones(data.y.shape)
-        if isinstance(data.X, BasisDesign):
+        if not isinstance(data.X, np.ndarray):
             products = data.X.times(coef, missing=0.0)
         else:
             products = jnp.asarray(np.where(np.isnan(data.X), 0, data.X)) @ coef
@@ -790,7 +790,7 @@ class Shell(RegressorMixin, BaseEstimator):
         997.0
         """
         spec = self._going_on(X, y, sample_weight, offset)
-        X = X.compute() if isinstance(X, BasisDesign) else X  # of a batch, which has room
+        X = X.compute() if is_source(X) else X  # of a batch, which has room
         memory = vars(self).get("_memory")
         if memory is not None:
             self.fitted().features(X)

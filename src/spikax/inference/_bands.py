@@ -239,7 +239,7 @@ def tuning_curve(
 
 
 def coupling_filters(
-    inference: Inference, basis: Basis, features: Any = None, *, level: float = 0.95
+    inference: Inference, basis: Any, features: Any = None, *, level: float = 0.95
 ) -> CouplingFilters:
     r"""Find the filters that a Conv basis makes of its coefficients, with confidence bands.
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import helmert
 
 from spikax._errors import unknown_name
-from spikax.basis import BasisDesign
+from spikax.design import FeatureSource
 from spikax.inference._fitted import Fitted, fitted
 from spikax.inference._inference import Inference, warn_about_directions, warn_about_optimum
 from spikax.inference._sums import BUCKET, Clusters, Sums, clusters, sums
@@ -178,8 +178,8 @@ def _correction(fit: Fitted, within: Clusters, rank: np.ndarray) -> np.ndarray:
     return within.n_of / (within.n_of - 1) * (n - 1) / np.maximum(n - rank, 1)
 
 
-def _mean_features(X: np.ndarray | BasisDesign, weights: np.ndarray) -> np.ndarray:
-    if isinstance(X, BasisDesign):
+def _mean_features(X: np.ndarray | FeatureSource, weights: np.ndarray) -> np.ndarray:
+    if not isinstance(X, np.ndarray):
         return X.mean(weights)
     counted = weights > 0
     return weights[counted] @ X[counted] / weights.sum()
