@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from spikax import _inputs, _labels, observation_models
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
+from spikax._layout import Layout, Outputs
 from spikax._missing import IgnoredSamples
 from spikax._time_series import TimeSeries, check_times
 from spikax.core.standardise import pad
@@ -622,7 +623,7 @@ def _compared(
             "null_rate and offset both say what to compare with: pass the offset alone to fit a "
             "constant to it, or a null_rate for each sample that has the offset in it."
         )
-    outputs = _inputs.Outputs(y.shape[1], None, False)
+    outputs = Outputs(y.shape[1], None, False)
     added = _inputs.offsets(null.offset, len(y), outputs)
     known = ~(np.isnan(y) | np.isnan(rate))
     if added is not None:
@@ -766,7 +767,7 @@ def cross_validated_scores(
     return pd.concat(tables).set_index(["fold", "neuron"])
 
 
-def _take(layout: _inputs.Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
+def _take(layout: Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
     """Pick samples of the features, in the user's container."""
     return jax.tree.map(np.transpose, layout.split(matrix[rows].T))
 
