@@ -84,7 +84,8 @@ def fit_population(
     if objective.likelihood.estimated:
         judged = _at(objective, jnp.zeros_like(objective.normaliser))
     null = null_model(judged, samples)
-    outcome, objective = minimise(objective, samples, precomputed, solver, theta)
+    known = precomputed._replace(null=null)
+    outcome, objective = minimise(objective, samples, known, solver, theta)
     statistic = pearson_statistic(objective, samples, outcome.theta)
     coarse = too_coarse(objective, samples, null, outcome.theta, outcome.status)
     scale = objective.likelihood.dispersion
@@ -102,16 +103,20 @@ def minimise(
     """Find the optimum of every neuron, and the objective with the scale found; not compiled."""
     theta = None if theta is None else project(objective, theta)
 
-    def run(objective, theta):
+    def run(objective, theta, known):
         constant = loss_bound(objective, samples)
         bounded = replace(objective, constant=constant)
-        outcome = solver.run(bounded, samples, theta, precomputed)
+        outcome = solver.run(bounded, samples, theta, known)
         return outcome._replace(value=outcome.value - constant)
 
     if objective.likelihood.estimated:
-        outcome, objective = _fit_with_scale(objective, samples, run, theta)
+        if theta is None:
+            theta = null_parameters(objective, precomputed.null_model(objective, samples))
+        # The model without features has the dispersion of each alternation.
+        each = partial(run, known=precomputed._replace(null=None))
+        outcome, objective = _fit_with_scale(objective, samples, each, theta)
     else:
-        outcome = run(objective, theta)
+        outcome = run(objective, theta, precomputed)
     return outcome._replace(theta=project(objective, outcome.theta)), objective
 
 
@@ -126,15 +131,13 @@ def pearson_statistic(
 
 
 def _fit_with_scale(
-    objective: Objective, samples: Samples, run: Callable, theta: jax.Array | None
+    objective: Objective, samples: Samples, run: Callable, theta: jax.Array
 ) -> tuple[Outcome, Objective]:
     """Alternate between the coefficients, which `run` fits, and the scale, to the joint maximum.
 
     The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few
     alternations suffice, each from where the last one ended. The first is at a scale of zero.
     """
-    if theta is None:
-        theta = null_parameters(objective, null_model(objective, samples))
     zero, none = jnp.zeros_like(objective.normaliser), jnp.zeros(objective.n_neurons, int)
     outcome = Outcome(theta, zero, none, none, jnp.asarray(0))
     tolerance = 1e-9 if zero.dtype == jnp.float64 else 1e-6
@@ -198,7 +201,8 @@ def null_theta_and_scale(objective: Objective, samples: Samples) -> tuple[jax.Ar
         value = mean_loss(objective, samples, theta)
         return Outcome(theta, value, steps, steps + Status.CONVERGED, jnp.asarray(0))
 
-    outcome, objective = _fit_with_scale(objective, samples, intercepts, None)
+    start = jnp.zeros_like(objective.mask)
+    outcome, objective = _fit_with_scale(objective, samples, intercepts, start)
     return outcome.theta, objective.likelihood.dispersion[:, 0]
 
 
@@ -389,7 +393,8 @@ def renew_estimate(
     losses = (penalized_loss(corrected, samples, at) for at in (remainder.theta, start))
     known = next(losses) <= next(losses)
     theta = jnp.where(known[None], remainder.theta, start)
-    outcome, _ = minimise(corrected, samples, precomputed, solver, theta)
+    known = precomputed._replace(null=null)
+    outcome, _ = minimise(corrected, samples, known, solver, theta)
 
     gradient = difference + total * value_and_grad(smooth, samples, outcome.theta)[1]
     statistic = pearson_statistic(objective, of(~of_past), outcome.theta)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from spikax.core.null_model import Null
+from spikax.core.null_model import Null, null_model
 from spikax.core.objective import (
     Objective,
     convex_hessian,
@@ -110,6 +110,8 @@ class Precomputed(NamedTuple):
     hessians
         Hessians of the losses at an earlier solution, (n_parameters, n_parameters, n_neurons);
         None (default) if there are none, or none are wanted back in `Outcome.hessians`.
+    null
+        The model without features; None (default) if it is not known yet.
 
     Examples
     --------
@@ -124,6 +126,22 @@ class Precomputed(NamedTuple):
     groups: Groups
     gram: Float[Array, "row row"] | None = None
     hessians: Float[Array, "parameter parameter neuron"] | None = None
+    null: Null | None = None
+
+    def null_model(self, objective: Objective, samples: Samples) -> Null:
+        """Fit the model without features, if it is not known.
+
+        Parameters
+        ----------
+        objective, samples
+            What to fit, and to what.
+
+        Returns
+        -------
+        Null
+            As `spikax.core.null_model` gives it.
+        """
+        return null_model(objective, samples) if self.null is None else self.null
 
 
 def gram_matrix(objective: Objective, samples: Samples, null: Null) -> Float[Array, "row row"]:

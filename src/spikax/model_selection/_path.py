@@ -66,7 +66,7 @@ def fit_path(
     def fit(carry, factor):
         theta, hessians = carry
         some = replace(objective, penalty=objective.penalty.scaled(factor[None]))
-        known = Precomputed(precomputed.groups, gram, hessians)
+        known = Precomputed(precomputed.groups, gram, hessians, null)
         outcome, found = minimise(some, samples, known, solver, theta)
         score = mean_score(found, samples, outcome.theta, scored)
         scale = found.likelihood.dispersion

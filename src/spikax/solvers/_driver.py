@@ -179,7 +179,7 @@ def run(
     precomputed: Precomputed,
 ) -> Outcome:
     """Minimise from `theta`, or from the model without features."""
-    null = null_model(objective, samples)
+    null = precomputed.null_model(objective, samples)
     theta = null_parameters(objective, null) if theta is None else theta
     shared = method.prepare(objective, samples, null, precomputed)
     n_neurons, n_parameters = objective.n_neurons, len(theta)

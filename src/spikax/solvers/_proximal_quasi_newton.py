@@ -67,7 +67,7 @@ class ProximalQuasiNewton:
 
     def init(self, objective, samples, theta, precomputed):
         """Prepare for batches like this one: the Hessians they share."""
-        null = _driver.null_model(objective, samples)
+        null = precomputed.null_model(objective, samples)
         shared = self.prepare(objective, samples, null, precomputed)
         return self.precondition(shared, objective, jnp.arange(objective.n_neurons))
 

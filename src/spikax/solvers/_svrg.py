@@ -275,7 +275,7 @@ def _step(
 def _anchor(
     solver, objective: Objective, samples: Samples, theta: jax.Array, precomputed: Precomputed
 ) -> Reference:
-    null = _driver.null_model(objective, samples)
+    null = precomputed.null_model(objective, samples)
     shared = solver.prepare(objective, samples, null, precomputed)
     every = jnp.arange(objective.n_neurons)
     coordinates = solver.precondition(shared, objective, every).coordinates

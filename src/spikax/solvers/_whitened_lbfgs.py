@@ -63,7 +63,7 @@ class WhitenedLBFGS:
 
     def init(self, objective, samples, theta, precomputed):
         """Prepare for batches like this one: the whitening they share."""
-        null = _driver.null_model(objective, samples)
+        null = precomputed.null_model(objective, samples)
         return Preconditioner(self.prepare(objective, samples, null, precomputed))
 
     def prepare(self, objective, samples, null, precomputed) -> SharedWhitening:

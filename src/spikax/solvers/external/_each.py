@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from spikax._pytrees import register
 from spikax.core.hessians import Precomputed
-from spikax.core.null_model import null_model, null_parameters
+from spikax.core.null_model import null_parameters
 from spikax.core.objective import (
     Objective,
     penalized_loss,
@@ -99,7 +99,7 @@ class EachNeuron:
         precomputed: Precomputed,
     ) -> Outcome:
         """Minimise from `theta`, or from the model without features."""
-        null = null_model(objective, samples)
+        null = precomputed.null_model(objective, samples)
         if theta is None:
             theta = null_parameters(objective, null)
         # A gradient is a mean over samples: below this it is rounding.
