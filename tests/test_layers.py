@@ -22,6 +22,7 @@ LAYERS = (
     {"_coefficients"},
     {"_inputs", "_labels"},
     {"_missing"},
+    {"_layout"},
     {"fit"},
     {"solvers"},
     {"core"},

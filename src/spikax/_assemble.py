@@ -90,7 +90,7 @@ def assemble(
         "normaliser": total,
         "sum_to_zero": sum_to_zero,
     }
-    groups = _groups(mask, penalty, p, n_predictors * n_neurons)
+    groups = _groups(mask, penalty, p, n_neurons, n_predictors)
     return Problem(Objective(**arrays), samples, Precomputed(groups), standardisation)
 
 
@@ -153,19 +153,19 @@ def _free_parameters(
     return free
 
 
-def _groups(mask: np.ndarray | None, penalty: Penalty, p: int, n_columns: int) -> Groups:
+def _groups(mask: np.ndarray | None, penalty: Penalty, p: int, n_neurons: int, K: int) -> Groups:
     """Group predictors of equal masks, and equal strengths up to a factor."""
+    n_columns = K * n_neurons
+    columns = [] if mask is None else [mask]
     curvature = penalty.curvature
-    if curvature is not None and len(curvature) > 1:
-        curvature = curvature.reshape(p, -1)
-    columns = [np.zeros((1, n_columns))]
-    if mask is not None:
-        columns.append(mask)
-    alike = mask is None and curvature is not None and len(curvature) == 1
-    if curvature is not None and curvature.shape[1] > 1 and not alike:
-        largest = curvature.max(axis=0)
-        columns.append(np.round(curvature / np.where(largest > 0, largest, 1), 6))
-    if len(columns) == 1:
+    # One strength for all features of a neuron is one up to a factor, where none is masked.
+    if curvature is not None and curvature.size > 1 and (mask is not None or len(curvature) > 1):
+        n_rows = p if len(curvature) == 1 else len(curvature)
+        each = np.broadcast_to(curvature, (n_rows, n_neurons))
+        each = np.tile(each, K) if len(curvature) == 1 else each.reshape(p, n_columns)
+        largest = each.max(axis=0)
+        columns.append(np.round(each / np.where(largest > 0, largest, 1), 6))
+    if not columns:
         index, representative = np.zeros(n_columns), np.zeros(1)
     else:
         _, representative, index = np.unique(

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax._inputs import Layout, Outputs, as_float_array, plain
+from spikax._inputs import as_float_array, plain
+from spikax._layout import Layout, Outputs
 from spikax._time_series import values
 from spikax.regularizer import Grouping
 

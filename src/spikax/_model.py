@@ -14,7 +14,8 @@ from sklearn.utils.validation import validate_data
 from spikax import _coefficients, _inputs, _labels
 from spikax._assemble import Problem, assemble
 from spikax._coefficients import CoefficientShape
-from spikax._inputs import Data, Layout, Outputs
+from spikax._inputs import Data
+from spikax._layout import Layout, Outputs
 from spikax._time_series import TimeSeries, check_times
 from spikax.core.standardise import Standardisation
 from spikax.design import FeatureSource

@@ -75,12 +75,13 @@ def null_model(objective: Objective, samples: Samples) -> Null:
     family, n = objective.likelihood.family, samples.total_weight
     statistics = samples.sum(Partial(_total_statistics, objective)) / n[None]
     parameters = family.start(statistics)
-    low, high = np.moveaxis(np.asarray(family.parameter_bounds, float)[..., None], -2, 0)
+    bounds = np.moveaxis(np.asarray(family.parameter_bounds, float)[..., None], -2, 0)
+    low, high = (np.broadcast_to(bound, parameters.shape).astype(n.dtype) for bound in bounds)
     # A neuron whose mean is at a bound (silent, or always on) starts where the bound is at most
     # a small part of a nat away, and stays finite.
-    digits = 4 * float(jnp.finfo(n.dtype).eps) * np.where(np.isfinite(high), high, 0)
-    room = jnp.maximum(_like(1e-4 / n, parameters), digits.astype(n.dtype))
-    inside = jnp.clip(parameters, low + room, high - room).astype(n.dtype)
+    digits = 4 * jnp.finfo(n.dtype).eps * np.where(np.isfinite(high), high, 0)
+    room = jnp.maximum(_like(1e-4 / n, parameters), digits)
+    inside = jnp.clip(parameters, low + room, high - room)
     at_bound = jnp.any((inside != parameters).reshape(-1, n.size), axis=0)
     free = objective.mask[-objective.n_predictors :].reshape(inside.shape)
     intercept = free * family.predictor(inside, objective.likelihood.link)

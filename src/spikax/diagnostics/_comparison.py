@@ -8,6 +8,7 @@ import numpy as np
 
 from spikax import _inputs, observation_models
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, warn_about_scores
+from spikax._layout import Outputs
 from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.diagnostics._checks import aligned, check_means, check_scale, neuron_names
@@ -214,7 +215,7 @@ def _compared(
             "null_rate and offset both say what to compare with: pass the offset alone to fit a "
             "constant to it, or a null_rate for each sample that has the offset in it."
         )
-    outputs = _inputs.Outputs(y.shape[1], None, False)
+    outputs = Outputs(y.shape[1], None, False)
     added = _inputs.offsets(null.offset, len(y), outputs)
     known = ~(np.isnan(y) | np.isnan(rate))
     if added is not None:

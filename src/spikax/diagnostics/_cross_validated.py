@@ -10,6 +10,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from spikax import _inputs, _labels
+from spikax._layout import Layout
 from spikax._missing import IgnoredSamples
 from spikax._time_series import TimeSeries
 from spikax.diagnostics._checks import neuron_names
@@ -127,7 +128,7 @@ def cross_validated_scores(
     return pd.concat(tables).set_index(["fold", "neuron"])
 
 
-def _take(layout: _inputs.Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
+def _take(layout: Layout, matrix: np.ndarray, rows: np.ndarray) -> Any:
     """Pick samples of the features, in the user's container."""
     return jax.tree.map(np.transpose, layout.split(matrix[rows].T))
 

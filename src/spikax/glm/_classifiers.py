@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin
 
 from spikax import _labels, links, observation_models, regularizer
 from spikax._errors import unknown_name
-from spikax._inputs import Layout
+from spikax._layout import Layout
 from spikax._model import FittedModel, ModelSpec, find_classes
 from spikax.glm._prediction import log_probabilities
 from spikax.glm._shell import Shell, check_fit_intercept

@@ -10,7 +10,7 @@ from jax.dtypes import canonicalize_dtype
 
 from spikax import _coefficients, _inputs
 from spikax._errors import unknown_name
-from spikax._inputs import NO_FEATURES, Layout
+from spikax._layout import NO_FEATURES, Layout
 from spikax._model import FittedModel
 from spikax._time_series import TimeSeries, epochs, finite_values
 from spikax.basis import Basis

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax._assemble import Problem
-from spikax._inputs import Data, Layout, Outputs
+from spikax._inputs import Data
+from spikax._layout import Layout, Outputs
 from spikax._model import FittedModel
 from spikax.core.objective import Objective, linear_predictor
 from spikax.core.samples import Samples

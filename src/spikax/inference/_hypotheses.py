@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from spikax._errors import unknown_name
-from spikax._inputs import Outputs
+from spikax._layout import Outputs
 from spikax.inference._fitted import Fitted, fitted, likelihood
 from spikax.inference._infer import infer_fitted
 from spikax.inference._inference import (

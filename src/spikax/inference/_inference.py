@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from spikax._inputs import Layout, Outputs
+from spikax._layout import Layout, Outputs
 from spikax.observation_models import Likelihood
 
 

@@ -37,26 +37,40 @@ def log_rising(y: jax.Array, scale: Any) -> jax.Array:
     It is :math:`\log\Gamma(y + r) - \log\Gamma(r) - y \log r` with r = 1 / alpha, by Stirling's
     series at r + 10: it stays exact, and has derivatives, down to a scale of zero.
     """
+    y, scale = jnp.broadcast_arrays(y, jnp.asarray(scale, y.dtype))
     shifted = 1 + _SHIFT * scale
     x = scale * y / shifted
     total = y * jnp.log1p(_SHIFT * scale) + y * x * second_order(x) - 0.5 * jnp.log1p(x)
-    for k in range(_SHIFT):
-        total = total - jnp.log1p(scale * y / (1 + k * scale))
+    k = jnp.arange(_SHIFT, dtype=y.dtype).reshape(-1, *(1,) * y.ndim)
+    total = total - jnp.sum(jnp.log1p((scale * y)[None] / (1 + k * scale[None])), axis=0)
     low, high = scale / shifted, scale / (shifted + scale * y)
-    for n, coefficient in enumerate(_STIRLING):
-        total = total + coefficient * (high ** (2 * n + 1) - low ** (2 * n + 1))
+    total = total + _stirling(high) - _stirling(low)
     return jnp.where(y == 0, 0.0, total)  # without the rounding of terms that cancel
 
 
+def _stirling(inverse: jax.Array) -> jax.Array:
+    """Asymptotic series of the log-gamma function, less its leading terms, at `1 / inverse`."""
+    square = inverse**2
+    series = jnp.full_like(inverse, _STIRLING[-1])
+    for coefficient in reversed(_STIRLING[:-1]):
+        series = coefficient + square * series
+    return inverse * series
+
+
 def second_order(x: jax.Array) -> jax.Array:
-    """`((1 + x) log(1 + x) - x) / x^2`, by its series where that cancels."""
+    """`((1 + x) log(1 + x) - x) / x^2`, by a series where that cancels.
+
+    With `z = x / (2 + x)` it is `log(1 + x) = 2 z (1 + z^2 / 3 + z^4 / 5 + ...)`.
+    """
     small = jnp.abs(x) < 0.1
     far = jnp.where(small, 1.0, x)
     near = jnp.where(small, x, 0.0)
-    series = jnp.zeros_like(x)
-    for n in range(15, -1, -1):
-        series = (-1) ** n / ((n + 1) * (n + 2)) + near * series
-    return jnp.where(small, series, (xlog1py(1 + far, far) - far) / far**2)
+    square = (near / (2 + near)) ** 2
+    series = jnp.full_like(x, 1 / 15)
+    for n in (13, 11, 9, 7, 5, 3):
+        series = 1 / n + square * series
+    close = (1 + 2 * (1 + near) * near * series / (2 + near) ** 2) / (2 + near)
+    return jnp.where(small, close, (xlog1py(1 + far, far) - far) / far**2)
 
 
 def log1p_share(z: jax.Array) -> jax.Array:

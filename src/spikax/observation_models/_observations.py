@@ -26,6 +26,17 @@ SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 class Dispersion(Enum):
     """What the variance depends on besides the mean, and where that comes from.
 
+    Attributes
+    ----------
+    NONE
+        Nothing, or what has a linear predictor of its own.
+    MOMENTS
+        A factor of the variance, from Pearson's statistic after the fit.
+    KNOWN
+        A parameter of the log-likelihood that the user gives.
+    ESTIMATED
+        Such a parameter, estimated with the coefficients by maximum likelihood.
+
     Examples
     --------
     >>> import spikax as nmo
@@ -34,13 +45,9 @@ class Dispersion(Enum):
     """
 
     NONE = "none"
-    """Nothing, or what has a linear predictor of its own."""
     MOMENTS = "moments"
-    """A factor of the variance, from Pearson's statistic after the fit."""
     KNOWN = "known"
-    """A parameter of the log-likelihood that the user gives."""
     ESTIMATED = "estimated"
-    """Such a parameter, estimated with the coefficients by maximum likelihood."""
 
 
 class Observations:
@@ -690,7 +697,7 @@ def check_members(model: Observations) -> None:
         "variance": lambda eta, y: model.variance(eta, one),
     }
     for member, call in calls.items():
-        if _defines(model, member):
+        if _defines(model, member) and not (member == "variance" and model.sum_to_zero):
             found = jax.eval_shape(call, eta, y)
             if getattr(found, "shape", None) != y.shape:
                 raise ValueError(
