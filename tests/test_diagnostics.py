@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
 from compilations import counted
 from spikax import diagnostics
+from spikax.diagnostics._residuals import RESIDUALS
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.model_selection import PopulationGLMCV
 from spikax.observation_models import CategoricalObservations, NegativeBinomialObservations
@@ -293,7 +294,7 @@ def test_a_dispersion_that_is_known_is_that_of_the_null_model_too(scale, rng, ke
         bits = (best - null) / np.log(2) / y.sum(axis=0)
         np.testing.assert_allclose(found, bits, rtol=1e-8)
     estimated = {"observation_model": NegativeBinomialObservations("estimate"), "scale": known}
-    for kind in diagnostics.RESIDUALS:
+    for kind in RESIDUALS:
         found, expected = (
             diagnostics.residuals(y, mean, kind, random_key=key, **given)
             for given in (kwargs, estimated)

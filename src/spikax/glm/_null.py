@@ -1,5 +1,6 @@
 """The model without features, that scores compare with: an intercept, and the offset."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 
 from spikax._assemble import assemble
 from spikax._inputs import Data
-from spikax.core.standardise import Standardisation
+from spikax.core.standardise import Standardisation, pad
+from spikax.design import padded_length
 from spikax.fit import null_theta, null_theta_and_scale
 from spikax.observation_models import Likelihood, Links
 from spikax.regularizer import NO_PENALTY
@@ -31,33 +33,44 @@ class NullModel(NamedTuple):
     def predict(self, n_samples: int, offset: np.ndarray | None) -> np.ndarray:
         """Means, (n_samples, n_neurons), or what several predictors stand for, on a last axis."""
         family, several = self.likelihood.family, self.constant.shape[:-1]
-        shape = (*several, n_samples, self.constant.shape[-1])
-        constant, at_bound = (
-            np.broadcast_to(a[..., None, :], shape) for a in (self.constant, self.at_bound)
-        )
-        parameters = constant
-        if self.intercept is not None:
-            eta = np.broadcast_to(self.intercept[..., None, :], shape)
-            if offset is not None:
-                by_predictor = np.where(np.isnan(offset), 0, offset).reshape(
-                    n_samples, *several, -1
-                )
-                eta = eta + (np.moveaxis(by_predictor, 1, 0) if several else by_predictor)
-            if family.sum_to_zero:  # the other classes share what one at its bound leaves
-                return np.asarray(_rates(self.likelihood, np.where(at_bound, -np.inf, eta)))
-            parameters = np.asarray(_parameters(self.likelihood, eta))
-        with np.errstate(divide="ignore"):
-            return np.asarray(family.rates(jnp.where(at_bound, constant, parameters)))
+        if self.intercept is None:
+            with np.errstate(divide="ignore"):
+                rates = np.asarray(family.rates(jnp.asarray(self.constant)))
+            return np.broadcast_to(rates, (n_samples, *rates.shape))
+        eta = np.broadcast_to(self.intercept, (n_samples, *self.intercept.shape))
+        if offset is not None:
+            eta = eta + np.where(np.isnan(offset), 0, offset).reshape(n_samples, *several, -1)
+        if family.sum_to_zero:  # the other classes share what one at its bound leaves
+            eta = np.where(self.at_bound[None], -np.inf, eta)
+            return _padded(_log_probability, self.likelihood, eta)
+        return _padded(_rates, self.likelihood, eta, self.constant, self.at_bound)
+
+
+def _padded(function: Callable, likelihood: Likelihood, eta: np.ndarray, *arrays) -> np.ndarray:
+    """Apply a function to rows of predictors, (n_samples, *predictor, n_neurons)."""
+    padded = pad(eta, padded_length(len(eta)), float)
+    return np.asarray(function(likelihood.by_row(), padded, *arrays))[: len(eta)]
 
 
 @jax.jit
-def _parameters(likelihood: Likelihood, eta: jax.Array) -> jax.Array:
-    return likelihood.parameters(eta)
+def _rates(likelihood, eta, constant, at_bound) -> jax.Array:
+    by_predictor = jnp.moveaxis(eta, 1, 0) if eta.ndim == 3 else eta
+    parameters = likelihood.parameters(by_predictor)
+    constant, at_bound = (jnp.expand_dims(a, -2) for a in (constant, at_bound))
+    return likelihood.family.rates(jnp.where(at_bound, constant, parameters))
 
 
 @jax.jit
-def _rates(likelihood: Likelihood, eta: jax.Array) -> jax.Array:
-    return jnp.moveaxis(likelihood.link.log_mean(eta), 0, -1)  # pyright: ignore
+def _log_probability(likelihood, eta) -> jax.Array:
+    return jnp.moveaxis(likelihood.link.log_mean(jnp.moveaxis(eta, 1, 0)), 0, -1)
+
+
+@jax.jit
+def _mean_statistics(likelihood, y, weight) -> jax.Array:
+    # Summed alike, so that the mean of what is always one is exactly one.
+    every = jnp.concatenate([likelihood.family.statistics(y), jnp.ones_like(y)[None]])
+    *summed, total = jnp.sum(weight[None] * every, axis=1)
+    return jnp.stack(summed) / jnp.where(total > 0, total, 1)[None]
 
 
 def fit_null(likelihood: Likelihood, data: Data, scale: np.ndarray, own_scale: bool) -> NullModel:
@@ -79,10 +92,9 @@ def fit_null(likelihood: Likelihood, data: Data, scale: np.ndarray, own_scale: b
     own_scale = own_scale and likelihood.estimated
     weight = data.weight
     y = np.where(weight > 0, data.y, 0).astype(float)
-    total = weight.sum(axis=0)
-    statistics = np.asarray(family.statistics(jnp.asarray(y)))
-    means = np.sum(weight * statistics, axis=1) / np.where(total > 0, total, 1)
-    constant = np.asarray(family.start(jnp.asarray(means)))
+    length = padded_length(len(y))
+    padded = pad(y, length, float), pad(np.broadcast_to(weight, y.shape), length, float)
+    constant = np.asarray(family.start(_mean_statistics(likelihood.by_row(), *padded)))
     bounds = np.asarray(family.parameter_bounds, float)[..., None]
     at_bound = (constant == bounds[..., 0, :]) | (constant == bounds[..., 1, :])
     if family.linear_in_y and family.n_predictors == 1:

@@ -20,6 +20,7 @@ from spikax.core.objective import (
     value_and_grad,
 )
 from spikax.core.samples import Samples
+from spikax.observation_models import Likelihood
 from spikax.observation_models._dispersion import maximise_in_logarithm
 
 
@@ -176,18 +177,7 @@ def laplace_evidence(
     shortfall = of_samples(partial(_shortfall, objective))
 
     def normalizers(scale):
-        def block(X, y, weights, offset):
-            weights, at = jnp.broadcast_to(weights, y.shape), likelihood
-            if likelihood.by_moments:
-                of_sample = scale[:, None]
-                if not frequency:
-                    # A density of scale phi / w, not the w-th power of one of scale phi.
-                    of_sample = of_sample / jnp.where(weights > 0, weights, 1)
-                    weights = weights > 0
-                at = likelihood.at(of_sample)
-            return jnp.sum(weights * at.log_normalizer(y), axis=1)
-
-        return repeats * samples.sum(block)
+        return repeats * _sum_of_log_normalizers(likelihood, samples, scale, frequency)
 
     def evidence(scale):
         precision, normalizer = likelihood.precision(scale), normalizers(scale)
@@ -208,6 +198,25 @@ def laplace_evidence(
         scale = start * jnp.exp(ratio)
     of_saturated = -likelihood.precision(one) * saturated - normalizers(one)
     return evidence(scale) - of_saturated - shortfall
+
+
+def _sum_of_log_normalizers(
+    likelihood: Likelihood, samples: Samples, scale: jax.Array, frequency: bool
+) -> jax.Array:
+    """Weighted sum of each neuron's log-normalizers at a scale, (n_neurons,)."""
+
+    def block(X, y, weights, offset):
+        weights, at = jnp.broadcast_to(weights, y.shape), likelihood
+        if likelihood.by_moments:
+            of_sample = scale[:, None]
+            if not frequency:
+                # A density of scale phi / w, not the w-th power of one of scale phi.
+                of_sample = of_sample / jnp.where(weights > 0, weights, 1)
+                weights = weights > 0
+            at = likelihood.at(of_sample)
+        return jnp.sum(weights * at.log_normalizer(y), axis=1)
+
+    return samples.sum(block)
 
 
 def _redundant(objective: Objective, penalised: jax.Array) -> tuple[jax.Array, jax.Array]:
