@@ -321,7 +321,7 @@ def _check_one_mean(inference: Inference) -> None:
         if inference.classes is None:
             what = f"this one has the predictors {' and '.join(inference.outputs.predictors)}"
         raise ValueError(
-            f"Bands are of models with one linear predictor for a neuron, and {what}: "
+            f"Bands are of models with one mean for a neuron, and {what}: "
             "inference.combine(rows) has standard errors of linear predictors."
         )
 

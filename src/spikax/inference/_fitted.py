@@ -156,7 +156,9 @@ def _likelihood(
         if scaled_by_weights:
             # A density of scale phi / w, not the w-th power of one of scale phi.
             of_sample, repeats = of_sample / jnp.where(weights > 0, weights, 1), weights > 0
-        log_prob = likelihood.at(of_sample).log_prob(eta, y)
+        # A dispersion in the loss is that of the fit.
+        at = likelihood.at(of_sample) if likelihood.by_moments else likelihood
+        log_prob = at.log_prob(eta, y)
         deviance = 2 * likelihood.half_deviance(eta, y)
         return jnp.sum(repeats * log_prob, axis=1), jnp.sum(weights * deviance, axis=1)
 
