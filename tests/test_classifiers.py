@@ -240,6 +240,16 @@ def test_strengths_of_neurons_and_coefficients_equal_fits_with_each():
     np.testing.assert_allclose(slope, -strengths * model.coef_, atol=1e-6)
 
 
+def test_strengths_of_neurons_meet_masks():
+    X, y = choices()
+    each, mask = np.array([0.01, 1.0]), np.ones((P, N, K))
+    mask[0, 1] = mask[1, 0, 2] = 0
+    population = fit(X, y, each, feature_mask=mask)
+    for j in range(N):
+        alone = fit(X, y[:, j], each[j], feature_mask=mask[:, j])
+        np.testing.assert_allclose(alone.coef_, population.coef_[:, j], atol=1e-6)
+
+
 def test_integer_weights_equal_repeated_rows():
     X, y = choices()
     weights = np.random.default_rng(3).choice([0, 1, 2], size=T)
