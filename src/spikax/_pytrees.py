@@ -22,27 +22,31 @@ def register(kind: T) -> T:
     """
     data = [field.name for field in fields(kind) if not field.metadata.get("static", False)]
     static = [field.name for field in fields(kind) if field.metadata.get("static", False)]
+    every = tuple(data)
     keys = {name: jax.tree_util.GetAttrKey(name) for name in data}
 
-    def split(value):
-        held = {name: getattr(value, name) for name in data}
-        kept = {name: getattr(value, name) for name in static}
-        kept |= {name: part for name, part in held.items() if isinstance(part, str)}
-        return {name: part for name, part in held.items() if name not in kept}, kept
-
     def flatten(value):
-        children, kept = split(value)
-        return tuple(children.values()), (tuple(children), tuple(kept.items()))
+        children = [getattr(value, name) for name in data]
+        kept = [(name, getattr(value, name)) for name in static]
+        for child in children:
+            if isinstance(child, str):
+                break
+        else:
+            return children, (every, tuple(kept))
+        text = [(name, c) for name, c in zip(data, children, strict=True) if isinstance(c, str)]
+        names = tuple(n for n, c in zip(data, children, strict=True) if not isinstance(c, str))
+        return [getattr(value, name) for name in names], (names, (*kept, *text))
 
     def flatten_with_keys(value):
-        children, kept = split(value)
-        pairs = [(keys[name], part) for name, part in children.items()]
-        return pairs, (tuple(children), tuple(kept.items()))
+        children, structure = flatten(value)
+        pairs = zip(structure[0], children, strict=True)
+        return [(keys[name], child) for name, child in pairs], structure
 
     def unflatten(structure, children):
         names, kept = structure
         value = object.__new__(kind)  # children may be anything, which no constructor takes
-        vars(value).update(zip(names, children, strict=True), **dict(kept))
+        value.__dict__.update(zip(names, children, strict=True))
+        value.__dict__.update(kept)
         return value
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
