@@ -56,6 +56,11 @@ def explained_by_protocol(kind, name):
     )
 
 
+def explained_by_base(kind, name):
+    """Whether a method is that of a public class that this one is a kind of."""
+    return any(base in CLASSES.values() and name in vars(base) for base in kind.__mro__[1:])
+
+
 # What several classes inherit counts once.
 MEMBERS = {
     member: f"{name}.{attribute}"
@@ -63,6 +68,7 @@ MEMBERS = {
     for attribute, member in members(kind)
     if isinstance(member, property | types.FunctionType)
     and not explained_by_protocol(kind, attribute)
+    and not explained_by_base(kind, attribute)
 }
 METHODS = {name: member for member, name in MEMBERS.items() if inspect.isfunction(member)}
 PROPERTIES = {name: member for member, name in MEMBERS.items() if isinstance(member, property)}

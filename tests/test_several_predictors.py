@@ -24,8 +24,8 @@ from spikax.observation_models import (
     Likelihood,
     NegativeBinomialObservations,
     ZeroInflatedPoissonObservations,
-    links_of,
 )
+from spikax.observation_models._observations import links_of
 from spikax.solvers import Status
 
 T, P, Q, N = 1500, 3, 2, 3

@@ -182,12 +182,13 @@ def _held(family: Any) -> Any:
 
 
 # Observation models as files of spikax 0.1.0 call them, where families were within models.
+_OLD = observation_models.__name__
 _RENAMED: dict[str, Callable] = {
-    f"spikax.observation_models.{name}": getattr(observation_models, f"{name}Observations")
+    f"{_OLD}.{name}": getattr(observation_models, f"{name}Observations")
     for name in ("Poisson", "Bernoulli", "Gaussian", "Gamma", "Categorical")
 }
-_RENAMED["spikax.observation_models.NegativeBinomial"] = _negative_binomial
-_RENAMED["spikax.observation_models.ObservationModel"] = _held
+_RENAMED[f"{_OLD}.NegativeBinomial"] = _negative_binomial
+_RENAMED[f"{_OLD}.ObservationModel"] = _held
 
 
 def _made(saved: _npz.Saved, where: str, kind: Any, held: dict[str, Any]) -> Any:

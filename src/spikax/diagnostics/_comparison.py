@@ -14,6 +14,7 @@ from spikax.design import padded_length
 from spikax.diagnostics._checks import aligned, check_means, check_scale, neuron_names
 from spikax.glm._prediction import null_scores, rate_scores, share_explained
 from spikax.observation_models import Likelihood
+from spikax.observation_models._observations import links_of
 
 _NO_SPIKES = "have no spikes, so that there are no bits for each: their score is NaN"
 _NULL_IMPOSSIBLE = (
@@ -209,7 +210,7 @@ def _compared(
     observed, rate = aligned(y, predicted_rate, model)
     names, y = neuron_names(y, observed.shape[1]), observed
     scale = check_scale(scale, model, y.shape[1])
-    likelihood = Likelihood.of(model, observation_models.links_of(model, null.link))
+    likelihood = Likelihood.of(model, links_of(model, null.link))
     if null.rate is not None and null.offset is not None:
         raise ValueError(
             "null_rate and offset both say what to compare with: pass the offset alone to fit a "

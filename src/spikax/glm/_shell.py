@@ -42,13 +42,8 @@ from spikax.glm._report import (
     warn_about_neurons,
 )
 from spikax.links import LOG_SOFTMAX
-from spikax.observation_models import (
-    SCORE_TYPES,
-    Links,
-    Observations,
-    check_pseudo_r2,
-    links_of,
-)
+from spikax.observation_models import Observations
+from spikax.observation_models._observations import SCORE_TYPES, Links, check_pseudo_r2, links_of
 from spikax.regularizer import Regularizer
 from spikax.solvers import Solver, Status
 

@@ -12,13 +12,9 @@ from spikax.observation_models._gaussian import GaussianObservations
 from spikax.observation_models._likelihood import Likelihood
 from spikax.observation_models._negative_binomial import NegativeBinomialObservations
 from spikax.observation_models._observations import (
-    SCORE_TYPES,
     Dispersion,
-    Links,
     Observations,
     check_members,
-    check_pseudo_r2,
-    links_of,
 )
 from spikax.observation_models._poisson import PoissonObservations
 from spikax.observation_models._zero_inflated import (
@@ -27,9 +23,6 @@ from spikax.observation_models._zero_inflated import (
 )
 
 __all__ = [
-    "OBSERVATION_MODELS",
-    "SCORE_TYPES",
-    "SEVERAL_PREDICTORS",
     "BernoulliObservations",
     "BetaBinomialObservations",
     "CategoricalObservations",
@@ -38,13 +31,10 @@ __all__ = [
     "GaussianObservations",
     "HurdlePoissonObservations",
     "Likelihood",
-    "Links",
     "NegativeBinomialObservations",
     "Observations",
     "PoissonObservations",
     "ZeroInflatedPoissonObservations",
-    "check_pseudo_r2",
-    "links_of",
     "resolve",
 ]
 

@@ -323,29 +323,88 @@ class Observations:
         return least - self.precision(dispersion) * self.saturated(y, dispersion)
 
     def parameters(self, eta: jax.Array, link: Any) -> jax.Array:
-        """Compute what the predictors stand for, shaped like `eta`: the mean, if there is one."""
+        """Compute what the predictors stand for: the mean, if there is one predictor.
+
+        Parameters
+        ----------
+        eta, link
+            As in `log_prob`.
+
+        Returns
+        -------
+        jax.Array
+            Means, or the parameters of several predictors, shaped like `eta`.
+        """
         if isinstance(link, tuple):
             return jnp.stack([one.mean(e) for one, e in zip(link, eta, strict=True)])
         return link.mean(eta)
 
     def mean(self, parameters: jax.Array) -> jax.Array:
-        """Compute the mean of observations from what the predictors stand for."""
+        """Compute the mean of observations from what the predictors stand for.
+
+        Parameters
+        ----------
+        parameters
+            As `parameters` gives them.
+
+        Returns
+        -------
+        jax.Array
+            Means, without the axis of several predictors.
+        """
         return parameters
 
     def predictor(self, parameters: jax.Array, link: Any) -> jax.Array:
-        """Compute the predictors that stand for some parameters: the inverse of `parameters`."""
+        """Compute the predictors that stand for some parameters: the inverse of `parameters`.
+
+        Parameters
+        ----------
+        parameters
+            As `parameters` gives them.
+        link
+            As in `log_prob`.
+
+        Returns
+        -------
+        jax.Array
+            Linear predictors, shaped like the parameters.
+        """
         if isinstance(link, tuple):
             return jnp.stack([one.predictor(p) for one, p in zip(link, parameters, strict=True)])
         return link.predictor(parameters)
 
     def at_mean(self, mean: jax.Array) -> tuple[jax.Array, Links]:
-        """Give a predictor and an inverse link that have this mean."""
+        """Give a predictor and an inverse link that have a mean.
+
+        Parameters
+        ----------
+        mean
+            Means, or parameters of several predictors.
+
+        Returns
+        -------
+        eta : jax.Array
+            What takes the place of linear predictors in `log_prob`.
+        link : InverseLink or tuple of InverseLink
+            Its inverse link, for which predictors are the means themselves.
+        """
         if self.n_predictors > 1:
             return mean, (links.PARAMETERS,) * self.n_predictors
         return mean, MEANS
 
     def rates(self, parameters: jax.Array) -> jax.Array:
-        """Give parameters as users hold them: several of them on a last axis."""
+        """Give parameters as users hold them: several of them on a last axis.
+
+        Parameters
+        ----------
+        parameters
+            As `parameters` gives them.
+
+        Returns
+        -------
+        jax.Array
+            What `log_likelihood` takes as `predicted_rate`.
+        """
         return jnp.moveaxis(parameters, 0, -1) if self.n_predictors > 1 else parameters
 
     def statistics(self, y: jax.Array) -> jax.Array:
@@ -417,7 +476,7 @@ class Observations:
         """Take the scale for the dispersion, unless that is known here."""
         return self.scale if self.dispersion is Dispersion.KNOWN else scale
 
-    def loss_of_mean(self, y: jax.Array, mean: jax.Array, dispersion: Any) -> jax.Array:
+    def _loss_of_mean(self, y: jax.Array, mean: jax.Array, dispersion: Any) -> jax.Array:
         """Loss at a mean; infinite where a mean at its bound says that `y` cannot be."""
         eta, link = self.at_mean(mean)
         loss = self.loss(eta, y, link, dispersion)
@@ -427,11 +486,11 @@ class Observations:
         loss = jnp.where((mean == low) | (mean == high), jnp.inf, loss)
         return jnp.where(mean == y, self.saturated(y, dispersion), loss)
 
-    def sample_log_likelihood(self, y, predicted_rate, scale) -> jax.Array:
+    def _sample_log_likelihood(self, y, predicted_rate, scale) -> jax.Array:
         """Log-likelihood of each observation at its mean, shaped like `y`."""
         y, mean = _aligned(y, predicted_rate, self)
         dispersion = self._known(scale)
-        loss = self.loss_of_mean(y, mean, dispersion)
+        loss = self._loss_of_mean(y, mean, dispersion)
         return -self.precision(dispersion) * loss - self.log_normalizer(y, dispersion)
 
     def log_likelihood(
@@ -469,7 +528,7 @@ class Observations:
         >>> round(float(model.log_likelihood(np.array([1.0]), np.array([0.5]))), 4)
         -0.6931
         """
-        return aggregate_sample_scores(self.sample_log_likelihood(y, predicted_rate, scale))
+        return aggregate_sample_scores(self._sample_log_likelihood(y, predicted_rate, scale))
 
     def likelihood(
         self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
@@ -510,7 +569,7 @@ class Observations:
         """
         y, mean = _aligned(y, predicted_rate, self)
         dispersion = self._known(scale)
-        excess = self.loss_of_mean(y, mean, dispersion) - self.saturated(y, dispersion)
+        excess = self._loss_of_mean(y, mean, dispersion) - self.saturated(y, dispersion)
         return 2 * self.precision(dispersion) * excess
 
     def pseudo_r2(
@@ -563,7 +622,7 @@ class Observations:
         if score_type == "pseudo-r2-McFadden":
             if self.dispersion is Dispersion.ESTIMATED:
                 null_scale = self._scale_of_mean(aligned, _aligned(y, null_rate, self)[1])
-            score: Any = self.sample_log_likelihood
+            score: Any = self._sample_log_likelihood
         else:
             score = self.deviance
         null_scores = score(y, null_rate, null_scale)
