@@ -77,7 +77,7 @@ def adopt(value: Any) -> None:
 def _check_fields(value: Any) -> None:
     for field in fields(value):
         held = getattr(value, field.name)
-        if not (field.metadata.get("static", False) or isinstance(held, str)) and not all(
+        if not field.metadata.get("static", False) and not all(
             isinstance(leaf, Number | np.ndarray | np.generic | jax.Array)
             for leaf in jax.tree.leaves(held)
         ):

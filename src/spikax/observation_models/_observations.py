@@ -58,7 +58,7 @@ class Observations:
     Pearson residuals and a dispersion of `Dispersion.MOMENTS`, `sample` to simulate. Everything is
     elementwise. What a user may tune is a field, a scalar or one number per neuron, of which other
     values compile nothing again; a field that changes the program is marked with
-    ``field(metadata={"static": True})``, and one that holds text is static.
+    ``field(metadata={"static": True})``.
 
     Attributes
     ----------
