@@ -18,7 +18,7 @@ from spikax.convolve import create_convolutional_predictor
 from spikax.glm import GLM, ClassifierPopulationGLM, PopulationGLM
 from spikax.io import estimators
 from spikax.model_selection import GLMCV, PopulationGLMCV
-from spikax.observation_models import OBSERVATION_MODELS
+from spikax.observation_models import OBSERVATION_MODELS, resolve
 from spikax.simulation import (
     _spectral_radius,
     difference_of_gammas,
@@ -43,10 +43,11 @@ def population(rng, key):
     }
 
 
+ONE_PREDICTOR = [name for name in OBSERVATION_MODELS if resolve(name).n_predictors == 1]
 LINKS = {"Poisson": "exp", "Bernoulli": "logistic", "Gaussian": "identity", "Gamma": "softplus"}
 
 
-@pytest.mark.parametrize("model", [*OBSERVATION_MODELS])
+@pytest.mark.parametrize("model", ONE_PREDICTOR)
 def test_rates_are_those_of_the_past_that_was_simulated(model, population):
     """The convolution that makes the features of a fit gives the same linear predictor."""
     link = LINKS.get(model, "exp")
@@ -244,8 +245,13 @@ def test_every_model_predicts_the_rates_of_its_own_simulation(kind):
     assert_feeds_back(model, other, basis, make, offset=np.full(shape, 0.5))
 
 
+def test_a_model_of_two_predictors_is_refused(population):
+    with pytest.raises(ValueError, match="'HurdlePoisson' has several linear predictors"):
+        simulate_recurrent(**population, observation_model="HurdlePoisson")
+
+
 @pytest.mark.filterwarnings("ignore:.*need:RuntimeWarning")
-@pytest.mark.parametrize("family", [*OBSERVATION_MODELS])
+@pytest.mark.parametrize("family", ONE_PREDICTOR)
 def test_every_observation_model_and_link_feeds_back(family):
     link = LINKS.get(family, "exp")
     model, other, basis, make = fitted(family=family, link=link)

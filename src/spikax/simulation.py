@@ -231,6 +231,11 @@ def simulate_recurrent(
     }
     arrays = _checked(arrays)
     model = observation_models.resolve(observation_model)
+    if model.n_predictors > 1:
+        raise ValueError(
+            f"observation_model {model.name!r} has several linear predictors, and a recurrence is "
+            "simulated of models with one."
+        )
     spikes, rates, alone = _simulate(
         *map(jnp.asarray, arrays.values()),
         random_key,
