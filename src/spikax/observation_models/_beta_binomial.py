@@ -63,8 +63,8 @@ class BetaBinomialObservations(Observations):
     >>> y = rng.binomial(10, rng.beta(4 * p, 4 * (1 - p)))
     >>> family = nmo.observation_models.BetaBinomialObservations(n_trials=10)
     >>> model = nmo.glm.GLM(family).fit(X, y)
-    >>> model.coef_.round(1), float(round(model.scale_, 1))
-    (array([1.]), 0.2)
+    >>> model.coef_.round(1), bool(abs(model.scale_ - 0.25) < 0.05)
+    (array([1.]), True)
     """
 
     default_link: ClassVar[str] = "logistic"

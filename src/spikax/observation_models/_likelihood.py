@@ -35,8 +35,8 @@ class Likelihood:
     >>> from spikax import links, observation_models
     >>> poisson = observation_models.PoissonObservations()
     >>> likelihood = observation_models.Likelihood.of(poisson, links.resolve("exp"))
-    >>> likelihood.log_prob(jnp.zeros(2), jnp.array([0.0, 1.0])).tolist()
-    [-1.0, -1.0]
+    >>> print(likelihood.log_prob(jnp.zeros(2), jnp.array([0.0, 1.0])).round(3))
+    [-1. -1.]
     """
 
     family: Observations

@@ -62,12 +62,12 @@ class ZeroInflatedPoissonObservations(_CountsAndZeros):
     >>> import numpy as np
     >>> import spikax as nmo
     >>> rng = np.random.default_rng(0)
-    >>> X, Z = rng.normal(size=(2000, 2)), rng.normal(size=(2000, 1))
+    >>> X, Z = rng.normal(size=(2000, 1)), rng.normal(size=(2000, 1))
     >>> asleep = rng.uniform(size=2000) < 1 / (1 + np.exp(1 - Z[:, 0]))
     >>> y = np.where(asleep, 0, rng.poisson(np.exp(1 + 0.3 * X[:, 0])))
     >>> model = nmo.glm.GLM("ZeroInflatedPoisson").fit({"rate": X, "zero": Z}, y)
     >>> model.coef_["rate"].round(1), model.coef_["zero"].round(0), model.intercept_.round(0)
-    (array([0.3, 0. ]), array([1.]), array([ 1., -1.]))
+    (array([0.3]), array([1.]), array([ 1., -1.]))
     """
 
     at_bound: ClassVar[str] = "Poisson"
