@@ -111,8 +111,7 @@ def lay_out(
     rows = None if rows.all() else rows
     if not isinstance(data.X, np.ndarray):
         grid = data.X.blocks
-        X: Any = data.X  # of which `evaluated_design` asks no more than a source has
-        design, standardisation = evaluated_design(X, rows, standardisation, center, ties)
+        design, standardisation = evaluated_design(data.X, rows, standardisation, center, ties)
     else:
         grid = blocks(len(data.X))
         design, standardisation = held_design(data.X, rows, standardisation, center, ties, free)

@@ -122,7 +122,7 @@ def idle_predictors(
     than half a sample: `{name: (n_neurons,)}`, without the first predictor.
     """
     names = likelihood.family.predictors[1:]
-    if not names or likelihood.family.sum_to_zero or not unbounded.any():
+    if not names or likelihood.family.sum_to_zero:
         return {}
     parameters = np.moveaxis(parameters_of(likelihood, eta), -1, 0)[1:]
     totals = np.sum(parameters, axis=1, where=np.broadcast_to(weight > 0, parameters.shape))

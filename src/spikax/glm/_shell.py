@@ -205,9 +205,9 @@ class Shell(RegressorMixin, BaseEstimator):
         )
 
     def _idle_predictors(self, data: Data, unbounded: np.ndarray) -> dict[str, np.ndarray]:
-        model = self.fitted()
-        if model.spec.observation_model.n_predictors == 1 or not unbounded.any():
+        if not unbounded.any():
             return {}
+        model = self.fitted()
         X = np.where(np.isnan(data.X), 0, data.X) if isinstance(data.X, np.ndarray) else data.X
         eta = model.linear_predictor(X, data.layout, None)
         return idle_predictors(model.spec.likelihood, eta, data.weight, unbounded)

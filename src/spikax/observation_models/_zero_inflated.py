@@ -174,7 +174,7 @@ class HurdlePoissonObservations(_CountsAndZeros):
         return jnp.stack([jnp.where(zero < 1, jnp.maximum(rate, 1e-3), 0), zero])
 
     def variance(self, mean, dispersion):
-        """Variance, with `m = lambda / (1 - exp(-lambda))`: `m (1 - pi) (1 + lambda - ...)`."""
+        """Variance `mu (1 + lambda) - mu^2`, with the mean mu."""
         rate, zero = mean
         positive = jnp.exp(-_log_share(rate))
         expected = (1 - zero) * positive
