@@ -105,11 +105,11 @@ def test_jitter_is_no_jump_and_irregular_times_are_refused(rng):
     got = create_convolutional_predictor(kernel, jittered)
     np.testing.assert_array_equal(got.d, expected)
     trials = nap.Tsd(np.cumsum(rng.exponential(size=60)), x)
-    with pytest.raises(ValueError, match=r"longest epoch has .* jump in time, .* pass .* `\.d`"):
-        create_convolutional_predictor(np.ones((20, 1)), trials)
+    with pytest.warns(UserWarning, match=r"fewer than .* jump in time, .* pass .* `\.d`"):
+        assert np.isnan(create_convolutional_predictor(np.ones((20, 1)), trials).d).all()
     one_by_one = nap.Tsd([0.0, 10.0], [1.0, 2.0], time_support=nap.IntervalSet([0, 9], [1, 11]))
-    with pytest.raises(ValueError, match=r"longest epoch has 1: .* Use a shorter window.$"):
-        create_convolutional_predictor(kernel, one_by_one)
+    with pytest.warns(UserWarning, match=r"2 of 2 epochs have fewer .* leave short epochs out.$"):
+        assert np.isnan(create_convolutional_predictor(kernel, one_by_one).d).all()
 
 
 def test_a_missing_sample_is_missing_in_its_windows_only(rng):
@@ -194,10 +194,20 @@ def test_a_second_signal_of_the_same_shape_compiles_nothing(rng):
     assert not compilations
 
 
-def test_a_window_that_no_epoch_holds_is_refused():
-    series = nap.Tsd(np.r_[0:5, 10:14], np.ones(9), time_support=nap.IntervalSet([0, 10], [4, 13]))
-    with pytest.raises(ValueError, match="window needs 6 samples, but the longest epoch has 5"):
-        create_convolutional_predictor(np.ones((5, 1)), series)
+@pytest.mark.parametrize("of", ["array", "list", "series", "epochs"])
+def test_a_window_that_no_epoch_holds_gives_nan_and_warns(of):
+    x = np.ones(5)
+    epochs = nap.Tsd(np.r_[0:5, 9:14], np.ones(10), time_support=nap.IntervalSet([0, 9], [4, 13]))
+    data = {"array": x, "list": [x, x[:3]], "series": nap.Tsd(np.arange(5), x), "epochs": epochs}
+    with pytest.warns(UserWarning, match="fewer than the 6 samples that the window needs"):
+        found = create_convolutional_predictor(np.ones((5, 2)), data[of])
+    shapes = [np.shape(each) for each in jax.tree.leaves(found)]
+    assert shapes == {"list": [(5, 2), (3, 2)], "epochs": [(10, 2)]}.get(of, [(5, 2)])
+    assert all(np.isnan(np.asarray(each)).all() for each in jax.tree.leaves(found))
+
+
+def test_no_samples_have_no_features():
+    assert create_convolutional_predictor(np.ones((5, 2)), np.ones((0, 3))).shape == (0, 3, 2)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

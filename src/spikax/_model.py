@@ -283,6 +283,27 @@ class FittedModel:
         return nap.TsdTensor(d=array, **time)
 
 
+def check_fitted_shapes(model: FittedModel, outputs: Outputs) -> None:
+    """Refuse coefficients, intercepts and scales, set by hand, that do not fit each other."""
+    shapes = {f"coef_{name}": np.shape(leaf) for name, leaf in _named_leaves(model.coef)}
+    fits = model.intercept.shape == outputs.intercept and model.scale.size == outputs.n_neurons
+    fits &= all(s[1:] == outputs.trailing and len(s) > 0 for s in shapes.values())
+    if not fits:
+        shapes |= {"intercept_": model.intercept.shape, "scale_": model.scale.shape}
+        trailing = ", ".join(map(str, ("n_features", *outputs.trailing)))
+        found = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"{found} do not fit each other: a {model.spec.name} with intercept_ of shape "
+            f"{outputs.intercept} has coef_ of shape ({trailing}) and scale_ of shape "
+            f"({outputs.n_neurons},)."
+        )
+
+
+def _named_leaves(coef: Any) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(coef)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
 def check_feature_names(estimator: Any, X: Any, reset: bool) -> None:
     """Keep, or compare, the names of a data frame's columns, as scikit-learn does."""
     if isinstance(X, np.ndarray | jax.Array) and not hasattr(estimator, "feature_names_in_"):

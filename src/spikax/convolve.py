@@ -63,15 +63,15 @@ def create_convolutional_predictor(
     ------
     ValueError
         If `basis_matrix` is not two-dimensional, `predictor_causality` is unknown, `shift` is
-        asked for "acausal", `axis` is not an axis of `time_series`, a batch size is not a positive
-        whole number, or no epoch is as long as the window.
+        asked for "acausal", `axis` is not an axis of `time_series`, or a batch size is not a
+        positive whole number.
     TypeError
         If `basis_matrix` or `time_series` does not hold real numbers.
 
     Warns
     -----
     UserWarning
-        If some epochs are too short for the window: all their samples are NaN.
+        If epochs are too short for the window: all their samples are NaN.
 
     Notes
     -----
@@ -165,6 +165,8 @@ def _convolve_one(
     axis %= x.ndim
     xp: Any = jnp if isinstance(x, jax.Array) else np
     x = xp.moveaxis(x, axis, 0)
+    if x.size == 0:
+        return like(jnp.moveaxis(jnp.zeros((*x.shape, kernel.shape[1])), 0, axis), series)
     channels = x.reshape(len(x), -1)
     plan = _plan(channels.shape, kernel.shape, batch)
     known = known_windows(series, channels, before, after)
@@ -206,27 +208,26 @@ def _all_known(xp: Any, missing: Any, before: int, after: int) -> Any:
 
 
 def _check_epochs(spans: Epochs, n_needed: int) -> None:
-    """Refuse a window that no epoch can hold; warn where some cannot."""
+    """Warn where epochs are too short to hold a window."""
     lengths = spans.stop - spans.first
-    n_short = int(np.sum(lengths < n_needed))
+    n_short = int(np.sum((lengths > 0) & (lengths < n_needed)))
     jumps = (
         f" An epoch ends at a jump in time, of which there are {spans.n_jumps}: to count samples "
         "whatever their times, pass the values of the series, `.d`."
         if spans.n_jumps
         else ""
     )
-    if n_short == len(lengths):
-        raise ValueError(
-            f"The window needs {n_needed} samples, but the longest epoch has "
-            f"{max(lengths, default=0)}: all features would be NaN. Use a shorter window.{jumps}"
-        )
-    if n_short:
-        warnings.warn(
-            f"{n_short} of {len(lengths)} epochs have fewer than the {n_needed} samples that "
-            "the window needs: all their features are NaN. Use a shorter window, or leave these "
-            f"epochs out.{jumps}",
-            stacklevel=5,
-        )
+    if n_short == len(lengths) == 1:
+        which, whose = f"The only epoch, of {lengths[0]} samples, has", "All"
+    elif n_short:
+        which, whose = f"{n_short} of {len(lengths)} epochs have", "All their"
+    else:
+        return
+    warnings.warn(
+        f"{which} fewer than the {n_needed} samples that the window needs. {whose} features are "
+        f"NaN: use a shorter window, or leave short epochs out.{jumps}",
+        stacklevel=5,
+    )
 
 
 class _Plan(NamedTuple):

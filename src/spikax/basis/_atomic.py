@@ -75,7 +75,8 @@ class AtomicBasis(LeafBasis):
     def bounds_(self) -> Bounds | Intervals | None:
         """The bounds learned from inputs: (low, high), with several inputs one pair for each.
 
-        None if bounds are given, or nothing was seen.
+        Of inputs with channels, low and high are arrays with an entry for each. None if bounds
+        are given, or nothing was seen.
         """
         learned = self._learned
         return learned[0] if learned is not None and len(learned) == 1 else learned
@@ -111,8 +112,9 @@ class AtomicBasis(LeafBasis):
         self._learned = self._feature_map().learn_bounds(xs)
 
     def _setup_once(self, xs: Inputs) -> None:
-        """Learn bounds, unless that was done before from as many inputs."""
-        if self._learned is None or len(self._learned) != len(xs):
+        """Learn bounds, unless that was done before from inputs of these shapes."""
+        seen = [np.shape(low) for low, _ in self._learned or ()]
+        if seen != [np.shape(x)[1:] for x in xs]:
             self._setup(xs)
 
 

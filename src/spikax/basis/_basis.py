@@ -123,11 +123,12 @@ class Basis(BaseEstimator):
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         parameters = signature(type(self)).parameters
-        given = self.get_params(deep=False)
+        # Once each: a part's, written twice, would take twice as long at every level.
+        given = {name: repr(value) for name, value in self.get_params(deep=False).items()}
         shown = [
-            f"{name}={given[name]!r}"
+            f"{name}={given[name]}"
             for name, parameter in parameters.items()
-            if repr(given[name]) != repr(parameter.default)
+            if given[name] != repr(parameter.default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -169,8 +170,9 @@ class Basis(BaseEstimator):
         dict
             Parameters by name.
         """
-        params = {name: getattr(self, name) for name in self._get_param_names()}
-        params["label"] = self._label
+        # As given: what a property shows otherwise is kept with an underscore in front.
+        own = vars(self)
+        params = {name: own.get(f"_{name}", own.get(name)) for name in self._get_param_names()}
         if deep:
             parts = {label: part for label, part in by_label(self).items() if part is not self}
             params |= parts
@@ -326,7 +328,7 @@ class Basis(BaseEstimator):
         """
         blocks = iter([leaf._features(own) for _, leaf, own in self._read_signals(xs)])
         columns = [term._combine(blocks) for term in self._terms()]
-        flat = [block.reshape(len(block), -1) for block in columns]
+        flat = [block.reshape(len(block), prod(block.shape[1:])) for block in columns]
         features = flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1)
         return like(features, common_series(xs))
 

@@ -10,7 +10,8 @@ from jax.core import Tracer
 from spikax._time_series import values
 
 Bounds = tuple[float, float]
-Intervals = tuple[Bounds, ...]  # one for each input
+# One for each input; those of channels are arrays of the shape of a sample.
+Intervals = tuple[tuple[Any, Any], ...]
 
 
 def check_bounds(bounds: Any, name: str = "bounds") -> Bounds:
@@ -34,31 +35,32 @@ def check_intervals(bounds: Any, n_inputs: int) -> Intervals:
     return (check_bounds(bounds),) * n_inputs
 
 
-def ranges(xs: tuple[Any, ...]) -> Intervals:
-    """Return the range of each input."""
-    return tuple(_range(values(x, "x")) for x in xs)
+def ranges(xs: tuple[Any, ...], by_channel: bool = False) -> Intervals:
+    """Return the range of each input, or of each of its channels."""
+    return tuple(_range(values(x, "x"), by_channel) for x in xs)
 
 
-def _range(x: Any) -> Bounds:
+def _range(x: Any, by_channel: bool) -> tuple[Any, Any]:
     """Return the least and the greatest of the samples that are not NaN."""
+    axis = 0 if by_channel and x.ndim > 1 else None
     if isinstance(x, Tracer):
-        raise ValueError(
-            "The range of x is unknown while JAX traces it. Pass bounds=(low, high) to the basis, "
-            "or call setup_basis with data first."
-        )
+        return jnp.nanmin(x, axis), jnp.nanmax(x, axis)
     x = np.asarray(x)
-    seen = x[~np.isnan(x)]
-    if seen.size == 0:
+    if x.size == 0:
+        return 0.0, 1.0
+    if np.isnan(x).all(axis).any():
         raise ValueError(
             "x has no samples that are not NaN, so its range is unknown. "
             "Pass bounds=(low, high) to the basis."
         )
-    return check_bounds((float(seen.min()), float(seen.max())), "the range of x")
+    low, high = np.nanmin(x, axis), np.nanmax(x, axis)
+    return (float(low), float(high)) if axis is None else (low.astype(float), high.astype(float))
 
 
 def regular_grid(intervals: Intervals | None, n_points: tuple[int, ...]) -> list[np.ndarray]:
-    """Return evenly spaced points over intervals, or over the unit interval."""
-    intervals = intervals or ((0.0, 1.0),) * len(n_points)
+    """Return evenly spaced points over intervals, or over that of [0, 1] which they map to."""
+    if intervals is None or any(np.ndim(low) for low, _ in intervals):
+        intervals = ((0.0, 1.0),) * len(n_points)
     return [np.linspace(*ends, n) for ends, n in zip(intervals, n_points, strict=True)]
 
 

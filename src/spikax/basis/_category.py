@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from spikax._time_series import TimeSeries, raw
 from spikax.basis._atomic import AtomicBasis
@@ -19,7 +20,7 @@ from spikax.basis._terms import Pointwise, pointwise_term
 class Indicators(BasisFunctions):
     """One function for each category, of the category's index."""
 
-    categories: Any  # numbers or strings, each once; n is 0 to n - 1
+    categories: Any  # numbers or strings, each once, in order; n is 0 to n - 1
 
     def __post_init__(self):
         categories = self.categories
@@ -34,7 +35,7 @@ class Indicators(BasisFunctions):
             )
         if len(np.unique(named)) < named.size:
             raise ValueError(f"categories is {self.categories!r}, but names one of them twice.")
-        object.__setattr__(self, "categories", tuple(named.tolist()))
+        object.__setattr__(self, "categories", tuple(np.sort(named).tolist()))
 
     def codes(self, x: np.ndarray) -> np.ndarray:
         """Return the index of each value among the categories, -1 for those of none."""
@@ -46,8 +47,7 @@ class Indicators(BasisFunctions):
                 f"The samples are {x.dtype}, but the categories are {named.dtype}: "
                 f"{list(self.categories)}. Name the categories as the samples do."
             )
-        order = np.argsort(named)
-        nearest = order[np.searchsorted(named[order], x).clip(max=named.size - 1)]
+        nearest = np.searchsorted(named, x).clip(max=named.size - 1)
         return np.where(named[nearest] == x, nearest, -1)
 
     @property
@@ -66,8 +66,14 @@ class OneHotEncoding:
     function: Indicators
     out_of_category: bool = True  # whether samples of no category get zeros, or are an error
 
+    def __post_init__(self):
+        if not isinstance(self.out_of_category, bool | np.bool_):
+            raise TypeError(
+                f"out_of_category must be True or False, got {self.out_of_category!r}."
+            )
+
     def read(self, x: Any, name: str) -> Any:
-        if isinstance(x, TimeSeries):
+        if isinstance(x, TimeSeries | Tracer):
             return x
         array = np.asarray(raw(x, name))
         # NumPy makes text of all that stands among text in a list, of what is missing too.
@@ -77,9 +83,9 @@ class OneHotEncoding:
         return np.asarray(x, object) if of_text else array
 
     def features(self, xs: Inputs) -> jax.Array:
-        codes = self._codes(xs[0])
-        features = pointwise(self.function, (jnp.asarray(np.nan_to_num(codes)),))
-        return jnp.where(jnp.asarray(np.isnan(codes))[..., None], jnp.nan, features)
+        codes = jnp.asarray(self._codes(xs[0]))
+        features = pointwise(self.function, (jnp.nan_to_num(codes),))
+        return jnp.where(jnp.isnan(codes)[..., None], jnp.nan, features)
 
     evaluate = features
 
@@ -88,6 +94,8 @@ class OneHotEncoding:
 
     def _codes(self, x: Any) -> np.ndarray:
         """Return the index of each sample among the categories; -1 is none, NaN is missing."""
+        if isinstance(x, Tracer):
+            return self._traced_codes(x)
         x = np.asarray(raw(x))
         missing = _missing(x)
         codes = np.full(x.shape, -1.0)
@@ -101,6 +109,15 @@ class OneHotEncoding:
             )
         codes[missing] = np.nan
         return codes
+
+    def _traced_codes(self, x: jax.Array) -> Any:
+        """Return the same while JAX traces: no error tells that a sample has no category."""
+        named = np.array(self.function.categories)
+        if named.dtype.kind == "U":
+            raise TypeError("JAX traces numbers only, but the categories are text.")
+        equal = jnp.expand_dims(x, -1) == named.reshape((1,) * x.ndim + (-1,))
+        unknown = jnp.where(jnp.isnan(x), jnp.nan, -1.0 if self.out_of_category else jnp.nan)
+        return jnp.where(equal.any(axis=-1), jnp.argmax(equal, axis=-1), unknown)
 
     def learn_bounds(self, xs: Inputs) -> None:
         return None
@@ -127,13 +144,16 @@ def _missing(x: np.ndarray) -> np.ndarray:
 class Category(AtomicBasis):
     """One column for each category of a variable, one where it is that, zero elsewhere.
 
+    Columns are in the order of the categories, by size or by alphabet.
+
     Parameters
     ----------
     categories : int or list
         The categories, each once: numbers or strings. `n` is 0 to n - 1.
     out_of_category : bool, default True
         Whether samples may be of no category, and get zeros; if not, they are an error. Missing
-        samples (NaN, None or pandas.NA) are missing in either case.
+        samples (NaN, None or pandas.NA) are missing in either case. While JAX traces there are no
+        errors, and NaN in their place.
     label : str, default None
         A name for the basis; None is the name of the class.
 
@@ -141,6 +161,8 @@ class Category(AtomicBasis):
     ------
     ValueError
         When used, if a parameter is out of its range.
+    TypeError
+        When used, if `out_of_category` is not True or False.
 
     Examples
     --------

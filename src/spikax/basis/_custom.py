@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
+from math import prod
 from typing import Any
 
 import jax
@@ -32,8 +33,8 @@ class CustomBasis(LeafBasis):
     basis_kwargs : dict, default None
         Passed on to every function.
     pynapple_support : bool, default True
-        Whether functions take pynapple objects; if not, or if they are called channel by
-        channel, they get arrays.
+        Whether the basis takes pynapple objects apart, so that functions get arrays; if not,
+        functions get the objects themselves, unless they are called channel by channel.
     label : str, default None
         A name for the basis; None is the name of the class.
     is_complex : bool, default False
@@ -94,6 +95,11 @@ class CustomBasis(LeafBasis):
     def n_inputs(self) -> int:
         """How many inputs each function takes."""
         given = self.basis_kwargs or {}
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                f"basis_kwargs is {given!r}, but must be a dictionary of arguments by name, which "
+                "every function gets."
+            )
         counts = [_n_required(func, given) for func in self._funcs()]
         if len(set(counts)) > 1 or counts[0] < 1:
             raise ValueError(
@@ -113,22 +119,26 @@ class CustomBasis(LeafBasis):
         return x
 
     def _features(self, xs: Inputs) -> jax.Array:
-        points = [jnp.asarray(values(x, "x")) for x in xs]
-        channels = points[0].shape[self.ndim_input :]
-        if channels or not self.pynapple_support:
-            flat = [x.reshape(*x.shape[: self.ndim_input], -1) for x in points]
-            calls = [tuple(x[..., c] for x in flat) for c in range(flat[0].shape[-1])]
+        points = [values(x, "x") for x in xs]
+        own, channels = points[0].shape[: self.ndim_input], points[0].shape[self.ndim_input :]
+        if channels:
+            flat = [x.reshape(*own, prod(channels)) for x in points]
+            calls = [tuple(x[..., c] for x in flat) for c in range(prod(channels))]
         else:
-            calls = [xs]
-        blocks = [jnp.stack([self._call(f, own) for f in self._funcs()], -1) for own in calls]
+            calls = [tuple(points) if self.pynapple_support else xs]
+        blocks = [jnp.stack([self._call(f, each) for f in self._funcs()], -1) for each in calls]
         self._output_shape = blocks[0].shape[1:-1]
-        features = jnp.stack(blocks, axis=1)
-        features = features.reshape(len(features), *channels, *features.shape[2:])
+        features = jnp.stack(blocks, axis=-2)  # (time, *output, channel, function)
+        features = features.reshape(*features.shape[:-2], *channels, features.shape[-1])
         low, high = (-np.inf, np.inf) if self.bounds is None else check_bounds(self.bounds)
-        x = jnp.moveaxis(jnp.stack(points), 1, 0)  # (time, input, *own, *channels)
-        own_axes = tuple(range(1, self.ndim_input + 1))
-        inside = jnp.all((x >= low) & (x <= high), axis=own_axes)
-        return filled(features, inside, jnp.isnan(x).any(axis=own_axes), self.fill_value)
+        x = jnp.moveaxis(jnp.stack([jnp.asarray(x) for x in points]), 1, 0)
+        own_axes = tuple(range(1, self.ndim_input + 1))  # those of inputs, and of one's sample
+        inside, missing = (x >= low) & (x <= high), jnp.isnan(x)
+        inside, missing = inside.all(axis=own_axes), missing.any(axis=own_axes)
+        # An axis for each of the output, between time and channels.
+        shape = (len(x), *(1,) * len(self._output_shape), *channels)
+        inside, missing = (flags.reshape(shape) for flags in (inside, missing))
+        return filled(features, inside, missing, self.fill_value)
 
     _values = _features
 
@@ -150,7 +160,7 @@ class CustomBasis(LeafBasis):
             shape = np.zeros(self.output_shape).shape
         if self._shapes is None or shape is None:
             return None
-        return *self._shapes[0][self.ndim_input - 1 :], *shape
+        return *shape, *self._shapes[0][self.ndim_input - 1 :]
 
     def _funcs(self) -> tuple[Callable[..., Any], ...]:
         """Return the functions, checked."""

@@ -81,29 +81,50 @@ class Evaluation:
     read = staticmethod(read_signal)
 
     def features(self, xs: Inputs) -> jax.Array:
-        us, size = self._to_unit(xs)
-        return _evaluate(self.function, tuple(map(jnp.asarray, us)), self.fill_value, size)
+        return self._over(self._given() or self.learned or ranges(xs, by_channel=True), xs)
 
-    evaluate = features
+    def evaluate(self, xs: Inputs) -> jax.Array:
+        learned = self.learned
+        for x, (low, _) in zip(xs, learned or (), strict=False):
+            if np.ndim(low) and np.shape(low) != np.shape(x)[1:]:
+                learned = None  # these are no points of the channels, which have their own ranges
+        return self._over(self._given() or learned or ranges(xs), xs)
 
     def term(self, xs: Inputs) -> tuple[Pointwise, np.ndarray]:
-        us, size = self._to_unit(xs)
+        intervals = self._given() or self.learned or ranges(xs, by_channel=True)
+        us, size = self._to_unit(intervals, xs)
         return pointwise_term(self.function, us, (0.0, 1.0), self.fill_value, size)
 
     def learn_bounds(self, xs: Inputs) -> Intervals | None:
-        return None if self._given() else ranges(xs)
+        if self._given() is not None or np.shape(xs[0])[0] == 0:
+            return None
+        if any(isinstance(values(x, "x"), Tracer) for x in xs):
+            raise ValueError(
+                "The range of x, to be kept for other data, is unknown while JAX traces it. Pass "
+                "bounds=(low, high) to the basis, or call setup_basis with data first."
+            )
+        return ranges(xs, by_channel=True)
 
     def grid(self, n_points: tuple[int, ...]) -> list[np.ndarray]:
         return regular_grid(self._given() or self.learned, n_points)
 
-    def _to_unit(self, xs: Inputs) -> tuple[tuple[Any, ...], float]:
+    def _over(self, intervals: Intervals, xs: Inputs) -> jax.Array:
+        us, size = self._to_unit(intervals, xs)
+        return _evaluate(self.function, tuple(map(jnp.asarray, us)), self.fill_value, size)
+
+    def _to_unit(self, intervals: Intervals, xs: Inputs) -> tuple[tuple[Any, ...], Any]:
         """Map inputs to the unit interval; also return the size of the bounds, for a density."""
-        intervals = self._given() or self.learned or ranges(xs)
+        # An input that is constant is at the low end of an interval of length one.
+        intervals = [(low, high + (high == low)) for low, high in intervals]
         # Before any cast to float32, which would lose a small range around a large value.
         to_unit = _phase if self.function.periodic else _rescale
-        us = tuple(to_unit(values(x, "x"), *ends) for x, ends in zip(xs, intervals, strict=True))
+        us = tuple(
+            to_unit(values(x, "x"), *(_along(end) for end in ends))
+            for x, ends in zip(xs, intervals, strict=True)
+        )
         # f(x) dx = f(u) du, so a density of u is divided by dx / du to be one of x.
-        return us, prod(high - low for low, high in intervals) if self.function.density else 1.0
+        sizes = [high - low for low, high in intervals]
+        return us, _along(prod(sizes)) if self.function.density else 1.0
 
     def _given(self) -> Intervals | None:
         """Return the user's bounds for each input, checked."""
@@ -159,6 +180,11 @@ class Convolution:
         check_count(
             "window_size", self.window_size, 1, "it is the length of the filters, in samples"
         )
+        if "axis" in (self.conv_kwargs or {}):
+            raise ValueError(
+                "conv_kwargs has an axis, but a basis convolves along the first one, time: "
+                "transpose the input instead."
+            )
 
     read = staticmethod(read_signal)
 
@@ -167,7 +193,7 @@ class Convolution:
         return jnp.asarray(values(filtered, "x"))
 
     def evaluate(self, xs: Inputs) -> jax.Array:
-        return Evaluation(self.function).features(xs)
+        return Evaluation(self.function).evaluate(xs)
 
     def term(self, xs: Inputs) -> tuple[Filtered, np.ndarray]:
         before, after = self.extent()
@@ -194,6 +220,11 @@ class Convolution:
         return window_extent(self.window_size, causality, shift)
 
 
+def _along(end: Any) -> Any:
+    """Give what channels have an axis of time."""
+    return end[None] if np.ndim(end) else end
+
+
 def _rescale(x: Any, low: float, high: float) -> Any:
     """Map an interval to the unit interval."""
     return (x - low) / (high - low)
@@ -213,11 +244,12 @@ def pointwise(function: BasisFunctions, points: tuple[jax.Array, ...]) -> jax.Ar
 
 @partial(jax.jit, static_argnames="function")
 def _evaluate(
-    function: BasisFunctions, us: tuple[jax.Array, ...], fill_value: float, size: float
+    function: BasisFunctions, us: tuple[jax.Array, ...], fill_value: float, size: Any
 ) -> jax.Array:
     """Evaluate at points of the unit interval, with a value for those beyond it."""
     u = jnp.stack(us)
     inside = jnp.all((u >= 0) & (u <= 1), axis=0)
     # A point beyond the interval is moved into it first, so that gradients stay finite.
-    features = pointwise(function, tuple(jnp.where(inside, x, 0) for x in us)) / size
+    features = pointwise(function, tuple(jnp.where(inside, x, 0) for x in us))
+    features = features / jnp.expand_dims(size, tuple(range(jnp.ndim(size), u.ndim)))
     return filled(features, inside, jnp.isnan(u).any(axis=0), fill_value)

@@ -185,6 +185,21 @@ class FourierEval(AtomicBasis):
         """How many functions there are."""
         return self._feature_map().function.n_basis_funcs
 
+    @property
+    def frequencies(self) -> list[np.ndarray]:
+        """The frequencies along each input, in cycles over its bounds."""
+        return [np.array(axis) for axis in _axes(self._frequencies, self.ndim)]
+
+    @frequencies.setter
+    def frequencies(self, frequencies: Frequencies) -> None:
+        self._frequencies = frequencies
+
+    @property
+    def masked_frequencies(self) -> np.ndarray:
+        """The combinations that the mask keeps, shape (ndim, n_combinations)."""
+        kept = _kept(_axes(self._frequencies, self.ndim), self.frequency_mask)
+        return np.array(kept).T
+
     def _feature_map(self) -> Evaluation:
-        function = Fourier(self.frequencies, self.ndim, self.frequency_mask)
+        function = Fourier(self._frequencies, self.ndim, self.frequency_mask)
         return Evaluation(function, self.bounds, learned=self._learned)

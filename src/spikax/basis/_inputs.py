@@ -138,12 +138,12 @@ def common_series(xs: Sequence[Any]) -> Any:
 
 
 def _check_lengths(lengths: dict[str, set[Shape]]) -> None:
-    """Refuse inputs without samples, or with different numbers of them."""
+    """Refuse inputs with different numbers of samples."""
     seen = set().union(*lengths.values())
-    if len(seen) > 1 or () in seen or (0,) in seen:
+    if len(seen) > 1 or () in seen:
         counted = {label: sorted(own)[0] for label, own in lengths.items()}
         shown = ", ".join(f"{label}: {n[0] if n else 'a scalar'}" for label, n in counted.items())
         raise ValueError(
-            f"The inputs need the same number of samples, at least one, but have {shown}. "
+            f"The inputs need the same number of samples, but have {shown}. "
             "Check how they were cut or binned."
         )

@@ -21,7 +21,7 @@ class Pointwise:
     """Functions of inputs at the sample itself."""
 
     points: jax.Array  # where to evaluate, (n_inputs, n_channels, n_samples); NaN: out of bounds
-    size: Any  # what divides the functions, ()
+    size: Any  # what divides the functions, () or (n_channels, 1, 1)
     fill_value: Any  # their value out of bounds, ()
     function: BasisFunctions = field(metadata={"static": True})
 
@@ -31,9 +31,9 @@ class Pointwise:
         outside = jnp.isnan(points).any(axis=0)
         # Evaluate at zero where there is no point: NaN would spread to derivatives.
         flat = jnp.where(outside[None], 0, points).reshape(len(points), -1)
-        values = jax.vmap(self.function, out_axes=1)(*flat) / self.size
+        values = jax.vmap(self.function, out_axes=1)(*flat)
         values = jnp.swapaxes(values.reshape(len(values), *outside.shape), 0, 1)
-        return jnp.where(outside[:, None], self.fill_value, values)
+        return jnp.where(outside[:, None], self.fill_value, values / self.size)
 
 
 @register
@@ -95,7 +95,7 @@ def pointwise_term(
     xs: tuple[np.ndarray, ...],
     bounds: tuple[float, float] = (-np.inf, np.inf),
     fill_value: float = np.nan,
-    size: float = 1.0,
+    size: Any = 1.0,
 ) -> tuple[Pointwise, np.ndarray]:
     """Make the term of points (time, ...); also tell which samples have features, (time,)."""
     dtype = canonicalize_dtype(float)
@@ -103,7 +103,8 @@ def pointwise_term(
     inside = np.all((points >= bounds[0]) & (points <= bounds[1]), axis=0)
     filled = ~np.isnan(points).any(axis=0) & ~np.isnan(fill_value)
     points = np.where(inside, points, np.nan)
-    other = np.asarray(size, dtype), np.asarray(fill_value, dtype)
+    size = np.asarray(size, dtype)
+    other = size.reshape(-1, 1, 1) if size.ndim else size, np.asarray(fill_value, dtype)
     return Pointwise(padded(points), *other, function), np.all(inside | filled, axis=0)
 
 

@@ -148,14 +148,14 @@ def warn_about_neurons(
         if at_bound.any():
             found.append(
                 f"{listed(names[at_bound])} have the predictor {name!r} at its bound, zero: they "
-                f"are no different from {family.at_bound} observations, which leave it out"
+                f"are no different from {family.reduces_to} observations, which leave it out"
             )
     if empty.any():
         found.append(f"{listed(names[empty])} have no sample that counts: they were not fitted")
     undispersed = undispersed & ~empty & (status == Status.CONVERGED)
     if undispersed.any():
         found.append(
-            f"{listed(names[undispersed])} vary no more than {family.at_bound}: their "
+            f"{listed(names[undispersed])} vary no more than {family.reduces_to}: their "
             "scale is estimated as 0"
         )
     unscaled = unscaled & ~empty

@@ -17,7 +17,7 @@ from spikax import _inputs, _npz, observation_models, regularizer
 from spikax._assemble import Problem
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
 from spikax._inputs import Data
-from spikax._model import FittedModel, ModelSpec, check_feature_names
+from spikax._model import FittedModel, ModelSpec, check_feature_names, check_fitted_shapes
 from spikax._threads import one_blas_thread
 from spikax._time_series import TimeSeries
 from spikax.core.degrees_of_freedom import effective_degrees_of_freedom
@@ -417,7 +417,7 @@ class Shell(RegressorMixin, BaseEstimator):
             parameters = np.moveaxis(parameters_of(likelihood, eta), -1, 0)
         missing = np.isnan(rate)
         known = jnp.where(np.isnan(parameters), 0, parameters)
-        drawn = likelihood.by_row().family.sample(random_key, known, self.scale_)
+        drawn = likelihood.by_row().family.sample(random_key, known, model.scale)
         sample = np.where(missing, np.nan, drawn) if missing.any() else np.asarray(drawn)
         return model.like_features(sample, layout), model.like_features(rate, layout)
 
@@ -885,7 +885,10 @@ class Shell(RegressorMixin, BaseEstimator):
         )
 
     def fitted(self) -> FittedModel:
-        """Bring together what the model is and what its fit found.
+        """Bring together what the model is and what its fit found, or what was set by hand.
+
+        `coef_` and `intercept_` are enough: without a `scale_`, that of the observation model is
+        taken, and one where it has none.
 
         Returns
         -------
@@ -896,6 +899,8 @@ class Shell(RegressorMixin, BaseEstimator):
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If coefficients, intercepts or scales that were set by hand do not fit each other.
 
         Examples
         --------
@@ -905,18 +910,27 @@ class Shell(RegressorMixin, BaseEstimator):
         >>> model.linear_predictor(*model.features(X), offset=None).shape
         (3, 1)
         """
-        check_is_fitted(self, "coef_")
-        state = vars(self).get("solver_state_")
-        return FittedModel(
+        check_is_fitted(self, ["coef_", "intercept_"])
+        found, spec = vars(self), self.resolve()
+        intercept = np.asarray(self.intercept_)
+        outputs = spec.outputs(1 if self._single else len(np.atleast_1d(intercept)))
+        scale = found.get("scale_")
+        if scale is None:  # where parameters were set by hand
+            known = spec.likelihood.dispersion
+            scale = np.broadcast_to(1.0 if known is None else known, outputs.n_neurons)
+        state = found.get("solver_state_")
+        model = FittedModel(
             estimator=self,
-            spec=self.resolve(),
+            spec=spec,
             coef=self.coef_,
-            intercept=self.intercept_,
-            scale=np.atleast_1d(np.asarray(self.scale_, float)),
-            dof_resid=np.atleast_1d(np.asarray(vars(self).get("dof_resid_", np.nan), float)),
+            intercept=intercept,
+            scale=np.atleast_1d(np.asarray(scale, float)),
+            dof_resid=np.atleast_1d(np.asarray(found.get("dof_resid_", np.nan), float)),
             status=None if state is None else np.atleast_1d(state.stats.status),
-            columns=vars(self).get("_columns"),
+            columns=found.get("_columns"),
         )
+        check_fitted_shapes(model, outputs)
+        return model
 
     def _going_on(self, X, y, sample_weight, offset) -> ModelSpec:
         """Resolve a model that goes over batches, of which this may be the first."""

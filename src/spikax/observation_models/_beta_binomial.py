@@ -68,7 +68,7 @@ class BetaBinomialObservations(Observations):
     """
 
     default_link: ClassVar[str] = "logistic"
-    at_bound: ClassVar[str] = "binomial"
+    reduces_to: ClassVar[str] = "binomial"
 
     n_trials: int = field(metadata={"static": True})
     scale: Any = "estimate"

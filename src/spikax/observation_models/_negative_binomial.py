@@ -67,7 +67,7 @@ class NegativeBinomialObservations(Observations):
 
     support: ClassVar[str] = "non-negative counts"
     counts_spikes: ClassVar[bool] = True
-    at_bound: ClassVar[str] = "Poisson"
+    reduces_to: ClassVar[str] = "Poisson"
     more_links: ClassVar[tuple[str, ...]] = ("exp",)
 
     scale: Any = 1.0

@@ -88,7 +88,7 @@ class Observations:
         Whether only the differences of the predictors matter, as of classes (default not).
     counts_spikes
         Whether `y` counts events, of which there are bits per spike (default not).
-    at_bound
+    reduces_to
         What the observations become without dispersion, or without what a second predictor stands
         for, for messages.
 
@@ -129,7 +129,7 @@ class Observations:
     linear_in_y: ClassVar[bool] = False
     sum_to_zero: ClassVar[bool] = False
     counts_spikes: ClassVar[bool] = False
-    at_bound: ClassVar[str] = "other"
+    reduces_to: ClassVar[str] = "other"
     scale: ClassVar[Any] = None
 
     @property

@@ -70,14 +70,14 @@ class ZeroInflatedPoissonObservations(_CountsAndZeros):
     (array([0.3]), array([1.]), array([ 1., -1.]))
     """
 
-    at_bound: ClassVar[str] = "Poisson"
+    reduces_to: ClassVar[str] = "Poisson"
 
     def loss(self, eta, y, link, dispersion):
         """Negative log-likelihood but for `log y!`."""
         rate, log_rate = jnp.maximum(link[0].mean(eta[0]), 0), link[0].log_mean(eta[0])
         log_zero, log_count = link[1].log_mean(eta[1]), link[1].log_complement(eta[1])
         zero = jnp.logaddexp(log_zero, log_count - rate)
-        return -jnp.where(y == 0, zero, log_count - rate + xlogy_at(y, log_rate))
+        return -jnp.where(y == 0, zero, log_count - rate + _xlogy(y, log_rate))
 
     def mean(self, parameters):
         """Mean `(1 - pi) lambda`."""
@@ -143,14 +143,14 @@ class HurdlePoissonObservations(_CountsAndZeros):
     True
     """
 
-    at_bound: ClassVar[str] = "truncated Poisson"
+    reduces_to: ClassVar[str] = "truncated Poisson"
 
     def loss(self, eta, y, link, dispersion):
         """Negative log-likelihood but for `log y!`."""
         rate, log_rate = jnp.maximum(link[0].mean(eta[0]), 0), link[0].log_mean(eta[0])
         log_zero, log_count = link[1].log_mean(eta[1]), link[1].log_complement(eta[1])
         # log(1 - exp(-rate)) = log(rate) + log_share(rate), the first of which may be far below.
-        truncated = xlogy_at(jnp.maximum(y - 1, 0), log_rate) - rate - _log_share(rate)
+        truncated = _xlogy(jnp.maximum(y - 1, 0), log_rate) - rate - _log_share(rate)
         return -jnp.where(y == 0, log_zero, log_count + truncated)
 
     def mean(self, parameters):
@@ -195,7 +195,7 @@ class HurdlePoissonObservations(_CountsAndZeros):
         return _WithZeros(_Truncated(stats.poisson(rate)), zero)
 
 
-def xlogy_at(y: jax.Array, log: jax.Array) -> jax.Array:
+def _xlogy(y: jax.Array, log: jax.Array) -> jax.Array:
     """`y log`, zero where `y` is, of whatever logarithm."""
     return jnp.where(y == 0, 0.0, y * jnp.where(y == 0, 0.0, log))
 

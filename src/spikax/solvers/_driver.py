@@ -245,7 +245,7 @@ def _restarts(method: Method, objective, samples, theta, wanted) -> tuple:
     again, some, every = method.precondition_again, max(4096, 16 * len(theta)), samples.n_samples
     return tuple(
         lambda n_rows=n_rows: again(objective, samples, theta, n_rows, wanted)
-        for n_rows in (some, every)
+        for n_rows in ((some, every) if some < every else (every,))
     )
 
 
