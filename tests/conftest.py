@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,12 @@ from compilations import counted
 
 # A (T,) that meets a (T, 1) would silently become a (T, T).
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Nearly all of the suite's time goes into compiling, and most of that into making programs fast
+# that run once. The tests of the wheel (.ci/wheel) run what users run, with all optimisations.
+jax.config.update("jax_disable_most_optimizations", True)
+_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 
 def pytest_configure(config):

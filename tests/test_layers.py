@@ -31,7 +31,7 @@ LAYERS = (
     {"identifiability_constraints"},
     {"basis"},
     {"convolve", "design"},
-    {"_errors", "_pytrees", "_threads", "_time_series"},
+    {"_errors", "_params", "_pytrees", "_threads", "_time_series"},
     {"_arrays"},
 )
 # The same for the modules of the bases.

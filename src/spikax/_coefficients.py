@@ -109,6 +109,17 @@ class CoefficientShape:
             )
         return np.append(np.broadcast_to(array, n_groups), 0.0)
 
+    def by_array(self, strength: Any) -> Any:
+        """Give one strength for each array of features and neuron the container of X."""
+        layout, n_neurons = self.layout, self.outputs.n_neurons
+        flat = np.shape(strength) == (len(layout.widths) * n_neurons,)
+        if layout.names == ("X",) or isinstance(strength, dict) or not flat:
+            return strength
+        each = np.reshape(strength, (-1, n_neurons))
+        return jax.tree.unflatten(
+            layout.treedef, list(each[:, 0] if self.outputs.single else each)
+        )
+
     def groups(self, mask: Any) -> Grouping:
         """Index the groups that a mask tells; those of the arrays of features if it is None."""
         if mask is None:

@@ -6,8 +6,8 @@ public functions, scikit-learn's splitters and in what the caller hands over, an
 
 import json
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
 from importlib.metadata import version
 from inspect import signature
 from math import prod
@@ -87,20 +87,23 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
         }
     if isinstance(value, links.InverseLink) and value in links.INVERSE_LINKS:
         return {"link": value.name}
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in fields(value) if f.init]
-        return _encode_object(value, names, where, arrays)
-    if isinstance(value, BaseCrossValidator | BaseShuffleSplit):
-        return _encode_object(value, signature(type(value)).parameters, where, arrays)
+    kept = is_dataclass(value) or isinstance(value, BaseCrossValidator | BaseShuffleSplit)
+    if kept and not isinstance(value, type):
+        return _encode_object(value, where, arrays)
     if callable(value) and hasattr(value, "__name__"):
         return {"function": name_of(value)}
     return _encode_array(value, where, arrays)
 
 
-def _encode_object(
-    value: Any, names: Iterable[str], where: str, arrays: dict[str, np.ndarray]
-) -> Any:
-    nodes = {name: _encode(getattr(value, name), f"{where}.{name}", arrays) for name in names}
+def _encode_object(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    nodes = {}
+    for name in signature(type(value)).parameters:
+        if not hasattr(value, name):
+            raise TypeError(
+                f"{where} cannot be saved: the constructor of {type(value).__name__} takes "
+                f"{name}, which its objects do not keep under that name."
+            )
+        nodes[name] = _encode(getattr(value, name), f"{where}.{name}", arrays)
     return {"object": name_of(type(value)), "fields": nodes}
 
 

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from spikax._errors import unknown_name
+from spikax._params import HasParams
 from spikax._pytrees import register
 
 __all__ = [
@@ -341,7 +342,7 @@ NO_PENALTY = Elementwise()
 
 
 @dataclass(frozen=True)
-class UnRegularized:
+class UnRegularized(HasParams):
     """No penalty: maximum likelihood.
 
     Examples
@@ -361,7 +362,7 @@ class UnRegularized:
 
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(HasParams):
     r"""Squared penalty :math:`\frac{1}{2} \sum_i s_i w_i^2` (Hoerl & Kennard 1970).
 
     Examples
@@ -379,7 +380,7 @@ class Ridge:
 
 
 @dataclass(frozen=True)
-class Lasso:
+class Lasso(HasParams):
     r"""Absolute penalty :math:`\sum_i s_i |w_i|`, which makes coefficients zero (Tibshirani 1996).
 
     Examples
@@ -397,7 +398,7 @@ class Lasso:
 
 
 @dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(HasParams):
     r"""Absolute and squared penalty :math:`\sum_i s_i (r |w_i| + \frac{1 - r}{2} w_i^2)`.
 
     Of features that go together it keeps all, where `Lasso` picks one (Zou & Hastie 2005, J. R.
@@ -433,7 +434,7 @@ class ElasticNet:
 
 
 @dataclass(frozen=True)
-class GroupLasso:
+class GroupLasso(HasParams):
     r"""Penalty :math:`\sum_g s_g \sqrt{|g|} \, \|w_g\|`, which makes groups zero as a whole.
 
     The size :math:`|g|` counts the coefficients that the feature mask leaves free (Yuan & Lin
@@ -450,8 +451,9 @@ class GroupLasso:
 
     Notes
     -----
-    Without a mask the strength is a scalar, one per neuron, or a container of either like `X`;
-    with a mask it is a scalar or one per group, (n_groups,).
+    Without a mask the strength is a scalar, one per neuron, a container of either like `X`, or
+    one per group, those of all neurons for the first array of features, then for the next; with a
+    mask it is a scalar or one per group, (n_groups,).
 
     Examples
     --------
@@ -471,6 +473,7 @@ class GroupLasso:
         """Build the penalty of a strength."""
         groups = coefficients.groups(self.mask)
         if self.mask is None:
+            strength = coefficients.by_array(strength)
             spread = coefficients.spread(strength, "regularizer_strength")
             spread = np.broadcast_to(spread, (len(groups.of), spread.shape[1]))
             index = groups.of[:, 0]
@@ -486,7 +489,7 @@ class GroupLasso:
 
 
 @dataclass(frozen=True)
-class CustomRegularizer:
+class CustomRegularizer(HasParams):
     r"""A penalty given by functions of one neuron's coefficients.
 
     Parameters

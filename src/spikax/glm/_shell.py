@@ -47,6 +47,12 @@ from spikax.observation_models._observations import SCORE_TYPES, Links, check_ps
 from spikax.regularizer import Regularizer
 from spikax.solvers import Solver, Status
 
+# What names in these arguments stand for.
+_RESOLVED: dict[str, Callable] = {
+    "observation_model": observation_models.resolve,
+    "regularizer": regularizer.resolve,
+}
+
 
 class Solved(NamedTuple):
     """A problem and its solution."""
@@ -110,6 +116,39 @@ class Shell(RegressorMixin, BaseEstimator):
         family = observation_models.resolve(self.observation_model)
         tags.target_tags.positive_only = not np.any(family.allows(np.array([-1.0])))
         return tags
+
+    def set_params(self, **params):
+        """Set parameters, those of objects in them as `observation_model__scale`.
+
+        Parameters
+        ----------
+        **params
+            New values by name. An observation model or a regularizer that was named becomes the
+            object that the name stands for where a parameter of it is set.
+
+        Returns
+        -------
+        self
+            The model itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
+
+        Examples
+        --------
+        >>> from spikax.glm import GLM
+        >>> GLM("NegativeBinomial").set_params(observation_model__scale=0.5)
+        GLM(observation_model=NegativeBinomialObservations(scale=0.5))
+        """
+        named = self._get_param_names()
+        for name, resolve in _RESOLVED.items():
+            value = params.get(name, vars(self).get(name))
+            nested = any(key.startswith(f"{name}__") for key in params)
+            if nested and name in named and isinstance(value, str | None):
+                params[name] = resolve(value)
+        return super().set_params(**params)
 
     def fit(self, X, y, init_params=None, sample_weight=None, offset=None):
         """Fit the coefficients and the intercept of every neuron.

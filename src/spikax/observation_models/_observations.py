@@ -14,6 +14,7 @@ from jax.dtypes import canonicalize_dtype
 
 from spikax import links
 from spikax._errors import NOTHING_TO_EXPLAIN, unknown_name, warn_about_scores
+from spikax._params import HasParams
 from spikax._time_series import check_times, values
 from spikax.links import MEANS, InverseLink
 from spikax.observation_models._dispersion import likeliest_scale
@@ -50,7 +51,7 @@ class Dispersion(Enum):
     ESTIMATED = "estimated"
 
 
-class Observations:
+class Observations(HasParams):
     """How observations scatter around what a linear predictor says of them.
 
     An observation model of your own is a frozen dataclass on this class that defines `log_prob`,
