@@ -207,3 +207,9 @@ def test_callables_are_told_apart_by_what_they_are(rng):
 def test_a_linear_mean_is_known_as_such(link, linear):
     assert links.resolve(link).linear == linear
     assert links.resolve("identity").linear
+
+
+@pytest.mark.parametrize("link", [jnp.ones_like, lambda x: jnp.round(jnp.exp(x)), jnp.sign])
+def test_a_link_without_a_gradient_is_refused(link):
+    with pytest.raises(ValueError, match="has no gradient: its derivative is zero"):
+        links.resolve(link)

@@ -159,6 +159,12 @@ def _from_callable(mean: _Composed) -> InverseLink:
             f"inverse_link_function {name!r} must work element by element: for an input of shape "
             f"{probe.shape} it returned shape {out.shape}."
         )
+    points = jnp.linspace(-5, 5, 21)
+    if not np.any(jax.jvp(function, (points,), (jnp.ones_like(points),))[1]):
+        raise ValueError(
+            f"inverse_link_function {name!r} has no gradient: its derivative is zero from -5 to "
+            "5, so that no fit could tell coefficients apart. Leave out rounding and comparisons."
+        )
     return InverseLink(
         name,
         mean,

@@ -38,13 +38,15 @@ class Basis(BaseEstimator):
 
     It is what all bases of this module are: use one of these. Bases with one input are added for
     features side by side, and multiplied for features of several inputs together. `len(basis)` is
-    the number of terms of a sum, one for all others, iteration goes over these terms, and
-    `basis["label"]` is the part with that label.
+    the number of terms of a sum, one for all others, iteration goes over these terms,
+    `basis["label"]` is the part with that label, `basis[0]` the first term.
 
     Attributes
     ----------
     n_basis_funcs : int
         Number of functions.
+    is_complex : bool
+        Whether features are complex numbers.
     children : tuple of Basis
         What it is composed of; empty for a basis of one function type.
 
@@ -59,6 +61,7 @@ class Basis(BaseEstimator):
     """
 
     n_basis_funcs: int
+    is_complex: bool = False
     children: tuple[Basis, ...] = ()
     _label: str | None = None
 
@@ -87,11 +90,13 @@ class Basis(BaseEstimator):
         raise NotImplementedError
 
     def __add__(self, other: Basis) -> AdditiveBasis:
+        other = other.basis if isinstance(other, TransformerBasis) else other
         if not isinstance(other, Basis):
             return NotImplemented
         return _compose(AdditiveBasis, deepcopy(self), deepcopy(other))
 
     def __mul__(self, other: Basis | int) -> Basis:
+        other = other.basis if isinstance(other, TransformerBasis) else other
         if isinstance(other, Basis):
             return _compose(MultiplicativeBasis, deepcopy(self), deepcopy(other))
         return self._repeat(AdditiveBasis, other, "A basis can be multiplied by")
@@ -109,7 +114,9 @@ class Basis(BaseEstimator):
             raise ValueError(f"{what_is_allowed} whole numbers from 1 on, not {n}.")
         return _compose(operation, *(add_suffix(deepcopy(self), k) for k in range(int(n))))
 
-    def __getitem__(self, label: str) -> Any:
+    def __getitem__(self, label: str | int) -> Any:
+        if isinstance(label, Integral):
+            return self._terms()[label]
         parts = by_label(self)
         if label not in parts:
             raise KeyError(f"No part is labelled {label!r}. The labels are {list(parts)}.")
@@ -568,6 +575,11 @@ class _Composed(Basis):
     @property
     def children(self) -> tuple[Basis, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.basis1, self.basis2
+
+    @property
+    def is_complex(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether features of a part are complex numbers."""
+        return any(part.is_complex for part in self.children)
 
     @property
     def bounds(self) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from math import prod
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -34,8 +34,32 @@ class Transformable(ComputesFeatures, Protocol):
         """The shape of a sample of each input, where it is known."""
         ...
 
-    def __getitem__(self, label: str) -> Any:
-        """Return the part with a label."""
+    def __getitem__(self, label: str | int) -> Any:
+        """Return the part with a label, or the term of a number."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go over the terms of a sum."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of terms."""
+        ...
+
+    def __add__(self, other: Any) -> Any:
+        """Put features side by side."""
+        ...
+
+    def __mul__(self, other: Any) -> Any:
+        """Multiply features."""
+        ...
+
+    def __pow__(self, exponent: int) -> Any:
+        """Multiply features with themselves."""
+        ...
+
+    def set_input_shape(self, *shapes: Any) -> Any:
+        """Take note of the shapes of inputs."""
         ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -90,7 +114,9 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
     Inputs are taken from the columns from left to right, each as many as `set_input_shape` or
     earlier data said that it has channels, else one. A basis of one input takes all columns.
 
-    `transformer["label"]` is the part of `basis` with that label.
+    All that a basis has, a transformer has too: its parameters, which can be set, its methods, and
+    `+`, `*`, `**`, which give transformers. `transformer["label"]` is that of the part of `basis`
+    with this label.
 
     Examples
     --------
@@ -112,15 +138,86 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
     def __init__(self, basis: B):
         self.basis = basis
 
-    @property
-    def n_basis_funcs(self) -> int:
-        """Number of functions of the basis."""
-        return self.basis.n_basis_funcs
+    # What a transformer does not have itself is the basis's.
 
-    @property
-    def label(self) -> str:
-        """What the basis is called."""
-        return self.basis.label
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "basis" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        fitted = vars(self).get("basis_")
+        of_fit = fitted is not None and name not in self.basis.get_params(deep=False)
+        return getattr(fitted if of_fit else self.basis, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "basis" or name.startswith("_") or name.endswith("_"):
+            super().__setattr__(name, value)
+        elif hasattr(self.basis, name):
+            setattr(self.basis, name, value)
+        else:
+            raise ValueError(
+                f"{name!r} cannot be set: it is neither 'basis' nor an attribute of "
+                f"{self.basis!r:.80}."
+            )
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(n for n in dir(self.basis) if n[0] != "_")})
+
+    def __add__(self, other: Any) -> TransformerBasis:
+        return TransformerBasis(self.basis + _basis_of(other))
+
+    def __mul__(self, other: Any) -> TransformerBasis:
+        return TransformerBasis(self.basis * _basis_of(other))
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: int) -> TransformerBasis:
+        return TransformerBasis(self.basis**exponent)
+
+    def __len__(self) -> int:
+        return len(self.basis)
+
+    def __iter__(self) -> Iterator[TransformerBasis]:
+        return (TransformerBasis(term) for term in self.basis)
+
+    def __getitem__(self, label: str | int) -> TransformerBasis:
+        return TransformerBasis(self.basis[label])
+
+    def set_input_shape(self, *shapes: Any) -> Self:
+        """Tell the basis the shape of its inputs, as a `fit` to several of them needs.
+
+        Parameters
+        ----------
+        *shapes : int, tuple of int, or array
+            As `Basis.set_input_shape` takes them.
+
+        Returns
+        -------
+        TransformerBasis
+            The transformer itself.
+
+        Examples
+        --------
+        >>> from spikax.basis import HistoryConv
+        >>> HistoryConv(5).to_transformer().set_input_shape(3).n_output_features
+        15
+        """
+        self.basis.set_input_shape(*shapes)
+        return self
+
+    def setup_basis(self, *xs: Any) -> Self:
+        """Let the basis learn from inputs.
+
+        Parameters
+        ----------
+        *xs : array or pynapple object, shape (time, ...)
+            One for each input, as `Basis.setup_basis` takes them.
+
+        Returns
+        -------
+        TransformerBasis
+            The transformer itself.
+        """
+        self.basis.setup_basis(*xs)
+        return self
 
     def to_transformer(self) -> TransformerBasis[B]:
         """Return a transformer of a copy of the basis.
@@ -131,9 +228,6 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
             It is not fitted.
         """
         return TransformerBasis(deepcopy(self.basis))
-
-    def __getitem__(self, label: str) -> Any:
-        return self.basis[label]
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the range of each input that has no bounds.
@@ -259,6 +353,10 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # float32, or float64 where JAX has it
         return tags
+
+
+def _basis_of(x: Any) -> Any:
+    return x.basis if isinstance(x, TransformerBasis) else x
 
 
 def _is_basis(x: Any) -> bool:
