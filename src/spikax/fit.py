@@ -79,13 +79,7 @@ def fit_population(
     FitResult
         Parameters, losses, steps and a status for each neuron.
     """
-    # A scale found in too few digits may be too large, and hide that they are: judge at zero.
-    judged = objective
-    if objective.likelihood.estimated:
-        judged = _at(objective, jnp.zeros_like(objective.normaliser))
-    null = null_model(judged, samples)
-    known = precomputed._replace(null=null)
-    outcome, objective = minimise(objective, samples, known, solver, theta)
+    outcome, objective, null = minimise(objective, samples, precomputed, solver, theta)
     statistic = pearson_statistic(objective, samples, outcome.theta)
     coarse = too_coarse(objective, samples, null, outcome.theta, outcome.status)
     scale = objective.likelihood.dispersion
@@ -99,25 +93,26 @@ def minimise(
     precomputed: Precomputed,
     solver: Solver,
     theta: jax.Array | None,
-) -> tuple[Outcome, Objective]:
-    """Find the optimum of every neuron, and the objective with the scale found; not compiled."""
+) -> tuple[Outcome, Objective, Null]:
+    """Find the optimum of every neuron, the objective with the scale found, and the null model.
+
+    That is at a scale of zero where it is found: one found in too few digits may be too large, and
+    hide that they are. Not compiled.
+    """
     theta = None if theta is None else project(objective, theta)
 
-    def run(objective, theta, known):
+    def run(objective, theta, null):
         constant = loss_bound(objective, samples)
-        bounded = replace(objective, constant=constant)
+        bounded, known = replace(objective, constant=constant), precomputed._replace(null=null)
         outcome = solver.run(bounded, samples, theta, known)
         return outcome._replace(value=outcome.value - constant)
 
     if objective.likelihood.estimated:
-        if theta is None:
-            theta = null_parameters(objective, precomputed.null_model(objective, samples))
-        # The model without features has the dispersion of each alternation.
-        each = partial(run, known=precomputed._replace(null=None))
-        outcome, objective = _fit_with_scale(objective, samples, each, theta)
+        outcome, objective, null = _fit_with_scale(objective, samples, run, theta)
     else:
-        outcome = run(objective, theta, precomputed)
-    return outcome._replace(theta=project(objective, outcome.theta)), objective
+        null = precomputed.null_model(objective, samples)
+        outcome = run(objective, theta, null)
+    return outcome._replace(theta=project(objective, outcome.theta)), objective, null
 
 
 def pearson_statistic(
@@ -131,21 +126,29 @@ def pearson_statistic(
 
 
 def _fit_with_scale(
-    objective: Objective, samples: Samples, run: Callable, theta: jax.Array
-) -> tuple[Outcome, Objective]:
+    objective: Objective, samples: Samples, run: Callable, theta: jax.Array | None
+) -> tuple[Outcome, Objective, Null]:
     """Alternate between the coefficients, which `run` fits, and the scale, to the joint maximum.
+
+    It starts from the null model if `theta` is None, and gives that of a scale of zero back.
 
     The two are orthogonal in expectation (Lawless 1987, Can. J. Stat. 15, section 2), so few
     alternations suffice, each from where the last one ended. The first is at a scale of zero.
     """
     zero, none = jnp.zeros_like(objective.normaliser), jnp.zeros(objective.n_neurons, int)
-    outcome = Outcome(theta, zero, none, none, jnp.asarray(0))
+    nowhere = jnp.zeros_like(objective.mask) if theta is None else theta
+    outcome = Outcome(nowhere, zero, none, none, jnp.asarray(0))
     tolerance = 1e-9 if zero.dtype == jnp.float64 else 1e-6
 
     def alternate(carry):
-        n_times, outcome, scale, settled = carry
+        n_times, outcome, scale, settled, at_zero = carry
         some = _at(objective, scale)
-        found = run(some, outcome.theta)
+        null = null_model(some, samples)
+        at_zero = jax.tree.map(lambda a, b: jnp.where(n_times == 0, a, b), null, at_zero)
+        start = outcome.theta
+        if theta is None:
+            start = jnp.where(n_times == 0, null_parameters(some, null), start)
+        found = run(some, start, null)
         likeliest, gain = likeliest_scale(_log_likelihood(objective, samples, found.theta), scale)
         outcome = Outcome(
             theta=jnp.where(settled[None], outcome.theta, found.theta),
@@ -155,16 +158,19 @@ def _fit_with_scale(
             n_passes=outcome.n_passes + found.n_passes,
         )
         scale = jnp.where(settled, scale, likeliest)
-        return n_times + 1, outcome, scale, settled | (gain < tolerance)
+        return n_times + 1, outcome, scale, settled | (gain < tolerance), at_zero
 
     def unfinished(carry):
-        n_times, *_, settled = carry
+        n_times, *_, settled, _ = carry
         return (n_times < _MOST_ALTERNATIONS) & ~jnp.all(settled)
 
-    start = (jnp.asarray(0), outcome, zero, zero < 0)
-    _, outcome, scale, settled = samples.control.while_loop(unfinished, alternate, start)
+    shapes = jax.eval_shape(lambda: null_model(_at(objective, zero), samples))
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    start = (jnp.asarray(0), outcome, zero, zero < 0, nothing)
+    found = samples.control.while_loop(unfinished, alternate, start)
+    _, outcome, scale, settled, at_zero = found
     status = jnp.where(settled, outcome.status, Status.OUT_OF_STEPS)
-    return outcome._replace(status=status), _at(objective, scale)
+    return outcome._replace(status=status), _at(objective, scale), at_zero
 
 
 def _at(objective: Objective, scale: jax.Array) -> Objective:
@@ -195,14 +201,13 @@ def null_theta(objective: Objective, samples: Samples) -> Float[Array, "paramete
 def null_theta_and_scale(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array]:
     """Parameters of the model without features, and the scale that is likeliest with them."""
 
-    def intercepts(objective, theta):
-        theta = null_parameters(objective, null_model(objective, samples))
+    def intercepts(objective, theta, null):
+        theta = null_parameters(objective, null)
         steps = jnp.zeros(objective.n_neurons, int)
         value = mean_loss(objective, samples, theta)
         return Outcome(theta, value, steps, steps + Status.CONVERGED, jnp.asarray(0))
 
-    start = jnp.zeros_like(objective.mask)
-    outcome, objective = _fit_with_scale(objective, samples, intercepts, start)
+    outcome, objective, _ = _fit_with_scale(objective, samples, intercepts, None)
     return outcome.theta, objective.likelihood.dispersion[:, 0]
 
 
@@ -394,7 +399,7 @@ def renew_estimate(
     known = next(losses) <= next(losses)
     theta = jnp.where(known[None], remainder.theta, start)
     known = precomputed._replace(null=null)
-    outcome, _ = minimise(corrected, samples, known, solver, theta)
+    outcome, *_ = minimise(corrected, samples, known, solver, theta)
 
     gradient = difference + total * value_and_grad(smooth, samples, outcome.theta)[1]
     statistic = pearson_statistic(objective, of(~of_past), outcome.theta)

@@ -173,29 +173,33 @@ def _newton(
         return jnp.abs(array).reshape(-1, intercept.shape[-1]).max(axis=0)
 
     def newton(state):
-        n_steps, intercept, found, length = state
-        loss, slope, hessian = found
-        step = jnp.clip(_solve(hessian, slope), -4.0, 4.0)
-        trial = intercept - _like(length, step) * step
-        tried = derivatives(trial)
+        n_steps, trial, intercept, found, length = state
+        tried, (loss, slope, _) = derivatives(trial), found
         # Near the optimum the slope still tells what the loss does not.
         level = tried[0] <= loss + jnp.sqrt(eps) * (1 + jnp.abs(loss))
         better = (tried[0] < loss) | ((largest(tried[1]) <= largest(slope) / 2) & level)
-        kept = jax.tree.map(
+        better |= n_steps == 0
+        intercept, found = jax.tree.map(
             lambda new, old: jnp.where(_like(better, new), new, old),
             (trial, tried),
             (intercept, found),
         )
-        return n_steps + 1, *kept, jnp.where(better, 1.0, length / 2)
+        _, slope, hessian = found
+        step = jnp.clip(_solve(hessian, slope), -4.0, 4.0)
+        length = jnp.where(better, 1.0, length / 2)
+        return n_steps + 1, intercept - _like(length, step) * step, intercept, found, length
 
     def unfinished(state):
-        n_steps, intercept, (_, slope, hessian), length = state
-        size = 1 + largest(intercept)
-        return (n_steps < 30) & jnp.any(length * largest(_solve(hessian, slope)) > eps * size)
+        n_steps, _, intercept, (_, slope, hessian), length = state
+        moves = length * largest(_solve(hessian, slope)) > eps * (1 + largest(intercept))
+        return (n_steps == 0) | ((n_steps <= 30) & jnp.any(moves))
 
-    ones = jnp.ones_like(objective.normaliser)
-    start = (jnp.asarray(0), intercept, derivatives(intercept), ones)
-    _, intercept, (_, _, hessian), _ = samples.control.while_loop(unfinished, newton, start)
+    # One body for the start too: the derivatives are most of the program.
+    ones, n = jnp.ones_like(objective.normaliser), objective.n_predictors
+    shape = (n, n, ones.size)
+    none = ones * jnp.inf, jnp.zeros_like(intercept), jnp.ones(shape, intercept.dtype)
+    start = (jnp.asarray(0), intercept, intercept, none, ones)
+    _, _, intercept, (_, _, hessian), _ = samples.control.while_loop(unfinished, newton, start)
     return intercept, hessian
 
 
