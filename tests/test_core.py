@@ -93,7 +93,7 @@ def test_a_solver_run_from_python_finds_what_it_finds_in_one_program(solver, pen
     compiled = fit_population(objective, samples, precomputed, solver)
     elsewhere = Elsewhere(**vars(samples))
     elsewhere.passes.clear()
-    outcome, _ = minimise(objective, elsewhere, precomputed, solver, None)
+    outcome, *_ = minimise(objective, elsewhere, precomputed, solver, None)
     np.testing.assert_allclose(outcome.theta, compiled.outcome.theta, atol=1e-5)
     np.testing.assert_array_equal(outcome.status, compiled.outcome.status)
     np.testing.assert_array_equal(outcome.n_steps, compiled.outcome.n_steps)

@@ -16,7 +16,7 @@ from spikax.glm import GLM, PopulationGLM
 from spikax.model_selection import PopulationGLMCV, regularization_path
 from spikax.solvers import Newton, Outcome, Status, _registry
 
-SOLVERS = solvers.list_available_solvers()
+SOLVERS = [spec.full_name for spec in solvers.list_available_solvers()]
 
 
 @pytest.fixture(autouse=True)
@@ -64,11 +64,11 @@ def data(rng):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_solver_is_found_by_its_full_and_its_short_name(name):
     spec = solvers.get_solver(name)
-    assert spec.name == name
-    backends = solvers.list_algo_backends(spec.algorithm)
+    assert spec.full_name == name
+    backends = solvers.list_algo_backends(spec.algo_name)
     assert spec.backend in backends
-    assert solvers.get_solver(spec.algorithm).backend == backends[0]
-    assert spec.algorithm in solvers.list_available_algorithms()
+    assert solvers.get_solver(spec.algo_name).backend == backends[0]
+    assert spec.algo_name in solvers.list_available_algorithms()
 
 
 def test_an_unknown_algorithm_has_no_backends():
@@ -105,7 +105,7 @@ def test_the_default_backend_is_what_the_short_name_means(data):
 def test_a_solver_of_the_users_fits_batches_and_refuses_what_it_cannot(data):
     X, y = data
     solvers.register("Descent", Descent, default=True)
-    assert "Descent[custom]" in solvers.list_available_solvers()
+    assert "Descent[custom]" in map(str, solvers.list_available_solvers())
     model = PopulationGLM(solver_name="Descent").fit(X, y)
     best = PopulationGLM(solver_kwargs={"tol": 1e-8}).fit(X, y)
     np.testing.assert_allclose(model.coef_, best.coef_, atol=1e-4)

@@ -23,11 +23,11 @@ from spikax.regularizer import (
     Grouped,
     GroupLasso,
 )
-from spikax.solvers import get_solver, list_available_solvers
+from spikax.solvers import list_available_solvers
 
 T, P, N = 150, 6, 3
 GROUPS = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0]])  # the last feature is in none
-PROXIMAL = [name for name in list_available_solvers() if not get_solver(name).needs_smooth]
+PROXIMAL = [spec.full_name for spec in list_available_solvers() if not spec.needs_smooth]
 
 
 def lasso_of_a_neuron(coef, strength):

@@ -16,7 +16,7 @@ from spikax.glm import GLM, PopulationGLM
 from spikax.solvers import Status
 
 FAMILIES = ("Poisson", "Bernoulli", "Gaussian")
-SOLVERS = solvers.list_available_solvers()
+SOLVERS = [spec.full_name for spec in solvers.list_available_solvers()]
 STRENGTH = 0.1
 
 # The loss of one neuron's samples as the textbooks write it, in NumPy.

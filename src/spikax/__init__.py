@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         core,
         datasets,
         diagnostics,
+        exceptions,
+        fetch,
         glm,
         identifiability_constraints,
         inference,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         regularizer,
         simulation,
         solvers,
+        styles,
     )
     from spikax.io import inspect_npz, load_model
 
@@ -32,6 +35,8 @@ __all__ = (
     "core",
     "datasets",
     "diagnostics",
+    "exceptions",
+    "fetch",
     "glm",
     "identifiability_constraints",
     "inference",
@@ -45,6 +50,7 @@ __all__ = (
     "regularizer",
     "simulation",
     "solvers",
+    "styles",
 )
 
 

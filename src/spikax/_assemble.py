@@ -12,6 +12,7 @@ from jax.dtypes import canonicalize_dtype
 from spikax._inputs import Data
 from spikax.core.hessians import Groups, Precomputed
 from spikax.core.objective import Objective
+from spikax.core.penalties import NO_PENALTY, Penalty
 from spikax.core.samples import Samples
 from spikax.core.standardise import (
     Standardisation,
@@ -21,7 +22,6 @@ from spikax.core.standardise import (
 )
 from spikax.design import blocks, without_copy
 from spikax.observation_models import Likelihood
-from spikax.regularizer import NO_PENALTY, Penalty
 
 
 class Problem(NamedTuple):

@@ -1,7 +1,7 @@
 """What users give in the shape of coefficients: masks, strengths, groups, parameters."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from spikax._inputs import as_float_array, plain
 from spikax._layout import Layout, Outputs
 from spikax._time_series import values
-from spikax.regularizer import Grouping
 
 
 def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | None:
@@ -46,6 +45,15 @@ def feature_mask(mask: Any, layout: Layout, outputs: Outputs) -> np.ndarray | No
                 f"feature_mask of {name} must have shape {options}, got {array.shape}."
             )
     return outputs.join(whole_parts, layout)
+
+
+class Grouping(NamedTuple):
+    """Groups of each neuron's coefficients."""
+
+    of: np.ndarray  # the group of each coefficient, (n_features, 1 or n_neurons)
+    size: np.ndarray  # how many free coefficients each has, (n_groups, 1 or n_neurons)
+    number: np.ndarray  # which group of the mask each is, (n_groups, 1 or n_neurons)
+    n_numbers: int  # number of groups in the mask; that of coefficients in none
 
 
 @dataclass(frozen=True)

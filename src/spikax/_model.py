@@ -17,11 +17,12 @@ from spikax._coefficients import CoefficientShape
 from spikax._inputs import Data
 from spikax._layout import Layout, Outputs
 from spikax._time_series import TimeSeries, check_times
+from spikax.core.penalties import Penalty
 from spikax.core.standardise import Standardisation
 from spikax.design import FeatureSource
 from spikax.observation_models import Likelihood, Observations
 from spikax.observation_models._observations import Links
-from spikax.regularizer import Penalty, Regularizer
+from spikax.regularizer import Regularizer
 from spikax.solvers import Solver, make_solver
 
 

@@ -1,18 +1,22 @@
-"""Regularizers: from a user's strength to a penalty, and what a solver may use of that."""
+"""Regularizers: what turns a user's strength into a penalty."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from spikax._coefficients import CoefficientShape
 from spikax._errors import unknown_name
+from spikax._layout import Layout, Outputs
 from spikax._params import HasParams
-from spikax._pytrees import register
+from spikax.core.penalties import NO_PENALTY, Elementwise, FromFunctions, Grouped, Penalty
+from spikax.solvers._registry import allowed_solvers, default_solver
 
 __all__ = [
     "CustomRegularizer",
@@ -26,121 +30,6 @@ __all__ = [
     "UnRegularized",
     "resolve",
 ]
-
-
-class Penalty(Protocol):
-    """A penalty with its strengths: a pytree of arrays whose last axis, of two, is neurons.
-
-    Coefficients come as arrays (n_features, n_neurons) in the user's units.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.regularizer import Elementwise, Penalty
-    >>> ridge: Penalty = Elementwise(squared=np.full((1, 1), 0.5))
-    >>> print(ridge.scaled(2.0).value(np.array([[1.0, 2.0], [0.0, 1.0]])))
-    [0.5 2.5]
-    """
-
-    def value(self, coef: jax.Array) -> jax.Array:
-        """Compute the cost of each neuron's coefficients.
-
-        Parameters
-        ----------
-        coef
-            Coefficients, (n_features, n_neurons).
-
-        Returns
-        -------
-        jax.Array
-            Costs, (n_neurons,).
-        """
-        ...
-
-    def prox(self, coef: jax.Array, step: jax.Array) -> jax.Array:
-        """Minimise `sum((w - coef)^2 / step) / 2 + value(w)` over `w`.
-
-        Parameters
-        ----------
-        coef
-            Coefficients, (n_features, n_neurons).
-        step
-            Shaped like `coef`, and the same for features that are tied.
-
-        Returns
-        -------
-        jax.Array
-            The minimiser, shaped like `coef`.
-        """
-        ...
-
-    @property
-    def smooth(self) -> bool:
-        """Whether the penalty has a gradient everywhere."""
-        ...
-
-    @property
-    def curvature(self) -> Any:
-        """Second derivatives where they do not depend on the coefficients, else None."""
-        ...
-
-    def scaled(self, factor: Any) -> Self:
-        """Multiply the strengths.
-
-        Parameters
-        ----------
-        factor
-            (1, 1) or (1, n_neurons).
-
-        Returns
-        -------
-        Penalty
-            The penalty with the new strengths.
-        """
-        ...
-
-    def ties(self, n_features: int) -> np.ndarray | None:
-        """Tell the features that must be scaled alike.
-
-        Parameters
-        ----------
-        n_features
-            Number of features.
-
-        Returns
-        -------
-        array or None
-            A label for each feature, (n_features,); None if none must.
-        """
-        ...
-
-
-class Grouping(NamedTuple):
-    """Groups of each neuron's coefficients."""
-
-    of: np.ndarray  # the group of each coefficient, (n_features, 1 or n_neurons)
-    size: np.ndarray  # how many free coefficients each has, (n_groups, 1 or n_neurons)
-    number: np.ndarray  # which group of the mask each is, (n_groups, 1 or n_neurons)
-    n_numbers: int  # number of groups in the mask; that of coefficients in none
-
-
-class Coefficients(Protocol):
-    """What a regularizer may ask of the coefficients of a fit, to arrange its strengths."""
-
-    def spread(self, value: Any, argument: str) -> np.ndarray:
-        """Check an argument, and give it shape (1 or n_features, 1 or n_neurons).
-
-        Several classes have a row each for every feature, here and below.
-        """
-        ...
-
-    def groups(self, mask: Any) -> "Grouping":
-        """Index the groups that a mask tells; those of the arrays of features if it is None."""
-        ...
-
-    def spread_groups(self, strength: Any, n_groups: int) -> np.ndarray:
-        """Check the strength of groups in a mask: one for each of them, and zero for none."""
-        ...
 
 
 @runtime_checkable
@@ -163,7 +52,7 @@ class Regularizer(Protocol):
         """Whether the penalty has a gradient everywhere."""
         ...
 
-    def penalty(self, strength: Any, coefficients: Coefficients) -> Penalty:
+    def penalty(self, strength: Any, coefficients: CoefficientShape) -> Penalty:
         """Build the penalty of a strength, refusing what cannot be one.
 
         Parameters
@@ -181,168 +70,144 @@ class Regularizer(Protocol):
         ...
 
 
-@register
-@dataclass(frozen=True)
-class Elementwise:
-    """Penalty `sum(absolute |w| + squared w^2 / 2)`; None is no such part.
+class _Named(HasParams):
+    """What regularizers have for those who use them without a model."""
 
-    Parameters
-    ----------
-    absolute, squared
-        Strengths, (1 or n_features, 1 or n_neurons).
+    smooth: Any  # bool: a class attribute, or a property
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spikax.regularizer import Elementwise
-    >>> lasso = Elementwise(absolute=np.full((1, 1), 0.5))
-    >>> print(lasso.prox(np.array([[1.0], [-0.2]]), 1.0).ravel())
-    [ 0.5 -0. ]
-    """
-
-    absolute: Any = None
-    squared: Any = None
-
-    def value(self, coef):
-        """Cost of each neuron's coefficients."""
-        cost = jnp.zeros_like(coef)
-        if self.absolute is not None:
-            cost += self.absolute * jnp.abs(coef)
-        if self.squared is not None:
-            cost += 0.5 * self.squared * coef**2
-        return jnp.sum(cost, axis=0)
-
-    def prox(self, coef, step):
-        """Soft threshold, then shrink."""
-        if self.absolute is not None:
-            kept = jnp.maximum(jnp.abs(coef) - step * self.absolute, 0)
-            coef = jnp.sign(coef) * kept
-        return coef if self.squared is None else coef / (1 + step * self.squared)
+    def penalty(self, strength: Any, coefficients: CoefficientShape) -> Penalty:
+        """Build the penalty of a strength."""
+        raise NotImplementedError
 
     @property
-    def smooth(self):
-        """Whether there is no absolute part."""
-        return self.absolute is None
+    def allowed_solvers(self) -> tuple[str, ...]:
+        """Names of the algorithms that can handle the penalty."""
+        return allowed_solvers(self)
 
     @property
-    def curvature(self):
-        """Second derivative: that of the squared part."""
-        return self.squared
+    def default_solver(self) -> str:
+        """Name of the algorithm that a model takes if it is told none."""
+        return default_solver(self)
 
-    def scaled(self, factor):
-        """Multiply the strengths of both parts."""
-        return jax.tree.map(lambda strength: factor * strength, self)
+    def penalized_loss(self, loss: Callable, params: Any, strength: Any) -> Callable:
+        """Add the penalty to a loss.
 
-    def ties(self, n_features):
-        """Tie no features."""
-        return None
+        Parameters
+        ----------
+        loss
+            Function of parameters, and whatever else, to a scalar.
+        params
+            An array of coefficients, or a container of arrays; all of them are penalised.
+        strength
+            As `regularizer_strength` of a model whose features are in such a container.
 
+        Returns
+        -------
+        callable
+            Function of the same arguments to the sum of loss and penalty.
 
-@register
-@dataclass(frozen=True)
-class Grouped:
-    """Penalty `sum(cost_g |w_g|)` over groups of coefficients that do not overlap.
+        Raises
+        ------
+        ValueError, TypeError
+            If the strength does not belong to such parameters.
 
-    Parameters
-    ----------
-    index
-        The group of each coefficient, (n_features, 1 or n_neurons).
-    cost
-        What the norm of each group costs, (n_groups, 1 or n_neurons).
-    """
+        Examples
+        --------
+        >>> import jax.numpy as jnp
+        >>> from spikax.regularizer import Ridge
+        >>> coef = jnp.array([1.0, 2.0])
+        >>> total = Ridge().penalized_loss(lambda coef: jnp.sum(coef), coef, strength=0.2)
+        >>> print(total(coef))
+        3.5
+        """
+        rows = _Rows.of(params)
+        penalty = self.penalty(strength, rows.coefficients)
 
-    smooth = False
+        def penalized(params, *args, **kwargs):
+            return loss(params, *args, **kwargs) + penalty.value(rows.join(params)).sum()
 
-    index: Any
-    cost: Any
+        return penalized
 
-    def value(self, coef):
-        """Cost of each neuron's coefficients."""
-        return jnp.sum(self.cost * self._norms(coef), axis=0)
+    def get_proximal_operator(self, params: Any, strength: Any) -> Callable:
+        """Make the proximal operator of the penalty.
 
-    def prox(self, coef, step):
-        """Shorten each group by `step * cost`, at most to zero."""
-        neuron = jnp.arange(self.cost.shape[1])[None]
-        norm = self._norms(coef)[self.index, jnp.arange(coef.shape[1])[None]]
-        kept = 1 - step * self.cost[self.index, neuron] / jnp.where(norm > 0, norm, 1)
-        return jnp.where(norm > 0, jnp.maximum(kept, 0), 0) * coef
+        Parameters
+        ----------
+        params, strength
+            As for `penalized_loss`.
 
-    def _norms(self, coef):
-        neuron = jnp.arange(coef.shape[1])[None]
-        zeros = jnp.zeros((len(self.cost), coef.shape[1]), coef.dtype)
-        squares = zeros.at[self.index, neuron].add(coef**2)
-        # The square root has no slope at zero, and none is asked of a group that is out.
-        return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+        Returns
+        -------
+        callable
+            Function `prox(params, hyperparams=None, scaling=1.0)` to the minimiser over `w` of
+            ``sum((w - params)**2) / (2 * scaling)`` plus the penalty of `w`, as jaxopt calls it;
+            `hyperparams` is not looked at.
 
-    @property
-    def curvature(self):
-        """Second derivative: it depends on the coefficients."""
-        return None
+        Raises
+        ------
+        ValueError, TypeError
+            If the strength does not belong to such parameters.
 
-    def scaled(self, factor):
-        """Multiply the costs."""
-        return replace(self, cost=factor * self.cost)
+        Examples
+        --------
+        >>> import jax.numpy as jnp
+        >>> from spikax.regularizer import Lasso
+        >>> coef = jnp.array([1.0, -2.0])
+        >>> print(Lasso().get_proximal_operator(coef, strength=0.5)(coef, scaling=2.0))
+        [ 0. -1.]
+        """
+        rows = _Rows.of(params)
+        penalty = self.penalty(strength, rows.coefficients)
 
-    def ties(self, n_features):
-        """Tie the features that share a group, in any neuron."""
-        if n_features == 0:
-            return None
-        # A graph of features and of the groups of each neuron, which its edges join.
-        groups = n_features + self.index + len(self.cost) * np.arange(self.index.shape[1])
-        row = np.arange(len(groups))[:, None] // (len(groups) // n_features)
-        features = np.broadcast_to(row, groups.shape)
-        edges = (np.ones(groups.size), (features.ravel(), groups.ravel()))
-        n_nodes = n_features + len(self.cost) * self.index.shape[1]
-        return connected_components(coo_array(edges, (n_nodes, n_nodes)))[1][:n_features]
+        def prox(params, hyperparams=None, scaling=1.0):
+            coef = rows.join(params)
+            return rows.split(penalty.prox(coef, jnp.full_like(coef, scaling)))
 
-
-@register
-@dataclass(frozen=True)
-class FromFunctions:
-    """A penalty of the user's, given by functions of one neuron's coefficients."""
-
-    strength: Any
-    of_neuron: Callable = field(metadata={"static": True})
-    prox_of_neuron: Callable | None = field(metadata={"static": True})
-
-    def value(self, coef):
-        """Cost of each neuron's coefficients."""
-        return jax.vmap(self.of_neuron, (1, 1))(coef, self._strengths(coef))
-
-    def prox(self, coef, step):
-        """Apply the user's proximal operator, neuron by neuron."""
-        assert self.prox_of_neuron is not None
-        return jax.vmap(self.prox_of_neuron, 1, 1)(coef, self._strengths(coef), step)
-
-    def _strengths(self, coef):
-        rows = len(self.strength)
-        strength = jnp.broadcast_to(self.strength, (rows, coef.shape[1]))
-        return jnp.broadcast_to(strength, coef.shape)
-
-    @property
-    def smooth(self):
-        """Whether the user gave no proximal operator."""
-        return self.prox_of_neuron is None
-
-    @property
-    def curvature(self):
-        """Second derivative: it may depend on the coefficients."""
-        return None
-
-    def scaled(self, factor):
-        """Multiply the strengths."""
-        return replace(self, strength=factor * self.strength)
-
-    def ties(self, n_features):
-        """Tie all features if there is a proximal operator: it may look at any of them."""
-        return None if self.smooth else np.zeros(n_features, int)
+        return prox
 
 
-NO_PENALTY = Elementwise()
+class _Rows(NamedTuple):
+    """How arrays of parameters lie in rows, (n_rows, n_neurons), as penalties take them."""
+
+    coefficients: CoefficientShape
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, params: Any) -> _Rows:
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+        shapes = tuple(np.shape(leaf) for _, leaf in leaves)
+        trailing = max(shapes, key=len, default=(0,))[1:]
+        widths = [1 if shape == trailing and trailing else shape[0] for shape in shapes if shape]
+        if len(widths) < len(shapes) or any(
+            shape not in (trailing, (width, *trailing))
+            for shape, width in zip(shapes, widths, strict=True)
+        ):
+            raise ValueError(
+                f"params has arrays of shapes {', '.join(map(str, shapes))}, which do not have "
+                "the same neurons: pass (n_features, ...) with the same axes after the first."
+            )
+        names = tuple(f"X{jax.tree_util.keystr(path)}" for path, _ in leaves)
+        layout = Layout(treedef, names, names, tuple(widths), (None,) * len(widths))
+        n_neurons, n_classes = (*trailing, 1)[0], trailing[1] if len(trailing) > 1 else None
+        outputs = Outputs(n_neurons, n_classes, single=not trailing)
+        return cls(CoefficientShape(layout, outputs, None), shapes)
+
+    def join(self, params: Any) -> jax.Array:
+        outputs = self.coefficients.outputs
+        leaves = (jnp.asarray(leaf) for leaf in jax.tree.leaves(params))
+        columns = [outputs.columns(a.reshape(-1, *outputs.trailing)) for a in leaves]
+        return jnp.concatenate(columns).reshape(-1, outputs.n_neurons)
+
+    def split(self, rows: jax.Array) -> Any:
+        layout, outputs = self.coefficients.layout, self.coefficients.outputs
+        columns = rows.reshape(-1, outputs.n_neurons * outputs.n_predictors)
+        parts = jax.tree.leaves(layout.split(outputs.restored(columns, outputs.trailing)))
+        shaped = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return jax.tree.unflatten(layout.treedef, shaped)
 
 
 @dataclass(frozen=True)
-class UnRegularized(HasParams):
+class UnRegularized(_Named):
     """No penalty: maximum likelihood.
 
     Examples
@@ -362,7 +227,7 @@ class UnRegularized(HasParams):
 
 
 @dataclass(frozen=True)
-class Ridge(HasParams):
+class Ridge(_Named):
     r"""Squared penalty :math:`\frac{1}{2} \sum_i s_i w_i^2` (Hoerl & Kennard 1970).
 
     Examples
@@ -380,7 +245,7 @@ class Ridge(HasParams):
 
 
 @dataclass(frozen=True)
-class Lasso(HasParams):
+class Lasso(_Named):
     r"""Absolute penalty :math:`\sum_i s_i |w_i|`, which makes coefficients zero (Tibshirani 1996).
 
     Examples
@@ -398,7 +263,7 @@ class Lasso(HasParams):
 
 
 @dataclass(frozen=True)
-class ElasticNet(HasParams):
+class ElasticNet(_Named):
     r"""Absolute and squared penalty :math:`\sum_i s_i (r |w_i| + \frac{1 - r}{2} w_i^2)`.
 
     Of features that go together it keeps all, where `Lasso` picks one (Zou & Hastie 2005, J. R.
@@ -434,7 +299,7 @@ class ElasticNet(HasParams):
 
 
 @dataclass(frozen=True)
-class GroupLasso(HasParams):
+class GroupLasso(_Named):
     r"""Penalty :math:`\sum_g s_g \sqrt{|g|} \, \|w_g\|`, which makes groups zero as a whole.
 
     The size :math:`|g|` counts the coefficients that the feature mask leaves free (Yuan & Lin
@@ -469,6 +334,37 @@ class GroupLasso(HasParams):
 
     smooth = False
 
+    def initialize_mask(self, params: Any) -> Any:
+        """Make the mask that None stands for: a group for each array and neuron.
+
+        Parameters
+        ----------
+        params
+            Coefficients, (n_features, ...), or a container of such arrays.
+
+        Returns
+        -------
+        array or container
+            Zeros and ones, ``(n_groups, *coef.shape)`` for each array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikax.regularizer import GroupLasso
+        >>> mask = GroupLasso().initialize_mask({"place": np.zeros(3), "speed": np.zeros(2)})
+        >>> mask["speed"].tolist()
+        [[0.0, 0.0], [1.0, 1.0]]
+        """
+        leaves, treedef = jax.tree.flatten(params)
+        n_groups = sum(prod(np.shape(leaf)[1:]) for leaf in leaves)
+        masks, first = [], 0
+        for shape in map(np.shape, leaves):
+            number = first + np.arange(prod(shape[1:])).reshape(shape[1:])
+            first += number.size
+            group = np.arange(n_groups).reshape(-1, *(1,) * len(shape))
+            masks.append(np.broadcast_to(number, shape)[None] == group)
+        return jax.tree.unflatten(treedef, [mask.astype(float) for mask in masks])
+
     def penalty(self, strength, coefficients):
         """Build the penalty of a strength."""
         groups = coefficients.groups(self.mask)
@@ -489,7 +385,7 @@ class GroupLasso(HasParams):
 
 
 @dataclass(frozen=True)
-class CustomRegularizer(HasParams):
+class CustomRegularizer(_Named):
     r"""A penalty given by functions of one neuron's coefficients.
 
     Parameters

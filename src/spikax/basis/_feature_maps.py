@@ -115,7 +115,7 @@ class Evaluation:
     def _to_unit(self, intervals: Intervals, xs: Inputs) -> tuple[tuple[Any, ...], Any]:
         """Map inputs to the unit interval; also return the size of the bounds, for a density."""
         # An input that is constant is at the low end of an interval of length one.
-        intervals = [(low, high + (high == low)) for low, high in intervals]
+        intervals = tuple((low, high + (high == low)) for low, high in intervals)
         # Before any cast to float32, which would lose a small range around a large value.
         to_unit = _phase if self.function.periodic else _rescale
         us = tuple(

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from spikax._pytrees import register
+from spikax.core.penalties import NO_PENALTY, Penalty
 from spikax.core.samples import Samples
 from spikax.observation_models import Likelihood
-from spikax.regularizer import NO_PENALTY, Penalty
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int

@@ -9,12 +9,12 @@ import numpy as np
 
 from spikax._assemble import assemble
 from spikax._inputs import Data
+from spikax.core.penalties import NO_PENALTY
 from spikax.core.standardise import Standardisation, pad
 from spikax.design import padded_length
 from spikax.fit import null_theta, null_theta_and_scale
 from spikax.observation_models import Likelihood
 from spikax.observation_models._observations import Links
-from spikax.regularizer import NO_PENALTY
 
 
 class NullModel(NamedTuple):

@@ -45,7 +45,8 @@ from spikax.links import LOG_SOFTMAX
 from spikax.observation_models import Observations
 from spikax.observation_models._observations import SCORE_TYPES, Links, check_pseudo_r2, links_of
 from spikax.regularizer import Regularizer
-from spikax.solvers import Solver, Status
+from spikax.solvers import Solver, SolverSpec, Status, get_solver
+from spikax.solvers._registry import default_solver
 
 # What names in these arguments stand for.
 _RESOLVED: dict[str, Callable] = {
@@ -922,6 +923,31 @@ class Shell(RegressorMixin, BaseEstimator):
             weight_type=self.weight_type,
             single=self._single,
         )
+
+    @property
+    def solver(self) -> Solver:
+        """The solver that `solver_name` and `solver_kwargs` stand for."""
+        return self.resolve().solver()
+
+    @property
+    def solver_spec(self) -> SolverSpec:
+        """The entry of the registry that makes the solver."""
+        return get_solver(self.solver_name or default_solver(self.resolve().regularizer))
+
+    @property
+    def optimizer_init_state(self) -> Callable:
+        """The solver's `init`."""
+        return self.solver.init
+
+    @property
+    def optimizer_update(self) -> Callable:
+        """The solver's `update`."""
+        return self.solver.update
+
+    @property
+    def optimizer_run(self) -> Callable:
+        """The solver's `run`."""
+        return self.solver.run
 
     def fitted(self) -> FittedModel:
         """Bring together what the model is and what its fit found, or what was set by hand.

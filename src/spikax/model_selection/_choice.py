@@ -11,6 +11,7 @@ from tqdm import tqdm
 from spikax._errors import unknown_name
 from spikax._inputs import Data
 from spikax._model import ModelSpec
+from spikax.core.penalties import Penalty
 from spikax.fit import fit_population
 from spikax.glm._shell import Solved
 from spikax.model_selection._criteria import CRITERIA, foretell
@@ -18,7 +19,6 @@ from spikax.model_selection._folds import Fold, read_folds, with_folds
 from spikax.model_selection._path import Fits, fit_path
 from spikax.model_selection._regularization_path import check_penalty, in_users_units
 from spikax.model_selection._strengths import check_number, descending
-from spikax.regularizer import Penalty
 from spikax.solvers import Solver
 
 SELECTIONS = ("best", "one-standard-error")

@@ -67,7 +67,7 @@ def fit_path(
         theta, hessians = carry
         some = replace(objective, penalty=objective.penalty.scaled(factor[None]))
         known = Precomputed(precomputed.groups, gram, hessians, null)
-        outcome, found = minimise(some, samples, known, solver, theta)
+        outcome, found, _ = minimise(some, samples, known, solver, theta)
         score = mean_score(found, samples, outcome.theta, scored)
         scale = found.likelihood.dispersion
         scale = None if scale is None else scale[:, 0]

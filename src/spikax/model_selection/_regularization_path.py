@@ -9,11 +9,11 @@ import numpy as np
 from spikax._inputs import Data
 from spikax._model import ModelSpec
 from spikax._threads import one_blas_thread
+from spikax.core.penalties import Penalty
 from spikax.core.standardise import Standardisation
 from spikax.fit import in_enough_digits
 from spikax.model_selection._path import fit_path
 from spikax.model_selection._strengths import check_number, descending
-from spikax.regularizer import Penalty
 from spikax.solvers import Status
 
 

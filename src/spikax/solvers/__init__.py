@@ -14,6 +14,7 @@ from spikax.solvers._registry import (
     make_solver,
     register,
     set_default_backend,
+    validate_solver_class,
 )
 from spikax.solvers._solver import Solver
 from spikax.solvers._svrg import SVRG, ProxSVRG
@@ -42,4 +43,5 @@ __all__ = [
     "make_solver",
     "register",
     "set_default_backend",
+    "validate_solver_class",
 ]

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from inspect import getdoc
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Protocol
 
 from spikax._errors import unknown_name
 from spikax._pytrees import adopt
-from spikax.regularizer import Regularizer
 from spikax.solvers._newton import Newton
 from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
@@ -20,22 +19,31 @@ from spikax.solvers.external import _jaxopt, _optax, _optimistix
 from spikax.solvers.external._each import EachNeuron
 
 
-@dataclass(frozen=True)
+class Regularizer(Protocol):
+    """What a solver must handle."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the penalty has a gradient everywhere."""
+        ...
+
+
+@dataclass(frozen=True, repr=False)
 class SolverSpec:
-    """An entry of the registry.
+    """An entry of the registry, which prints as its full name.
 
     Parameters
     ----------
-    algorithm
-        Its name.
+    algo_name
+        Name of the algorithm.
     backend
         The library it comes from.
     options
         Names of the arguments that `solver_kwargs` may hold.
     needs_smooth
         Whether the penalty must have a gradient everywhere.
-    make
-        Function from those arguments to the solver.
+    implementation
+        Function from those arguments to the solver, or the solver's class.
     documented
         Function that finds whose documentation `get_solver_documentation` shows.
     positive
@@ -46,24 +54,27 @@ class SolverSpec:
     --------
     >>> import spikax as nmo
     >>> spec = nmo.solvers.get_solver("SVRG")
-    >>> spec.name, spec.needs_smooth
-    ('SVRG[spikax]', True)
+    >>> spec, spec.algo_name, spec.backend, spec.needs_smooth
+    (SVRG[spikax], 'SVRG', 'spikax', True)
     >>> spec.options
     ('tol', 'maxiter', 'stepsize', 'seed', 'batch_size')
     """
 
-    algorithm: str
+    algo_name: str
     backend: str
     options: tuple[str, ...]
     needs_smooth: bool
-    make: Callable[..., Solver]
+    implementation: Callable[..., Solver]
     documented: Callable[[], Any]
     positive: Mapping[str, type] = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
+    def full_name(self) -> str:
         """The full name, "Algorithm[backend]"."""
-        return f"{self.algorithm}[{self.backend}]"
+        return f"{self.algo_name}[{self.backend}]"
+
+    def __repr__(self) -> str:
+        return self.full_name
 
 
 def _of_class(algorithm: str, backend: str, kind: Any) -> SolverSpec:
@@ -112,7 +123,7 @@ _SPECS: dict[str, dict[str, SolverSpec]] = {}
 
 
 def _add(spec: SolverSpec) -> None:
-    _SPECS.setdefault(spec.algorithm, {})[spec.backend] = spec
+    _SPECS.setdefault(spec.algo_name, {})[spec.backend] = spec
 
 
 for _kind in (WhitenedLBFGS, Newton, ProximalQuasiNewton):
@@ -177,15 +188,32 @@ def register(
             "or choose another backend."
         )
     if validate:
-        _check(implementation)
+        validate_solver_class(implementation)
     adopt(implementation())
     _add(_of_class(algo_name, backend, implementation))
     if default:
         set_default_backend(algo_name, backend)
 
 
-def _check(implementation: Any) -> None:
-    """Refuse what a fit could not use, and say what it lacks."""
+def validate_solver_class(implementation: Any) -> None:
+    """Refuse a class that a fit could not use as a solver, and say what it lacks.
+
+    Parameters
+    ----------
+    implementation
+        As for `register`.
+
+    Raises
+    ------
+    TypeError
+        If it is no frozen dataclass with the members of `spikax.solvers.Solver`, defaults for all
+        its fields, and values that can be hashed.
+
+    Examples
+    --------
+    >>> import spikax as nmo
+    >>> nmo.solvers.validate_solver_class(nmo.solvers.Newton)
+    """
     name = getattr(implementation, "__name__", repr(implementation))
     if not isinstance(implementation, type) or not is_dataclass(implementation):
         raise TypeError(
@@ -227,7 +255,7 @@ def set_default_backend(algo_name: str, backend: str) -> None:
     --------
     >>> import spikax as nmo
     >>> nmo.solvers.set_default_backend("BFGS", "jaxopt")
-    >>> nmo.solvers.get_solver("BFGS").name
+    >>> nmo.solvers.get_solver("BFGS").full_name
     'BFGS[jaxopt]'
     """
     backends = list_algo_backends(algo_name)
@@ -237,21 +265,21 @@ def set_default_backend(algo_name: str, backend: str) -> None:
     _SPECS[algo_name] = {backend: specs[backend], **specs}
 
 
-def list_available_solvers() -> list[str]:
-    """List the solvers by their full names.
+def list_available_solvers() -> list[SolverSpec]:
+    """List the solvers.
 
     Returns
     -------
-    list of str
-        Names such as "LBFGS[jaxopt]".
+    list of SolverSpec
+        What the names stand for; they print as names such as LBFGS[jaxopt].
 
     Examples
     --------
     >>> import spikax as nmo
-    >>> "WhitenedLBFGS[spikax]" in nmo.solvers.list_available_solvers()
-    True
+    >>> nmo.solvers.list_available_solvers()[:2]
+    [WhitenedLBFGS[spikax], Newton[spikax]]
     """
-    return [spec.name for specs in _SPECS.values() for spec in specs.values()]
+    return [spec for specs in _SPECS.values() for spec in specs.values()]
 
 
 def list_available_algorithms() -> list[str]:
@@ -333,7 +361,7 @@ def get_solver(name: str) -> SolverSpec:
         )
     if name in _SPECS:
         return next(iter(_SPECS[name].values()))
-    specs = {spec.name: spec for specs in _SPECS.values() for spec in specs.values()}
+    specs = {spec.full_name: spec for specs in _SPECS.values() for spec in specs.values()}
     if name in specs:
         return specs[name]
     raise unknown_name("solver_name", name, specs if "[" in name else _SPECS)
@@ -375,8 +403,22 @@ def get_solver_documentation(name: str, show_help: bool = False) -> str:
     documented = spec.documented()
     plain: Any = pydoc.plaintext  # pyright: ignore[reportAttributeAccessIssue]
     text = pydoc.render_doc(documented, renderer=plain) if show_help else None
-    heading = f"{spec.name} takes in solver_kwargs: {', '.join(spec.options)}."
+    heading = f"{spec.full_name} takes in solver_kwargs: {', '.join(spec.options)}."
     return f"{heading}\n\n{text or getdoc(documented) or ''}"
+
+
+def default_solver(regularizer: Regularizer) -> str:
+    """Name the algorithm that a model takes if it is told none."""
+    return "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"
+
+
+def allowed_solvers(regularizer: Regularizer) -> tuple[str, ...]:
+    """Name the algorithms that can handle a regularizer."""
+    return tuple(
+        algorithm
+        for algorithm, specs in _SPECS.items()
+        if regularizer.smooth or any(not spec.needs_smooth for spec in specs.values())
+    )
 
 
 def make_solver(
@@ -409,11 +451,9 @@ def make_solver(
     >>> nmo.solvers.make_solver("Newton", {"tol": 1e-6}, nmo.regularizer.Ridge())
     Newton(tol=1e-06, maxiter=100)
     """
-    if name is None:
-        name = "WhitenedLBFGS" if regularizer.smooth else "ProximalQuasiNewton"
-    spec = get_solver(name)
+    spec = get_solver(default_solver(regularizer) if name is None else name)
     if spec.needs_smooth and not regularizer.smooth:
-        able = [a for a, s in _SPECS.items() if any(not x.needs_smooth for x in s.values())]
+        able = allowed_solvers(regularizer)
         raise ValueError(
             f"solver_name={name!r} needs a penalty with a gradient everywhere, and "
             f"{type(regularizer).__name__} has none at zero. Use {' or '.join(able)}."
@@ -422,9 +462,9 @@ def make_solver(
         raise TypeError(f"solver_kwargs must be a dict such as {{'tol': 1e-6}}, got {kwargs!r}.")
     for key, value in (kwargs or {}).items():
         if key not in spec.options:
-            raise unknown_name(f"argument of {spec.name} in solver_kwargs", key, spec.options)
+            raise unknown_name(f"argument of {spec.full_name} in solver_kwargs", key, spec.options)
         kind = spec.positive.get(key)
         if kind is not None and not (isinstance(value, kind) and value > 0):
             what = "number" if kind is Real else "whole number"
             raise ValueError(f"solver_kwargs[{key!r}] must be a positive {what}, got {value!r}.")
-    return spec.make(**(kwargs or {}))
+    return spec.implementation(**(kwargs or {}))
