@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 import types
 from pathlib import Path
 
@@ -21,6 +22,12 @@ PUBLIC = {
     for module in MODULES
     for name in module.__all__
 }
+# What has no docstring of its own is explained by its module; what another library's is, by it.
+CONSTANTS = {n: v for n, v in PUBLIC.items() if not callable(v)}
+FOREIGN = {
+    n: v for n, v in PUBLIC.items() if callable(v) and not v.__module__.startswith("spikax.")
+}
+PUBLIC = {n: v for n, v in PUBLIC.items() if n not in CONSTANTS and n not in FOREIGN}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
 FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
 SHELLS = ("spikax.glm.", "spikax.model_selection.")
@@ -110,6 +117,10 @@ def test_every_module_names_what_users_need_and_nothing_else():
         assert module.__doc__
         assert list(module.__all__) == sorted(module.__all__, key=isort_order)
     assert len(CLASSES) + len(FUNCTIONS) == len(PUBLIC)
+    for name in [*CONSTANTS, *FOREIGN]:
+        module, _, last = name.rpartition(".")
+        explained = inspect.getdoc(sys.modules[module]) or ""
+        assert ">>>" in explained and last in explained
 
 
 def isort_order(name):

@@ -89,9 +89,9 @@ def test_every_solver_has_documentation_that_names_its_arguments(name):
 
 def test_the_default_backend_is_what_the_short_name_means(data):
     X, y = data
-    assert solvers.get_solver("LBFGS").name == "LBFGS[jaxopt]"
+    assert solvers.get_solver("LBFGS").full_name == "LBFGS[jaxopt]"
     solvers.set_default_backend("LBFGS", "optax")
-    assert solvers.get_solver("LBFGS").name == "LBFGS[optax]"
+    assert solvers.get_solver("LBFGS").full_name == "LBFGS[optax]"
     assert solvers.list_algo_backends("LBFGS") == ["optax", "jaxopt", "optimistix"]
     # history_size is an argument of jaxopt's.
     with pytest.raises(ValueError, match=r"LBFGS\[optax\] in solver_kwargs: 'history_size'"):
@@ -129,7 +129,7 @@ def test_a_name_is_taken_once_unless_asked_for():
     with pytest.raises(ValueError, match=r"Newton\[custom\] is registered already.*replace=True"):
         solvers.register("Newton", Newton)
     solvers.register("Newton", Newton, replace=True, default=True)
-    assert solvers.get_solver("Newton").make is Newton
+    assert solvers.get_solver("Newton").implementation is Newton
     assert solvers.get_solver("Newton").backend == "custom"
 
 

@@ -1,4 +1,11 @@
-"""Downloads of public recordings, kept and checked by pooch."""
+"""Downloads of public recordings, kept and checked by pooch.
+
+`DOWNLOADABLE_FILES` are the names that `fetch_data` knows.
+
+>>> import spikax as nmo
+>>> len(nmo.fetch.DOWNLOADABLE_FILES)
+7
+"""
 
 import json
 import os

@@ -1,4 +1,11 @@
-"""A style for figures of matplotlib's."""
+"""A style for figures of matplotlib's, `plot_style`.
+
+>>> import matplotlib.pyplot as plt
+>>> import spikax as nmo
+>>> with plt.style.context(nmo.styles.plot_style):
+...     plt.rcParams["axes.spines.top"]
+False
+"""
 
 from importlib.resources import files
 
