@@ -54,7 +54,7 @@ def test_nearly_dependent_columns_are_told_apart_in_float64(rng):
     X = rng.normal(size=(500, 3))
     X[:, 0] = X[:, 1] + 1e-9 * rng.normal(size=500)
     np.testing.assert_array_equal(constrain(X)[1], [0, 1, 2])
-    with pytest.warns(UserWarning, match="X is float32"):
+    with pytest.warns(UserWarning, match="feature_matrix is float32"):
         kept = constrain(X.astype(np.float32))[1]
     np.testing.assert_array_equal(kept, [1, 2])
     assert len(constrain(X.astype(np.float32), warn_if_float32=False)[1]) == 2
@@ -91,9 +91,9 @@ def test_pynapple_stays_pynapple(rng):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (np.ones(4), ValueError, r"X has shape \(4,\)"),
+        (np.ones(4), ValueError, r"feature_matrix has shape \(4,\)"),
         (np.full((4, 2), np.nan), ValueError, "no row without NaN"),
-        (np.array([[1.0, np.inf]]), ValueError, r"X is infinite at \(0, 1\)"),
+        (np.array([[1.0, np.inf]]), ValueError, r"feature_matrix is infinite at \(0, 1\)"),
         (np.array([["a"]]), TypeError, "real numbers"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spikax._inputs import as_float_array, plain
+from spikax._inputs import as_float_array, is_leaf, plain
 from spikax._layout import Layout, Outputs
 from spikax._time_series import values
 
@@ -70,7 +70,7 @@ class CoefficientShape:
         if value is None:
             value = 1.0
         is_array = layout.names == ("X",) and not isinstance(value, dict)
-        if is_array or not isinstance(value, dict | list | tuple):
+        if is_array or is_leaf(value):
             array = as_float_array(value, argument)
             _check_strength(array, argument)
             if array.ndim == 0:
@@ -249,7 +249,7 @@ def _described(tree: Any) -> str:
         return f"a dict with the entries {', '.join(map(repr, tree))}"
     if isinstance(tree, list | tuple):
         return f"a {type(tree).__name__} of {len(tree)}"
-    return "an array"
+    return "an array" if is_leaf(tree) else f"a {type(tree).__name__}"
 
 
 def parameters(

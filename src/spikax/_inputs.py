@@ -284,10 +284,10 @@ _ARRAY = ("X",), ("X",)
 
 
 def _leaves(X: Any) -> tuple[list, Any, tuple[str, ...], tuple[str, ...]]:
-    if _is_leaf(X) or _is_rows(X):
+    if is_leaf(X) or _is_rows(X):
         return [X], jax.tree_util.tree_structure(0), *_ARRAY
     try:
-        flat, treedef = tree_flatten_with_path(plain(X), is_leaf=_is_leaf)
+        flat, treedef = tree_flatten_with_path(plain(X), is_leaf=is_leaf)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"X has keys that have no order, {_mixed_keys(X)}, but entries are kept in the order "
@@ -325,16 +325,18 @@ def _mixed_keys(X: Any) -> str:
     return next(filter(None, map(_mixed_keys, parts)), "")
 
 
-def _is_leaf(x: Any) -> bool:
-    # One of SciPy's sparse arrays is a dict, too.
-    return not isinstance(x, dict | list | tuple) or issparse(x)
+def is_leaf(x: Any) -> bool:
+    """Whether something is no container: none of Python's, and none that JAX was told of."""
+    if isinstance(x, dict | list | tuple):
+        return issparse(x)  # one of SciPy's sparse arrays is a dict, too
+    return x is None or isinstance(x, np.ndarray) or jax.tree_util.all_leaves([x])
 
 
 def _is_rows(X: Any) -> bool:
     """Whether a list holds the rows of one matrix, and no features side by side."""
-    if isinstance(X, dict) or any(isinstance(x, dict) for x in X):
+    if not isinstance(X, list | tuple) or any(isinstance(x, dict) for x in X):
         return False
-    return not any(map(_is_feature, jax.tree_util.tree_leaves(X, is_leaf=_is_leaf)))
+    return not any(map(_is_feature, jax.tree_util.tree_leaves(X, is_leaf=is_leaf)))
 
 
 _TIMELESS: Any = (Number, str, np.generic, np.ndarray)

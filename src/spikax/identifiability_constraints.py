@@ -15,18 +15,18 @@ __all__ = [
 
 
 def apply_identifiability_constraints(
-    X: Any, add_intercept: bool = True, warn_if_float32: bool = True
+    feature_matrix: Any, add_intercept: bool = True, warn_if_float32: bool = True
 ) -> tuple[Any, np.ndarray]:
     r"""Drop columns that are combinations of those after them, and of the intercept.
 
     Parameters
     ----------
-    X : array or TsdFrame, shape (time, n_features)
+    feature_matrix : array or TsdFrame, shape (time, n_features)
         Features. Rows with NaN are not looked at, but stay.
     add_intercept : bool, default True
         Whether the model has an intercept, which is a column of ones.
     warn_if_float32 : bool, default True
-        Warn if `X` has lost the digits that the decision needs.
+        Warn if `feature_matrix` has lost the digits that the decision needs.
 
     Returns
     -------
@@ -38,20 +38,21 @@ def apply_identifiability_constraints(
     Raises
     ------
     ValueError
-        If `X` is not two-dimensional, is infinite somewhere, or has no row without NaN.
+        If `feature_matrix` is not two-dimensional, is infinite somewhere, or has no row without
+        NaN.
     TypeError
-        If `X` does not hold real numbers.
+        If `feature_matrix` does not hold real numbers.
 
     Warns
     -----
     UserWarning
-        If `X` is not float64 and `warn_if_float32` is set.
+        If `feature_matrix` is not float64 and `warn_if_float32` is set.
 
     Notes
     -----
     Decided in float64. Taken from the last to the first, a column is dropped if what is
     orthogonal to the intercept and the kept ones is less than :math:`100\, \epsilon\, p` of its
-    length, with the precision :math:`\epsilon` of `X` and its number of columns :math:`p`.
+    length, with the precision :math:`\epsilon` of the features and the number of columns :math:`p`.
 
     Examples
     --------
@@ -63,17 +64,19 @@ def apply_identifiability_constraints(
     >>> print(kept)
     [1 2 3 4]
     """
-    array = np.asarray(finite_values(X, "X"))
+    array = np.asarray(finite_values(feature_matrix, "feature_matrix"))
     if array.ndim != 2:
-        raise ValueError(f"X has shape {array.shape}, but (time, n_features) is needed.")
+        raise ValueError(
+            f"feature_matrix has shape {array.shape}, but (time, n_features) is needed."
+        )
     if warn_if_float32:
         _warn_of_lost_digits(array)
     kept = _independent(array, add_intercept)
-    return like(array[:, kept], X), kept
+    return like(array[:, kept], feature_matrix), kept
 
 
 def apply_identifiability_constraints_by_basis_component(
-    basis: Basis, X: Any, add_intercept: bool = True
+    basis: Basis, feature_matrix: Any, add_intercept: bool = True
 ) -> tuple[Any, np.ndarray]:
     """Drop dependent columns within each part of a basis and channel, whatever others span.
 
@@ -84,7 +87,7 @@ def apply_identifiability_constraints_by_basis_component(
     ----------
     basis : Basis
         The basis that computed the features, or has seen inputs of that shape.
-    X : array or TsdFrame, shape (time, n_output_features)
+    feature_matrix : array or TsdFrame, shape (time, n_output_features)
         Its features. Rows with NaN are not looked at, but stay.
     add_intercept : bool, default True
         Whether the model has an intercept, which is a column of ones.
@@ -99,15 +102,15 @@ def apply_identifiability_constraints_by_basis_component(
     Raises
     ------
     ValueError
-        If `X` does not have the columns of `basis`, is infinite somewhere, or has no row without
-        NaN.
+        If `feature_matrix` does not have the columns of `basis`, is infinite somewhere, or has no
+        row without NaN.
     TypeError
-        If `X` does not hold real numbers, or `basis` is no basis.
+        If `feature_matrix` does not hold real numbers, or `basis` is no basis.
 
     Warns
     -----
     UserWarning
-        If `X` is not float64.
+        If `feature_matrix` is not float64.
 
     Examples
     --------
@@ -126,7 +129,7 @@ def apply_identifiability_constraints_by_basis_component(
     """
     if not isinstance(basis, Basis):
         raise TypeError(f"basis is {basis!r}, but must be a basis, such as BSplineEval(8).")
-    array = np.asarray(finite_values(X, "X"))
+    array = np.asarray(finite_values(feature_matrix, "feature_matrix"))
     _warn_of_lost_digits(array)
     columns = np.arange(array.shape[-1])[None]
     kept = [
@@ -135,7 +138,7 @@ def apply_identifiability_constraints_by_basis_component(
         for channel in block.reshape(-1, block.shape[-1])
     ]
     kept = np.concatenate(kept)
-    return like(array[:, kept], X), kept
+    return like(array[:, kept], feature_matrix), kept
 
 
 def _independent(X: np.ndarray, add_intercept: bool) -> np.ndarray:
@@ -143,7 +146,9 @@ def _independent(X: np.ndarray, add_intercept: bool) -> np.ndarray:
     tolerance = 100 * np.finfo(X.dtype).eps * max(X.shape[1], 1)
     X = X[~np.isnan(X).any(axis=1)].astype(float)
     if len(X) == 0:
-        raise ValueError("X has no row without NaN, so its rank is unknown. Check its edges.")
+        raise ValueError(
+            "feature_matrix has no row without NaN, so its rank is unknown. Check its edges."
+        )
     ones = np.ones((len(X), int(add_intercept)))
     # In these coordinates the columns are as long and as far from one another as before.
     columns = np.transpose(np.linalg.qr(np.hstack([ones, X[:, ::-1]]), mode="r"))
@@ -163,7 +168,7 @@ def _independent(X: np.ndarray, add_intercept: bool) -> np.ndarray:
 def _warn_of_lost_digits(X: np.ndarray) -> None:
     if X.dtype != np.float64:
         warnings.warn(
-            f"X is {X.dtype}: columns that nearly depend on others may be dropped with them. "
-            "Compute features with jax.config.update('jax_enable_x64', True).",
+            f"feature_matrix is {X.dtype}: columns that nearly depend on others may be dropped "
+            "with them. Compute features with jax.config.update('jax_enable_x64', True).",
             stacklevel=3,
         )

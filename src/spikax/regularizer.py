@@ -16,7 +16,7 @@ from spikax._errors import unknown_name
 from spikax._layout import Layout, Outputs
 from spikax._params import HasParams
 from spikax.core.penalties import NO_PENALTY, Elementwise, FromFunctions, Grouped, Penalty
-from spikax.solvers._registry import allowed_solvers, default_solver
+from spikax.solvers._registry import allowed_solvers, default_solver, make_solver
 
 __all__ = [
     "CustomRegularizer",
@@ -88,6 +88,26 @@ class _Named(HasParams):
     def default_solver(self) -> str:
         """Name of the algorithm that a model takes if it is told none."""
         return default_solver(self)
+
+    def check_solver(self, solver_name: str) -> None:
+        """Refuse a solver that cannot handle the penalty.
+
+        Parameters
+        ----------
+        solver_name
+            "Algorithm" or "Algorithm[backend]".
+
+        Raises
+        ------
+        ValueError
+            If it cannot, with the names of those that can; or if nobody registered it.
+
+        Examples
+        --------
+        >>> from spikax.regularizer import Lasso
+        >>> Lasso().check_solver("ProximalGradient")
+        """
+        make_solver(solver_name, None, self)
 
     def penalized_loss(self, loss: Callable, params: Any, strength: Any) -> Callable:
         """Add the penalty to a loss.
@@ -334,12 +354,12 @@ class GroupLasso(_Named):
 
     smooth = False
 
-    def initialize_mask(self, params: Any) -> Any:
+    def initialize_mask(self, x: Any) -> Any:
         """Make the mask that None stands for: a group for each array and neuron.
 
         Parameters
         ----------
-        params
+        x
             Coefficients, (n_features, ...), or a container of such arrays.
 
         Returns
@@ -355,7 +375,7 @@ class GroupLasso(_Named):
         >>> mask["speed"].tolist()
         [[0.0, 0.0], [1.0, 1.0]]
         """
-        leaves, treedef = jax.tree.flatten(params)
+        leaves, treedef = jax.tree.flatten(x)
         n_groups = sum(prod(np.shape(leaf)[1:]) for leaf in leaves)
         masks, first = [], 0
         for shape in map(np.shape, leaves):

@@ -252,13 +252,14 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
         self.basis_ = basis
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any, y: Any = None) -> Any:
         """Compute features.
 
         Parameters
         ----------
         X : array, DataFrame or TsdFrame, shape (time, column)
             The inputs, side by side.
+        y : ignored
 
         Returns
         -------

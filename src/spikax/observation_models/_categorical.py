@@ -20,8 +20,9 @@ from spikax.observation_models._observations import Observations
 class CategoricalObservations(Observations):
     """One of several classes, whose probabilities sum to one.
 
-    There is a linear predictor for each class, on a first axis. `y` are indices of classes, and
-    what it calls rates the log-probabilities of the classes, on a last axis.
+    There is a linear predictor for each class, on a first axis. `y` are indices of classes, or
+    indicators of them on a last axis (one-hot), and what it calls rates the log-probabilities of
+    the classes, on a last axis.
 
     Parameters
     ----------

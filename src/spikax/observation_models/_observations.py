@@ -131,7 +131,7 @@ class Observations(HasParams):
     sum_to_zero: ClassVar[bool] = False
     counts_spikes: ClassVar[bool] = False
     reduces_to: ClassVar[str] = "other"
-    scale: ClassVar[Any] = None
+    scale: ClassVar[Any] = 1.0
 
     @property
     def parameter_bounds(self) -> Any:
@@ -720,6 +720,8 @@ def _aligned(y, predicted_rate, model: Observations) -> tuple[jax.Array, jax.Arr
         for array, name in ((y, "y"), (predicted_rate, "predicted_rate"))
     )
     several = model.n_predictors > 1
+    if model.sum_to_zero and y.shape == mean.shape:  # one-hot
+        y = jnp.argmax(y, axis=-1).astype(dtype)
     if y.shape != (mean.shape[:-1] if several else mean.shape):
         what = "y and predicted_rate must have the same shape"
         axis = " but for its axis of classes" if model.sum_to_zero else " but for a last axis"

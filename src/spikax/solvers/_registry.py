@@ -195,13 +195,13 @@ def register(
         set_default_backend(algo_name, backend)
 
 
-def validate_solver_class(implementation: Any) -> None:
+def validate_solver_class(solver_class: Any) -> None:
     """Refuse a class that a fit could not use as a solver, and say what it lacks.
 
     Parameters
     ----------
-    implementation
-        As for `register`.
+    solver_class
+        As `implementation` of `register`.
 
     Raises
     ------
@@ -214,21 +214,21 @@ def validate_solver_class(implementation: Any) -> None:
     >>> import spikax as nmo
     >>> nmo.solvers.validate_solver_class(nmo.solvers.Newton)
     """
-    name = getattr(implementation, "__name__", repr(implementation))
-    if not isinstance(implementation, type) or not is_dataclass(implementation):
+    name = getattr(solver_class, "__name__", repr(solver_class))
+    if not isinstance(solver_class, type) or not is_dataclass(solver_class):
         raise TypeError(
-            f"implementation must be a frozen dataclass, got {implementation!r}. Its fields are "
+            f"implementation must be a frozen dataclass, got {solver_class!r}. Its fields are "
             "what solver_kwargs may hold."
         )
     members = [m for m in dir(Solver) if not m.startswith("_")]
-    missing = [m for m in members if not hasattr(implementation, m)]
+    missing = [m for m in members if not hasattr(solver_class, m)]
     if missing:
         raise TypeError(
             f"{name} lacks {', '.join(missing)}: a solver has the members of "
             "spikax.solvers.Solver."
         )
     try:
-        solver = implementation()
+        solver = solver_class()
         hash(solver)
     except TypeError as error:
         raise TypeError(
@@ -367,12 +367,12 @@ def get_solver(name: str) -> SolverSpec:
     raise unknown_name("solver_name", name, specs if "[" in name else _SPECS)
 
 
-def get_solver_documentation(name: str, show_help: bool = False) -> str:
+def get_solver_documentation(solver: str, show_help: bool = False) -> str:
     """Look up what a solver does and which arguments it takes.
 
     Parameters
     ----------
-    name
+    solver
         "Algorithm" or "Algorithm[backend]".
     show_help
         Whether to give all that `help` shows of it, and not its docstring only (default False).
@@ -399,7 +399,7 @@ def get_solver_documentation(name: str, show_help: bool = False) -> str:
     Newton's method with exact Hessians and halved steps.
     ...
     """
-    spec = get_solver(name)
+    spec = get_solver(solver)
     documented = spec.documented()
     plain: Any = pydoc.plaintext  # pyright: ignore[reportAttributeAccessIssue]
     text = pydoc.render_doc(documented, renderer=plain) if show_help else None
