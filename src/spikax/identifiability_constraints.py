@@ -52,7 +52,7 @@ def apply_identifiability_constraints(
     -----
     Decided in float64. Taken from the last to the first, a column is dropped if what is
     orthogonal to the intercept and the kept ones is less than :math:`100\, \epsilon\, p` of its
-    length, with the precision :math:`\epsilon` of the features and the number of columns :math:`p`.
+    length, with the precision :math:`\epsilon` of the features and their number :math:`p`.
 
     Examples
     --------

@@ -20,6 +20,7 @@ class LeafBasis(Basis, Leaf):
     """A basis that takes inputs itself."""
 
     n_basis_funcs: int
+    bounds: Any = None  # that the user has set
     _shapes: tuple[Shape, ...] | None = None  # of a sample of each input
 
     def _default_label(self, children: list[str]) -> str:

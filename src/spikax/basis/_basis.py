@@ -584,7 +584,7 @@ class _Composed(Basis):
     @property
     def bounds(self) -> list[Any]:
         """For each leaf, the bounds that the user has set."""
-        return [getattr(leaf, "bounds", None) for leaf in self._leaves()]
+        return [leaf.bounds for leaf in self._leaves()]
 
     def _leaves(self) -> tuple[Leaf, ...]:
         return *self.basis1._leaves(), *self.basis2._leaves()

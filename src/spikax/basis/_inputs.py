@@ -30,6 +30,7 @@ class Leaf(Protocol):
     """A part of a basis that takes inputs, and is not composed of others."""
 
     n_basis_funcs: int
+    bounds: Any
     _accepts_text: bool = False  # inputs may hold strings
 
     @property
