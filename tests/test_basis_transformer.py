@@ -80,7 +80,7 @@ def test_it_answers_for_its_basis(X):
     transformer = both.to_transformer()
     assert transformer.n_basis_funcs == both.n_basis_funcs == 11
     assert transformer.label == both.label == "(place + phase)"
-    assert transformer["phase"] is transformer.basis["phase"]
+    assert transformer["phase"].basis is transformer.basis["phase"]
     assert transformer.set_params(phase__n_basis_funcs=9)["phase"].n_basis_funcs == 9
     again = transformer.fit(X).to_transformer()
     assert isinstance(again, TransformerBasis)

@@ -511,6 +511,11 @@ def test_models_show_their_solver_and_keep_it(kind):
     for name in ("solver", "solver_spec", "optimizer_run"):
         with pytest.raises(AttributeError):
             setattr(model, name, None)
+    for wrong in ({"solver_name": "Nobody"}, {"solver_kwargs": {"foo": 1}}):
+        model = getattr(nmo.glm, kind)(**wrong)
+        assert "fit" in dir(model)  # which asks for all properties
+        with pytest.raises(AttributeError, match="There is no solver: Unknown"):
+            assert model.solver
     lasso = getattr(nmo.glm, kind)(regularizer="Lasso")
     assert lasso.solver_spec.algo_name == "ProximalQuasiNewton"
 

@@ -927,12 +927,18 @@ class Shell(RegressorMixin, BaseEstimator):
     @property
     def solver(self) -> Solver:
         """The solver that `solver_name` and `solver_kwargs` stand for."""
-        return self.resolve().solver()
+        try:
+            return self.resolve().solver()
+        except (ValueError, TypeError, ImportError) as error:  # scikit-learn's `dir` asks for it
+            raise AttributeError(f"There is no solver: {error}") from error
 
     @property
     def solver_spec(self) -> SolverSpec:
         """The entry of the registry that makes the solver."""
-        return get_solver(self.solver_name or default_solver(self.resolve().regularizer))
+        try:
+            return get_solver(self.solver_name or default_solver(self.resolve().regularizer))
+        except (ValueError, TypeError) as error:
+            raise AttributeError(f"There is no solver: {error}") from error
 
     @property
     def optimizer_init_state(self) -> Callable:

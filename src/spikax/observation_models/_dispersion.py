@@ -55,7 +55,8 @@ def log_rising(y: jax.Array, scale: Any) -> jax.Array:
 
 @log_rising.defjvp
 def _(primals, tangents):
-    return log_rising(*primals), _slope_of_rising(*primals) * tangents[1]
+    value = log_rising(*primals)
+    return value, (_slope_of_rising(*primals) * tangents[1]).astype(value.dtype)
 
 
 @jax.custom_jvp
@@ -73,7 +74,8 @@ def _slope_of_rising(y: jax.Array, scale: Any) -> jax.Array:
 
 @_slope_of_rising.defjvp
 def _(primals, tangents):
-    return _slope_of_rising(*primals), _curvature_of_rising(*primals) * tangents[1]
+    slope = _slope_of_rising(*primals)
+    return slope, (_curvature_of_rising(*primals) * tangents[1]).astype(slope.dtype)
 
 
 def _curvature_of_rising(y: jax.Array, scale: Any) -> jax.Array:

@@ -141,6 +141,8 @@ class EachNeuron:
             gain = jnp.where(converged, 0, null.precision * jnp.sum(slope**2, axis=0) / 2)
             direction = -whitening.to_parameters(slope)
             unbounded |= is_unbounded(objective, samples, null, theta, direction, gain)
+            if theta.dtype == jnp.float32:  # which sees no gain along what is as flat as jitter
+                converged &= whitening.n_flat == 0
         status = status_of(value, converged, unbounded, n_steps >= self.maxiter)
         return Outcome(theta, value, n_steps, status, jnp.max(n_steps))
 
