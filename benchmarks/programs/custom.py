@@ -26,7 +26,7 @@ X = np.hstack(
 counts = rng.poisson(np.log1p(np.exp(1 + position)) * (1 + (side == "left")))
 model = nmo.glm.GLM(
     inverse_link_function=capped,
-    regularizer="Ridge",
+    regularizer=nmo.regularizer.Ridge(),
     regularizer_strength=0.01,
     solver_name="LBFGS",
     solver_kwargs={"tol": 1e-10, "maxiter": 5000},

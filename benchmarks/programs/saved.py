@@ -41,5 +41,5 @@ with tempfile.TemporaryDirectory() as folder:
         loaded = nmo.load_model(Path(folder) / f"{name}.npz")
         results[f"coefficients, {name}"] = loaded.coef_
         results[f"predictions, {name}"] = loaded.predict(X)[:50]
-results["scale, gamma"] = models["gamma"].scale_
-results["degrees of freedom, gamma"] = models["gamma"].dof_resid_
+results["scale, gamma"] = np.squeeze(models["gamma"].scale_)
+results["degrees of freedom, gamma"] = np.squeeze(models["gamma"].dof_resid_)
