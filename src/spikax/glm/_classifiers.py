@@ -9,8 +9,9 @@ from spikax import _labels, links, observation_models, regularizer
 from spikax._errors import unknown_name
 from spikax._layout import Layout
 from spikax._model import FittedModel, ModelSpec, find_classes
+from spikax.glm._arguments import check_fit_intercept
 from spikax.glm._prediction import log_probabilities
-from spikax.glm._shell import Shell, check_fit_intercept
+from spikax.glm._shell import Shell
 
 _RETURN_TYPES = ("log-proba", "proba")
 
