@@ -486,6 +486,79 @@ def test_specs_of_solvers_print_as_their_names():
     assert spec.implementation is nmo.solvers.Newton
 
 
+class Descent:
+    """Gradient descent, written for NeMoS."""
+
+    def __init__(
+        self,
+        unregularized_loss,
+        regularizer,
+        regularizer_strength,
+        has_aux,
+        init_params=None,
+        stepsize=0.3,
+    ):
+        self.loss = regularizer.penalized_loss(
+            unregularized_loss, init_params, regularizer_strength
+        )
+        self.stepsize = stepsize
+
+    def init_state(self, params, *args):
+        """Count the steps."""
+        return jnp.asarray(0)
+
+    def update(self, params, state, *args):
+        """Go down the gradient."""
+        slope = jax.grad(self.loss)(params, *args)
+        return params - self.stepsize * slope, state + 1, None
+
+    def run(self, params, *args):
+        """Take a hundred steps."""
+        state = self.init_state(params, *args)
+        for _ in range(100):
+            params, state, _ = self.update(params, state, *args)
+        return params, state, None
+
+
+class ProximalDescent(Descent):
+    """Proximal gradient descent."""
+
+    _proximal = True
+
+    def __init__(
+        self, unregularized_loss, regularizer, regularizer_strength, has_aux, init_params
+    ):
+        self.loss, self.stepsize = unregularized_loss, 0.3
+        self.prox = regularizer.get_proximal_operator(init_params, regularizer_strength)
+
+    def update(self, params, state, *args):
+        """Go down the gradient, and apply the proximal operator."""
+        params, state, _ = super().update(params, state, *args)
+        return self.prox(params, None, self.stepsize), state, None
+
+
+@pytest.mark.parametrize("penalty", ["UnRegularized", "Ridge", "Lasso"])
+@pytest.mark.parametrize("kind", ["PopulationGLM", "ClassifierGLM"])
+def test_a_solver_written_for_nemos_finds_the_optimum(penalty, kind):
+    name = "TheirProximalDescent" if penalty == "Lasso" else "TheirDescent"
+    implementation = ProximalDescent if penalty == "Lasso" else Descent
+    nmo.solvers.register(name, implementation, replace=True)
+    y = Y if kind == "PopulationGLM" else Y[:, 0] > 0
+    arguments = {"regularizer": penalty, "regularizer_strength": 0.05}
+    model = getattr(nmo.glm, kind)(solver_name=name, solver_kwargs={"tol": 1e-6}, **arguments)
+    with jax.enable_x64(True):
+        model.fit(X, y)
+        best = getattr(nmo.glm, kind)(**arguments, solver_kwargs={"tol": 1e-9}).fit(X, y)
+    np.testing.assert_allclose(model.coef_, best.coef_, atol=1e-4)
+    if penalty != "Lasso":
+        spec = nmo.solvers.get_solver(name)
+        assert spec.options == ("tol", "maxiter", "stepsize")
+        with pytest.raises(ValueError, match="Unknown argument of TheirDescent"):
+            getattr(nmo.glm, kind)(solver_name=name, solver_kwargs={"momentum": 1}).fit(X, y)
+        with pytest.raises(ValueError, match="needs a penalty with a gradient"):
+            getattr(nmo.glm, kind)(solver_name=name, regularizer="Lasso").fit(X, y)
+
+
 class Lacks:
     """No solver."""
 
@@ -495,6 +568,10 @@ def test_a_class_that_is_no_solver_is_told_what_it_lacks():
         nmo.solvers.validate_solver_class(Lacks)
     with pytest.raises(TypeError, match=r"lacks .*run"):
         nmo.solvers.validate_solver_class(dataclass(frozen=True)(Lacks))
+    stateful = type("Stateful", (), {"init_state": lambda self, params: None})
+    with pytest.raises(TypeError, match="Stateful has init_state, but lacks update, run"):
+        nmo.solvers.register("Stateful", stateful)
+    nmo.solvers.validate_solver_class(Descent)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from spikax.solvers._proximal_quasi_newton import ProximalQuasiNewton
 from spikax.solvers._solver import Solver
 from spikax.solvers._svrg import SVRG, ProxSVRG
 from spikax.solvers._whitened_lbfgs import WhitenedLBFGS
-from spikax.solvers.external import _jaxopt, _optax, _optimistix
+from spikax.solvers.external import _contract, _jaxopt, _optax, _optimistix
 from spikax.solvers.external._each import EachNeuron
 
 
@@ -117,6 +117,20 @@ def _of_library(algorithm: str, backend: str, adapter: Any) -> SolverSpec:
     return SolverSpec(algorithm, backend, names, needs_smooth, make, documented, positive)
 
 
+def _of_contract(algorithm: str, backend: str, kind: Any) -> SolverSpec:
+    """Make the entry of a class that was written for NeMoS."""
+    names = [name for name in _contract.accepted(kind) if name not in ("tol", "maxiter")]
+
+    def make(tol: float = 1e-6, maxiter: int = 2000, **options: Any) -> Solver:
+        made = _contract.ByContract(kind, tuple(sorted(options.items())))
+        return EachNeuron(made, tol, maxiter)
+
+    needs_smooth = _contract.ByContract(kind).needs_smooth
+    positive = {"tol": Real, "maxiter": Integral}
+    names = ("tol", "maxiter", *names)
+    return SolverSpec(algorithm, backend, names, needs_smooth, make, lambda: kind, positive)
+
+
 # The specs of each algorithm by their backends, the default one first. `register` and
 # `set_default_backend` change it, and nothing else does.
 _SPECS: dict[str, dict[str, SolverSpec]] = {}
@@ -189,8 +203,11 @@ def register(
         )
     if validate:
         validate_solver_class(implementation)
-    adopt(implementation())
-    _add(_of_class(algo_name, backend, implementation))
+    if hasattr(implementation, "init_state"):
+        _add(_of_contract(algo_name, backend, implementation))
+    else:
+        adopt(implementation())
+        _add(_of_class(algo_name, backend, implementation))
     if default:
         set_default_backend(algo_name, backend)
 
@@ -206,8 +223,8 @@ def validate_solver_class(solver_class: Any) -> None:
     Raises
     ------
     TypeError
-        If it is no frozen dataclass with the members of `spikax.solvers.Solver`, defaults for all
-        its fields, and values that can be hashed.
+        If it is neither a frozen dataclass with the members of `spikax.solvers.Solver`, defaults
+        for all its fields, and values that can be hashed, nor has what NeMoS asks of a class.
 
     Examples
     --------
@@ -215,6 +232,11 @@ def validate_solver_class(solver_class: Any) -> None:
     >>> nmo.solvers.validate_solver_class(nmo.solvers.Newton)
     """
     name = getattr(solver_class, "__name__", repr(solver_class))
+    if isinstance(solver_class, type) and hasattr(solver_class, "init_state"):
+        missing = [m for m in _contract.MEMBERS if not callable(getattr(solver_class, m, None))]
+        if missing:
+            raise TypeError(f"{name} has init_state, but lacks {', '.join(missing)}.")
+        return
     if not isinstance(solver_class, type) or not is_dataclass(solver_class):
         raise TypeError(
             f"implementation must be a frozen dataclass, got {solver_class!r}. Its fields are "
