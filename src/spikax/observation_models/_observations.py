@@ -720,13 +720,20 @@ def _aligned(y, predicted_rate, model: Observations) -> tuple[jax.Array, jax.Arr
         for array, name in ((y, "y"), (predicted_rate, "predicted_rate"))
     )
     several = model.n_predictors > 1
-    if model.sum_to_zero and y.shape == mean.shape:  # one-hot
+    if model.sum_to_zero and y.shape == mean.shape and _are_indicators(y):
         y = jnp.argmax(y, axis=-1).astype(dtype)
     if y.shape != (mean.shape[:-1] if several else mean.shape):
         what = "y and predicted_rate must have the same shape"
         axis = " but for its axis of classes" if model.sum_to_zero else " but for a last axis"
         raise ValueError(f"{what}{axis * several}, got {y.shape} and {mean.shape}.")
     return y, jnp.moveaxis(mean, -1, 0) if several else mean
+
+
+def _are_indicators(y: jax.Array) -> bool:
+    """Whether there is a single one among zeros on the last axis; JAX's tracing takes it so."""
+    if isinstance(y, Tracer):
+        return True
+    return bool(jnp.all((y == 0) | (y == 1)) & jnp.all(y.sum(axis=-1) == 1))
 
 
 # --- Observation models of the user's.
