@@ -17,7 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # that run once. The tests of the wheel (.ci/wheel) run what users run, with all optimisations.
 jax.config.update("jax_disable_most_optimizations", True)
 _FLAGS = ["--xla_cpu_parallel_codegen_split_count=1", os.environ.get("XLA_FLAGS", "")]
-if jax.__version_info__ < (0, 11):  # JAX 0.12 knows no other way, and ends at flags it does not know
+if jax.__version_info__ < (0, 11):  # later ones end at a flag that they do not know
     _FLAGS.insert(0, "--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(_FLAGS)
 
