@@ -597,6 +597,16 @@ def test_models_show_their_solver_and_keep_it(kind):
     assert lasso.solver_spec.algo_name == "ProximalQuasiNewton"
 
 
+def test_a_number_of_samples_is_whole():
+    model = nmo.glm.GLM()
+    params = model.initialize_params(FEATURES, COUNTS)
+    state = model.initialize_optimizer_and_state(params, FEATURES, COUNTS)
+    with pytest.raises(TypeError, match=r"n_samples must be a whole number or None, got 1\.5"):
+        model.update(params, state, FEATURES, COUNTS, n_samples=1.5)
+    model.update(params, state, FEATURES, COUNTS, n_samples=1000)
+    assert model.dof_resid_ == 996
+
+
 def test_a_link_without_a_gradient_is_refused_by_fit():
     with pytest.raises(ValueError, match="has no gradient"):
         nmo.glm.GLM(inverse_link_function=lambda x: jnp.ones_like(x)).fit(FEATURES, COUNTS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -109,6 +110,8 @@ def update(
         theta, state = update_on_batch(objective, samples, solver, theta, opt_state.solver)
 
     theta = np.asarray(theta, float)
+    if n_samples is not None and not isinstance(n_samples, Integral):
+        raise TypeError(f"n_samples must be a whole number or None, got {n_samples!r}.")
     total = np.full(data.y.shape[1], float(len(data.y) if n_samples is None else n_samples))
     scale = _known_scale(spec, total)
     found = Found(spec, data, theta, spec.n_used(theta), total, scale)

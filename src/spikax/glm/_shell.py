@@ -686,6 +686,8 @@ class Shell(RegressorMixin, Arguments):
         ------
         ValueError
             If shapes or values are wrong.
+        TypeError
+            If `n_samples` is no whole number.
         """
         arguments = self._arguments()
         found, state = _batches.update(self.resolve, arguments, params, opt_state, X, y, n_samples)
