@@ -403,6 +403,16 @@ def test_channels_have_ranges_of_their_own(make, shape, rng):
     np.testing.assert_allclose(evaluated, given, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("column_first", [False, True])
+def test_a_column_is_the_variable_itself(column_first):
+    train, other = np.linspace(0, 10, 9), np.linspace(2, 3, 5)
+    first, second = (train[:, None], other) if column_first else (train, other[:, None])
+    learned = basis.BSplineEval(5).setup_basis(first)
+    expected = basis.BSplineEval(5, bounds=(0, 10)).compute_features(other)
+    np.testing.assert_allclose(learned.compute_features(second), expected, atol=1e-6)
+    assert learned.bounds_ == (0, 10)
+
+
 @pytest.mark.parametrize("make", EVAL_ON_RANGES.values(), ids=list(EVAL_ON_RANGES))
 def test_a_constant_and_no_samples_have_finite_features(make):
     lowest = make().set_params(bounds=(0, 1)).compute_features(np.zeros(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any, Self
 
 import jax
@@ -113,9 +114,10 @@ class AtomicBasis(LeafBasis):
         self._learned = self._feature_map().learn_bounds(xs)
 
     def _setup_once(self, xs: Inputs) -> None:
-        """Learn bounds, unless that was done before from inputs of these shapes."""
+        """Learn bounds, unless that was done before from inputs with these channels."""
         seen = [np.shape(low) for low, _ in self._learned or ()]
-        if seen != [np.shape(x)[1:] for x in xs]:
+        shapes = [np.shape(x)[1:] for x in xs]
+        if seen != [shape if prod(shape) > 1 else () for shape in shapes]:
             self._setup(xs)
 
 

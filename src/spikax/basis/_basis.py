@@ -300,8 +300,9 @@ class Basis(BaseEstimator):
         """Turn inputs into features: columns of a design matrix.
 
         Where no bounds were given or learned before, they are learned here, as the range of the
-        input, and kept: a value has the same features in every call. Later inputs may lie beyond
-        them, and get `fill_value` there; call `setup_basis` to learn bounds anew.
+        input, or of each of its channels, and kept: a value has the same features in every call.
+        Later inputs may lie beyond them, and get `fill_value` there; call `setup_basis` to learn
+        bounds anew, which inputs with other channels do by themselves.
 
         Parameters
         ----------

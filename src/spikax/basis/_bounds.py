@@ -1,5 +1,6 @@
 """Bounds of the inputs of a basis: given by the user, or learned from data."""
 
+from math import prod
 from typing import Any
 
 import jax
@@ -42,7 +43,7 @@ def ranges(xs: tuple[Any, ...], by_channel: bool = False) -> Intervals:
 
 def _range(x: Any, by_channel: bool) -> tuple[Any, Any]:
     """Return the least and the greatest of the samples that are not NaN."""
-    axis = 0 if by_channel and x.ndim > 1 else None
+    axis = 0 if by_channel and prod(x.shape[1:]) > 1 else None
     if isinstance(x, Tracer):
         return jnp.nanmin(x, axis), jnp.nanmax(x, axis)
     x = np.asarray(x)
