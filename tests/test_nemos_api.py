@@ -23,10 +23,13 @@ from spikax.regularizer import ElasticNet, GroupLasso, Lasso, Ridge, UnRegulariz
 
 FACTS = json.loads((Path(__file__).parent / "golden" / "nemos_signatures.json").read_text())
 # Where ours differ on purpose: docs/how_to/from_nemos.md says so.
-POSITIONAL = ("evaluate", "compute_features", "evaluate_on_grid", "set_input_shape", "setup_basis")
 OTHER_NAMES = {
     "deviance": "its first argument, y, has another name in each of NeMoS's families",
     "set_params": "any names",
+    "basis.AdditiveBasis.evaluate": "its inputs have no names there either: *xi",
+    "basis.MultiplicativeBasis.evaluate": "its inputs have no names there either: *xi",
+    "basis.CustomBasis.evaluate": "its inputs have no names there either: *xi",
+    "basis.Category.evaluate": "points are sample_pts in all bases",
 }
 NOT_HERE = {
     "get_metadata_routing": "observation models and regularizers are given no metadata",
@@ -55,15 +58,40 @@ def known(name):
 @pytest.mark.parametrize("name", [n for n, names in FACTS.items() if names is not None])
 def test_callables_take_the_arguments_that_they_take_there(name):
     last = name.rpartition(".")[2]
-    if last in NOT_HERE or name in NOT_HERE or last in OTHER_NAMES or last in POSITIONAL:
+    if last in NOT_HERE or name in NOT_HERE or last in OTHER_NAMES or name in OTHER_NAMES:
         return
     owner = ".".join(name.split(".")[:2])
     if name.startswith("basis.TransformerBasis.") and not hasattr(find(owner), last):
         assert hasattr(nmo.basis.BSplineEval(5).to_transformer(), last)
         return
     ours = list(inspect.signature(find(name)).parameters)
-    theirs = [p for p in FACTS[name] if p not in ("args", "kwargs", "xi", "parameters")]
+    theirs = [p for p in FACTS[name] if p not in ("args", "kwargs", "parameters")]
     assert [p for p in ours if p in theirs] == theirs
+
+
+@pytest.mark.parametrize("kind", ["Basis", "TransformerBasis"])
+def test_a_single_input_of_a_basis_may_have_its_name(kind):
+    basis = nmo.basis.BSplineEval(5, bounds=(0, 1))
+    if kind == "TransformerBasis":
+        basis = basis.to_transformer()
+    x = np.linspace(0, 1, 7)
+    for method, name, value in [
+        ("setup_basis", "xi", x),
+        ("set_input_shape", "xi", 1),
+        ("compute_features", "xi", x),
+        ("evaluate", "sample_pts", x),
+        ("evaluate_on_grid", "n_samples", 4),
+    ]:
+        call = getattr(basis, method)
+        by_name, by_position = call(**{name: value}), call(value)
+        if method.startswith("set"):
+            assert by_name is by_position
+        else:
+            np.testing.assert_array_equal(np.c_[by_name], np.c_[by_position])
+        with pytest.raises(TypeError, match=rf"given y by keyword .* may be {name}="):
+            call(y=value)
+        with pytest.raises(TypeError, match=rf"given {name} by keyword and 1 inputs by position"):
+            call(value, **{name: value})
 
 
 @pytest.mark.parametrize("name", [n for n, names in FACTS.items() if names is None])

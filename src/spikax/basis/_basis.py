@@ -23,6 +23,7 @@ from spikax.basis._inputs import (
     Shape,
     assign_inputs,
     common_series,
+    one_by_name,
     read_points,
     read_signals,
     sample_shape,
@@ -234,12 +235,13 @@ class Basis(BaseEstimator):
         params = self.get_params(deep=False)
         return type(self)(**{name: clone(value, safe=False) for name, value in params.items()})
 
-    def set_input_shape(self, *shapes: int | Shape | Any) -> Self:
+    @one_by_name
+    def set_input_shape(self, *xi: int | Shape | Any) -> Self:
         """Tell the basis the shape of its inputs before it sees them, as a transformer must.
 
         Parameters
         ----------
-        *shapes : int, tuple of int, or array
+        *xi : int, tuple of int, or array
             For each input the shape of a sample: a number of channels (1 is none), a tuple, or an
             array like the input, whose first axis is time.
 
@@ -251,7 +253,7 @@ class Basis(BaseEstimator):
         Raises
         ------
         ValueError
-            If the number of shapes is wrong, or one is not a shape.
+            If their number is wrong, or one is not a shape.
 
         Examples
         --------
@@ -259,12 +261,13 @@ class Basis(BaseEstimator):
         >>> RaisedCosineLogConv(5, window_size=20).set_input_shape(15).n_output_features
         75
         """
-        for _, leaf, own in self._assign(shapes):
+        for _, leaf, own in self._assign(xi):
             leaf._set_shapes(tuple(map(sample_shape, own)))
         self._check_shapes()
         return self
 
-    def setup_basis(self, *xs: Any) -> Self:
+    @one_by_name
+    def setup_basis(self, *xi: Any) -> Self:
         """Learn the shape of each input and, where no bounds were given, its range.
 
         Bounds learned here replace those learned before and are kept: features of other data are
@@ -273,8 +276,8 @@ class Basis(BaseEstimator):
 
         Parameters
         ----------
-        *xs : array or pynapple object, shape (time, ...)
-            One for each input.
+        *xi : array or pynapple object, shape (time, ...)
+            One for each input; a single one also by keyword.
 
         Returns
         -------
@@ -292,11 +295,12 @@ class Basis(BaseEstimator):
         >>> BSplineEval(5).setup_basis([0.0, 0.5, 2.0]).bounds_
         (0.0, 2.0)
         """
-        for _, leaf, own in self._read_signals(xs):
+        for _, leaf, own in self._read_signals(xi):
             leaf._setup(own)
         return self
 
-    def compute_features(self, *xs: Any) -> Any:
+    @one_by_name
+    def compute_features(self, *xi: Any) -> Any:
         """Turn inputs into features: columns of a design matrix.
 
         Where no bounds were given or learned before, they are learned here, as the range of the
@@ -306,7 +310,7 @@ class Basis(BaseEstimator):
 
         Parameters
         ----------
-        *xs : array or pynapple object, shape (time, ...)
+        *xi : array or pynapple object, shape (time, ...)
             One for each input of each part, in the order of composition. Axes after time are
             channels: each gets all functions.
 
@@ -334,11 +338,11 @@ class Basis(BaseEstimator):
         >>> BSplineEval(5).compute_features(position).shape
         (100, 5)
         """
-        blocks = iter([leaf._features(own) for _, leaf, own in self._read_signals(xs)])
+        blocks = iter([leaf._features(own) for _, leaf, own in self._read_signals(xi)])
         columns = [term._combine(blocks) for term in self._terms()]
         flat = [block.reshape(len(block), prod(block.shape[1:])) for block in columns]
         features = flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1)
-        return like(features, common_series(xs))
+        return like(features, common_series(xi))
 
     def design(self, *xs: Any) -> BasisDesign[Self]:
         """Make a design matrix that need not exist: models evaluate its features block by block.
@@ -394,12 +398,13 @@ class Basis(BaseEstimator):
         n_features = sum(self._widths() or ())
         return make_design(deepcopy(self), xs, n_features, terms, known)
 
-    def evaluate(self, *xs: Any) -> Any:
+    @one_by_name
+    def evaluate(self, *sample_pts: Any) -> Any:
         """Evaluate the functions at points.
 
         Parameters
         ----------
-        *xs : array or pynapple object, shape (...)
+        *sample_pts : array or pynapple object, shape (...)
             Points for each input, all of the same shape. Conv bases, and Eval bases whose bounds
             were neither given nor learned, spread over the range of the points; nothing is
             learned from them.
@@ -420,19 +425,20 @@ class Basis(BaseEstimator):
         [[1.  0.5 0. ]
          [0.5 1.  0.5]]
         """
-        inputs = read_points(self._assign(xs))
-        shapes = {np.shape(raw(x)) for x in xs}
+        inputs = read_points(self._assign(sample_pts))
+        shapes = {np.shape(raw(x)) for x in sample_pts}
         if len(shapes) > 1:
             raise ValueError(f"The points have shapes {sorted(shapes)}, but need the same one.")
         blocks = iter([leaf._values(own) for _, leaf, own in inputs])
-        return like(self._combine(blocks), common_series(xs))
+        return like(self._combine(blocks), common_series(sample_pts))
 
-    def evaluate_on_grid(self, *n_points: int) -> tuple[Any, ...]:
+    @one_by_name
+    def evaluate_on_grid(self, *n_samples: int) -> tuple[Any, ...]:
         """Evaluate the functions on an even grid over their bounds, or over [0, 1].
 
         Parameters
         ----------
-        *n_points : int
+        *n_samples : int
             Grid points along each input.
 
         Returns
@@ -454,7 +460,7 @@ class Basis(BaseEstimator):
         >>> x.shape, y.shape, float(x.max())
         ((100,), (100, 5), 2.0)
         """
-        axes = [axis for _, leaf, own in self._assign(n_points) for axis in leaf._grid(own)]
+        axes = [axis for _, leaf, own in self._assign(n_samples) for axis in leaf._grid(own)]
         grids = np.meshgrid(*axes, indexing="ij")
         return *grids, self.evaluate(*grids)
 

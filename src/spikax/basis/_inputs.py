@@ -1,8 +1,10 @@
 """Inputs of a composed basis: which part takes which, and whether they fit together."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
 from numbers import Integral
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Concatenate, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ from spikax._time_series import TimeSeries, check_same_times, raw
 from spikax.design import Term
 
 Shape = tuple[int, ...]
+Owner = TypeVar("Owner")
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -69,6 +73,26 @@ class Leaf(Protocol):
     def _grid(self, n_points: tuple[int, ...]) -> list[Any]:
         """Return points along each input that show the functions."""
         ...
+
+
+def one_by_name(
+    method: Callable[Concatenate[Owner, ...], Result],
+) -> Callable[Concatenate[Owner, ...], Result]:
+    """Let a method that takes ``*inputs`` be given a single one by keyword too."""
+    (name,) = (
+        p.name for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_POSITIONAL
+    )
+
+    @wraps(method)
+    def accept(self: Owner, *inputs: Any, **named: Any) -> Result:
+        if named and (inputs or set(named) != {name}):
+            raise TypeError(
+                f"{method.__name__} was given {', '.join(named)} by keyword and {len(inputs)} "
+                f"inputs by position. Pass the inputs by position; a single one may be {name}=."
+            )
+        return method(self, *inputs, *named.values())
+
+    return accept
 
 
 Assigned = list[tuple[str, Leaf, tuple[Any, ...]]]  # label, leaf, and its inputs

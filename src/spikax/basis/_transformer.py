@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from spikax._time_series import TimeSeries, like, raw
-from spikax.basis._inputs import ComputesFeatures, Leaf, Shape
+from spikax.basis._inputs import ComputesFeatures, Leaf, Shape, one_by_name
 
 
 class Transformable(ComputesFeatures, Protocol):
@@ -181,12 +181,13 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
     def __getitem__(self, label: str | int) -> TransformerBasis:
         return TransformerBasis(self.basis[label])
 
-    def set_input_shape(self, *shapes: Any) -> Self:
+    @one_by_name
+    def set_input_shape(self, *xi: Any) -> Self:
         """Tell the basis the shape of its inputs, as a `fit` to several of them needs.
 
         Parameters
         ----------
-        *shapes : int, tuple of int, or array
+        *xi : int, tuple of int, or array
             As `Basis.set_input_shape` takes them.
 
         Returns
@@ -200,15 +201,16 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
         >>> HistoryConv(5).to_transformer().set_input_shape(3).n_output_features
         15
         """
-        self.basis.set_input_shape(*shapes)
+        self.basis.set_input_shape(*xi)
         return self
 
-    def setup_basis(self, *xs: Any) -> Self:
+    @one_by_name
+    def setup_basis(self, *xi: Any) -> Self:
         """Let the basis learn from inputs.
 
         Parameters
         ----------
-        *xs : array or pynapple object, shape (time, ...)
+        *xi : array or pynapple object, shape (time, ...)
             One for each input, as `Basis.setup_basis` takes them.
 
         Returns
@@ -216,7 +218,7 @@ class TransformerBasis(TransformerMixin, BaseEstimator, Generic[B]):
         TransformerBasis
             The transformer itself.
         """
-        self.basis.setup_basis(*xs)
+        self.basis.setup_basis(*xi)
         return self
 
     def to_transformer(self) -> TransformerBasis[B]:
