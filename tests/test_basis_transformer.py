@@ -188,6 +188,8 @@ def test_a_search_sets_parameters_by_label(X, rng, name):
     assert pipeline["basis"].basis["place"].n_basis_funcs == 5
 
 
+# NumPy told of it once in scikit-learn's own product, of finite numbers, in a process of many tests.
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")
 def test_a_search_sets_parameters_and_bases(X, rng):
     y = rng.poisson(1 + X[:, 0])
     pipeline = make_pipeline(PLACE.to_transformer(), PoissonRegressor())

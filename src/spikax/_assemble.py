@@ -74,7 +74,7 @@ def assemble(
         data, n_predictors, standardisation, fit_intercept, penalty.ties(p), free
     )
     scale = np.where(np.isfinite(standardisation.scale), standardisation.scale, 1)
-    kept = _free_parameters(mask, p, n_predictors * n_neurons, fit_intercept)
+    kept = free_parameters(mask, p, n_predictors * n_neurons, fit_intercept)
     kept = kept.reshape(-1, n_neurons)
     sum_to_zero = None
     if likelihood.family.sum_to_zero:
@@ -140,7 +140,7 @@ def lay_out(
     return Samples(X=design, **samples), standardisation
 
 
-def _free_parameters(
+def free_parameters(
     mask: np.ndarray | None, p: int, n_columns: int, fit_intercept: bool
 ) -> np.ndarray:
     """Tell which parameters are fitted, (n_features + 1, n_columns)."""

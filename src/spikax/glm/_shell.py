@@ -874,7 +874,7 @@ class Shell(RegressorMixin, Arguments):
         """Set the parameters, and what later data are compared with."""
         self.n_features_in_ = data.layout.n_features
         check_feature_names(self, X, reset=True)
-        self._columns = _columns(y)
+        self._columns = columns_of(y)
         if data.classes is not None:
             self.classes_ = np.asarray(data.classes)
         self.coef_, self.intercept_ = spec.unpack(theta, standardisation, data)
@@ -890,7 +890,7 @@ class Shell(RegressorMixin, Arguments):
         )
 
 
-def _columns(y):
+def columns_of(y):
     """Names and metadata of the neurons of a frame of pynapple or pandas."""
     columns = getattr(y, "columns", None)
     if columns is None:

@@ -1,0 +1,188 @@
+r"""Messages along the chain: what states are likely, by the samples before and after.
+
+With the likelihood :math:`b_t` of sample t in each state and the transitions A,
+
+.. math:: \alpha_t = (\alpha_{t-1} A) \odot b_t, \qquad
+          \beta_{t-1} = A (b_t \odot \beta_t),
+
+where a session begins anew from the initial distribution. That is T steps one after another, but
+a product is associative: each chunk is first gone through from every state it may be entered
+from, then chunk to chunk, and then each from where it was entered; some 3 L + 2 C steps in all
+(Hassan, Sarkka & Garcia-Fernandez 2021, IEEE Trans. Signal Process. 69, 3306).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikax.hmm._chain import Chain
+from spikax.hmm._semirings import LOGARITHMS, SCALED, Semiring
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class Dynamics(NamedTuple):
+    """Logarithms of the initial distribution and of the transitions into a sample.
+
+    Constant ones are (K,) and (K, K); those that vary (L, K, C) and (L, K, K, C).
+    """
+
+    initial: Float[Array, "*step state"]
+    transition: Float[Array, "*step state state"]
+
+    @property
+    def varies(self) -> bool:
+        """Whether they differ from sample to sample."""
+        return self.transition.ndim > 2
+
+
+class Filtered(NamedTuple):
+    """What the samples up to each one say, in the elements of a semiring."""
+
+    messages: Float[Array, "step state chunk"]  # normalised
+    entry: Float[Array, "state chunk"]  # at the last sample before each chunk
+    log_norm: Float[Array, "step chunk"]  # log p(y_t | y_<t)
+    exit: Float[Array, "state chunk"]  # logarithms of what comes after each chunk, up to a factor
+
+
+class Posterior(NamedTuple):
+    """What all samples of a session say."""
+
+    states: Float[Array, "step state chunk"]  # probabilities
+    initial: Float[Array, " state"]  # expected number of sessions that begin in each state
+    transitions: Float[Array, "state state"]  # expected number of transitions
+    pairs: Float[Array, "step state state chunk"] | None  # of transitions that vary, each sample's
+
+
+class _Step(NamedTuple):
+    """What one step along all chunks meets."""
+
+    likelihood: Float[Array, "state chunk"]
+    start: Float[Array, " chunk"]
+    initial: Float[Array, " state #chunk"]
+    transition: Float[Array, "from_state state #chunk"]
+
+
+def filtered(
+    ring: Semiring, chain: Chain, log_likelihood: Float[Array, "step state chunk"], dyn: Dynamics
+) -> Filtered:
+    """Go forward along all chunks."""
+    largest = log_likelihood.max(axis=1)
+    largest = jnp.where(largest > -jnp.inf, largest, 0)
+    step = partial(_step_at, ring, dyn)
+    scanned = _scanned(ring, chain, log_likelihood - largest[:, None], dyn)
+    n_states, n_chunks = log_likelihood.shape[1:]
+    dtype = log_likelihood.dtype
+
+    # From every state that a chunk may be entered from.
+    nothing, one = ring.identity
+    eye = jnp.where(jnp.eye(n_states, dtype=bool), one, nothing)[..., None].astype(dtype)
+    eye = jnp.broadcast_to(eye, (n_states, n_states, n_chunks))
+
+    def advance_operator(carry, at):
+        message, scale = carry
+        message, log_norm = _advance(ring, message, step(at))
+        return (message, scale + log_norm[:, 0]), None
+
+    zero = jnp.zeros((n_states, n_chunks), dtype)
+    (message, scale), _ = jax.lax.scan(advance_operator, (eye, zero), scanned)
+    operators = jnp.moveaxis(scale[:, None] + ring.log(message), -1, 0)
+
+    # From chunk to chunk, in logarithms.
+    logs = LOGARITHMS if ring is SCALED else ring
+
+    def enter(entry, operator):
+        left = logs.total(entry[:, None] + operator, axis=0)
+        return logs.divide(left, logs.total(left, axis=0)), entry
+
+    def leave(later, operator):
+        before = logs.total(operator + later[None], axis=1)
+        return logs.divide(before, before.max()), later
+
+    _, entry = jax.lax.scan(enter, jnp.full(n_states, -jnp.log(n_states), dtype), operators)
+    _, exit = jax.lax.scan(leave, jnp.zeros(n_states, dtype), operators, reverse=True)
+    entry = ring.lift(entry.T)
+
+    def advance(message, at):
+        message, log_norm = _advance(ring, message, step(at))
+        return message, (message, log_norm[0])
+
+    _, (messages, log_norm) = jax.lax.scan(advance, entry, scanned)
+    return Filtered(messages, entry, log_norm + largest, exit.T)
+
+
+def smoothed(
+    chain: Chain,
+    ring: Semiring,
+    log_likelihood: Float[Array, "step state chunk"],
+    dyn: Dynamics,
+    forward: Filtered,
+) -> Posterior:
+    """Go backward along all chunks, and count transitions."""
+    step = partial(_step_at, ring, dyn)
+    largest = log_likelihood.max(axis=1, keepdims=True)
+    largest = jnp.where(largest > -jnp.inf, largest, 0)
+    scanned = _scanned(ring, chain, log_likelihood - largest, dyn)
+    before = jnp.concatenate([forward.entry[None], forward.messages[:-1]])
+    n_states = log_likelihood.shape[1]
+    one = jnp.asarray(ring.identity[1], log_likelihood.dtype)
+
+    def retreat(carry, at):
+        later, initial, transitions = carry
+        here, (alpha, previous, weight) = step(at[0]), at[1]
+        states = _probability(ring, ring.times(alpha, later), (0,))
+        ahead = ring.times(here.likelihood, later)
+        pairs = ring.times(ring.times(previous[:, None], here.transition), ahead[None])
+        pairs = jnp.where(here.start, 0, _probability(ring, pairs, (0, 1)))
+        initial = initial + jnp.where(here.start, weight * states, 0)
+        transitions = transitions + weight * pairs
+        earlier = ring.total(ring.times(here.transition, ahead[None]), axis=1)
+        earlier = jnp.where(here.start, one, ring.divide(earlier, earlier.max(axis=0)))
+        kept = (states, pairs) if dyn.varies else (states,)
+        return (earlier, initial, transitions), kept
+
+    zero = jnp.zeros((n_states, *forward.exit.shape), log_likelihood.dtype)
+    start = (ring.lift(forward.exit), zero[0], zero)
+    more = (forward.messages, before, chain.weight)
+    (_, initial, transitions), kept = jax.lax.scan(retreat, start, (scanned, more), reverse=True)
+    return Posterior(
+        kept[0], initial.sum(axis=-1), transitions.sum(axis=-1), kept[1] if dyn.varies else None
+    )
+
+
+def log_evidence(chain: Chain, forward: Filtered) -> Float[Array, ""]:
+    """Sum the log-likelihoods of the sessions, each as often as it counts."""
+    counted = jnp.where(chain.weight > 0, forward.log_norm, 0)
+    return jnp.sum(chain.weight * counted)
+
+
+def _scanned(ring: Semiring, chain: Chain, log_likelihood: jax.Array, dyn: Dynamics) -> tuple:
+    varying = tuple(map(ring.lift, dyn)) if dyn.varies else ()
+    return ring.lift(log_likelihood), chain.start, *varying
+
+
+def _step_at(ring: Semiring, dyn: Dynamics, at: tuple) -> _Step:
+    if dyn.varies:
+        return _Step(*at)
+    return _Step(*at, *(ring.lift(part)[..., None] for part in dyn))
+
+
+def _advance(ring: Semiring, message: jax.Array, here: _Step) -> tuple[jax.Array, jax.Array]:
+    """Go one sample on from messages (..., K, C); also the logarithm of what they add up to."""
+    arrived = ring.total(ring.times(message[..., None, :], here.transition), axis=-3)
+    begun = ring.times(ring.total(message, axis=-2)[..., None, :], here.initial)
+    arrived = ring.times(jnp.where(here.start, begun, arrived), here.likelihood)
+    norm = ring.total(arrived, axis=-2)[..., None, :]
+    return ring.divide(arrived, norm), ring.log(norm)
+
+
+def _probability(ring: Semiring, weights: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Normalise over axes, to probabilities."""
+    if ring is not SCALED:
+        weights = jnp.exp(weights - jnp.max(weights, axis=axes, keepdims=True))
+    return weights / weights.sum(axis=axes, keepdims=True)

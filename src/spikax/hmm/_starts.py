@@ -1,0 +1,65 @@
+"""Where searches start: about the model of one state, at several widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.core.null_model import null_model, null_parameters
+from spikax.core.objective import Objective, pearson
+from spikax.core.samples import Samples
+from spikax.hmm._emission import EmissionParameters
+from spikax.hmm._search import Parameters
+from spikax.hmm._transitions import TransitionParameters
+
+# Standard deviations of coefficients, of standardised features. Narrow starts agree with one
+# another, at optima that wide ones leave behind.
+WIDTHS = (0.5, 1.0, 2.0)
+STAYS = 0.95  # probability of staying in a state
+
+
+@jax.jit
+def pooled(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Find the model without features, its dispersion, and what linear predictors vary by."""
+    null = null_model(objective, samples)
+    theta = null_parameters(objective, null)
+    ones = jnp.ones_like(objective.normaliser)
+    if not objective.likelihood.by_moments:
+        return theta, ones, ones
+    total = samples.total_weight
+    dispersion = pearson(objective, samples, theta) / total
+    precision = objective.likelihood.precision(jnp.maximum(dispersion, 1e-12))
+    curvature = null.curvature.reshape(-1, ones.size).mean(axis=0)
+    return theta, dispersion, 1 / jnp.sqrt(precision * curvature)
+
+
+def start_at(prepared: Any, theta: Any, allowed: np.ndarray) -> Parameters:
+    """Start at parameters of the states, with states that last."""
+    n_states = allowed.shape[1]
+    rows = np.full(allowed.shape, (1 - STAYS) / max(n_states - 1, 1))
+    np.fill_diagonal(rows, STAYS if n_states > 1 else 1.0)
+    rows[-1] = 1 / n_states
+    emission, transitions = prepared.problem.emission, prepared.problem.transitions
+    log_excess = np.broadcast_to(prepared.log_excess, (n_states, len(emission.floor)))
+    slopes = jnp.zeros((n_states + 1, len(transitions.precision), n_states))
+    theta = jnp.broadcast_to(jnp.asarray(theta), emission.mask.shape) * emission.mask
+    return Parameters(
+        EmissionParameters(theta, jnp.asarray(log_excess)),
+        TransitionParameters(jnp.log(jnp.asarray(rows)), slopes),
+    )
+
+
+def scattered(
+    prepared: Any, center: np.ndarray, allowed: np.ndarray, width: float, rng: np.random.Generator
+) -> Parameters:
+    """Start at random about the parameters of one state; what states share is that of all."""
+    emission = prepared.problem.emission
+    noise = width * np.asarray(prepared.unit) * rng.normal(size=emission.mask.shape)
+    if emission.tie is not None:
+        tie = np.asarray(emission.tie)
+        alone = (tie @ tie.sum(axis=0) == 1).reshape(len(noise), -1, 1)
+        noise = noise * alone
+    return start_at(prepared, center + noise, allowed)
