@@ -188,7 +188,7 @@ def test_a_search_sets_parameters_by_label(X, rng, name):
     assert pipeline["basis"].basis["place"].n_basis_funcs == 5
 
 
-# NumPy told of it once in scikit-learn's own product, of finite numbers, in a process of many tests.
+# NumPy told of it once in scikit-learn's own product, in a process of many tests.
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")
 def test_a_search_sets_parameters_and_bases(X, rng):
     y = rng.poisson(1 + X[:, 0])

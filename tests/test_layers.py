@@ -14,6 +14,8 @@ ROOT = Path(spikax.__file__).parent
 LAYERS = (
     {"plotting", "io"},
     {"inference", "diagnostics", "model_selection"},
+    {"glm_hmm"},
+    {"hmm"},
     {"glm"},
     {"simulation"},
     {"datasets", "exceptions", "fetch", "styles", "_npz"},

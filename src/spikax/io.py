@@ -10,16 +10,22 @@ import sklearn.model_selection
 from sklearn import config_context
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
-from spikax import _npz, glm, model_selection, observation_models
+from spikax import _npz, glm, glm_hmm, hmm, model_selection, observation_models
 from spikax._errors import unknown_name
 from spikax.glm._shell import Shell
+from spikax.hmm._shell import StatesShell
 
 __all__ = ["inspect_npz", "load_model"]
 
-_MODULES = (glm, model_selection)  # which have estimators
+_MODULES = (glm, glm_hmm, hmm, model_selection)  # which have estimators
+_RESULTS = {"spikax.hmm.Restarts": hmm.Restarts}  # that fits keep
+
+Estimator = Shell | StatesShell
 
 
-def load_model(filename: str | PathLike, mapping_dict: Mapping[str, Any] | None = None) -> Shell:
+def load_model(
+    filename: str | PathLike, mapping_dict: Mapping[str, Any] | None = None
+) -> Estimator:
     """Load a model that `save_params` wrote.
 
     Files of all estimators are taken, those that choose their strength by cross-validation
@@ -83,7 +89,7 @@ def load_model(filename: str | PathLike, mapping_dict: Mapping[str, Any] | None 
     for where in mapping:
         if where not in named:
             raise unknown_name(f"argument in mapping_dict for {saved.filename}", where, named)
-    known = kind().get_params(deep=False)
+    known = kind._get_param_names()
     for name in [*params, *fitted]:
         if (name in params) != (name in known) or hasattr(kind, name):
             raise _npz.damaged(saved.filename, f"{kind.__name__} has no place for {name!r}")
@@ -162,7 +168,7 @@ def _route(model: Any, saved: _npz.Saved) -> None:
 
 
 def _public(saved: _npz.Saved, where: str, name: str) -> Any:
-    found = _npz.public(name) or _splitters().get(name) or _RENAMED.get(name)
+    found = _npz.public(name) or _splitters().get(name) or {**_RENAMED, **_RESULTS}.get(name)
     if found is None:
         last = name.rpartition(".")[2]
         raise ValueError(
@@ -211,19 +217,19 @@ def _splitters() -> dict[str, Any]:
     return {name: thing for name, thing in public if callable(getattr(thing, "split", None))}
 
 
-def estimators() -> dict[str, type[Shell]]:
+def estimators() -> dict[str, type[Estimator]]:
     """Find all public classes of models, by the names that files give them."""
     public = [(f"{m.__name__}.{n}", getattr(m, n)) for m in _MODULES for n in m.__all__]
     return {
         name: thing
         for name, thing in public
-        if isinstance(thing, type) and issubclass(thing, Shell)
+        if isinstance(thing, type) and issubclass(thing, Estimator)
     }
 
 
-def _model_class(saved: _npz.Saved, own: Any) -> type[Shell]:
+def _model_class(saved: _npz.Saved, own: Any) -> type[Estimator]:
     if own is not None:
-        if not (isinstance(own, type) and issubclass(own, Shell)):
+        if not (isinstance(own, type) and issubclass(own, Estimator)):
             raise TypeError(f"mapping_dict['model'] must be a class of models, got {own!r}.")
         return own
     kinds = estimators()

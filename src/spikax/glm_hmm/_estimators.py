@@ -10,12 +10,12 @@ from spikax._errors import unknown_name
 from spikax._model import find_classes
 from spikax.glm import GLM, ClassifierGLM, PopulationGLM
 from spikax.glm._prediction import log_probabilities
-from spikax.hmm._shell import StatesShell
+from spikax.hmm._stepping import Stepping
 
 _RETURN_TYPES = ("log-proba", "proba")
 
 
-class _GLMStates(RegressorMixin, StatesShell):
+class _GLMStates(RegressorMixin, Stepping):  # pyright: ignore[reportIncompatibleMethodOverride]
     """What GLM-HMMs are constructed with, stored as it is given."""
 
     def __init__(
@@ -68,7 +68,8 @@ class _GLMStates(RegressorMixin, StatesShell):
         self.fit_intercept = fit_intercept
         self.verbose = verbose
 
-    score = StatesShell.score  # a log-likelihood, not the mixin's
+    # A log-likelihood, not the mixin's.
+    score = Stepping.score  # pyright: ignore[reportAssignmentType]
 
 
 class GLMHMM(_GLMStates):
@@ -296,7 +297,7 @@ class PopulationGLMHMM(_GLMStates):
     _single = False
 
 
-class ClassifierGLMHMM(ClassifierMixin, StatesShell):
+class ClassifierGLMHMM(ClassifierMixin, Stepping):  # pyright: ignore
     r"""A classifier of one behaviour, with labels as observations, that depends on a hidden state.
 
     In state k the probability of class c at time t is the softmax over c of
@@ -461,7 +462,8 @@ class ClassifierGLMHMM(ClassifierMixin, StatesShell):
         """The observation model: categorical."""
         return observation_models.CategoricalObservations(self.n_classes)
 
-    score = StatesShell.score  # a log-likelihood, not the mixin's accuracy
+    # A log-likelihood, not the mixin's accuracy.
+    score = Stepping.score  # pyright: ignore[reportAssignmentType]
 
     def _model_of_state(self):
         model = ClassifierGLM(

@@ -8,7 +8,7 @@ neuron has a copy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Rows of the design beyond which Hessians are summed over some samples only.
 _EXACT = 64
+_FEW = 8
 
 
 class EmissionParameters(NamedTuple):
@@ -68,10 +69,6 @@ class Emission:
     tie: Float[Array, "parameter free"] | None
     floor: Float[Array, " neuron"]
     disperses: bool = field(metadata={"static": True})
-
-    def dispersion(self, params: EmissionParameters) -> Float[Array, "state neuron"]:
-        """Dispersions, which stay above their floor."""
-        return self.floor + jnp.exp(params.log_excess)
 
     def likelihood(self, log_excess: Float[Array, " neuron"]) -> Likelihood:
         """Likelihood of a state."""
@@ -131,12 +128,13 @@ def _log_likelihood(emission, params, X, y, weights, offset) -> Float[Array, "st
 def _curvature(emission, params, X, y, weights, offset, states) -> tuple[jax.Array, jax.Array]:
     """Sum the second derivatives over a block, or over every so many of its samples."""
     stride = max(1, len(X) // _EXACT)
-    some = tuple(a if a is None else a[..., ::stride] for a in (X, y, weights, offset, states))
+    some: Any = tuple(
+        a if a is None else a[..., ::stride] for a in (X, y, weights, offset, states)
+    )
     X, y, weights, offset, states = some
-    rows = jnp.concatenate([X, jnp.ones_like(X[:1])])
+    rows = jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
 
-    def of_state(item):
-        theta, log_excess, state = item
+    def of_state(theta, log_excess, state):
         likelihood = emission.likelihood(log_excess)
         objective = replace(emission.objective, likelihood=likelihood)
         eta = linear_predictor(theta, X, offset)
@@ -144,16 +142,24 @@ def _curvature(emission, params, X, y, weights, offset, states) -> tuple[jax.Arr
             second = sample_curvature(objective, eta, y)[None]
         else:
             second = convex_hessian(objective, eta, y).reshape(-1, *y.shape)
-        counted = stride * weights * state * likelihood.precision()
-        each = (counted * second).reshape(-1, X.shape[1]).T
-        # One product for each row, (n_rows, n_pairs n_neurons): all neurons at once.
-        moments = jax.lax.map(lambda row: (row * rows) @ each, rows)
-        moments = moments.reshape(len(rows), len(rows), -1, y.shape[0])
-        pairs = jnp.transpose(moments, (3, 2, 0, 1))
-        hessian = pairs[:, 0] if objective.n_predictors == 1 else jax.vmap(interleaved)(pairs)
-        return hessian, _of_dispersion(emission, log_excess, eta, y, stride * weights * state)
+        counted = stride * weights * state[None]
+        of_dispersion = _of_dispersion(emission, log_excess, eta, y, counted)
+        return (counted * likelihood.precision())[None] * second, of_dispersion
 
-    return jax.lax.map(of_state, (*params, states))
+    each, of_dispersion = jax.vmap(of_state)(params.theta, params.log_excess, states)
+    pairs = _moments(rows, each.reshape(-1, X.shape[1]))
+    pairs = pairs.reshape(*each.shape[:3], len(rows), len(rows))
+    if emission.objective.n_predictors == 1:
+        return pairs[:, 0], of_dispersion
+    return jax.vmap(jax.vmap(interleaved))(jnp.swapaxes(pairs, 1, 2)), of_dispersion
+
+
+def _moments(rows: jax.Array, weights: jax.Array) -> Float[Array, "weighting row row"]:
+    """Weighted second moments of the rows: all at once if they are few, else row by row."""
+    if len(weights) <= _FEW:
+        return jnp.einsum("wt,pt,qt->wpq", weights, rows, rows)
+    found = jax.lax.map(lambda row: weights @ (row[None] * rows).T, rows)
+    return jnp.swapaxes(found, 0, 1)
 
 
 def _of_dispersion(emission, log_excess, eta, y, weights) -> Float[Array, " neuron"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
+from scipy.special import softmax
 
 from spikax._inputs import Data
 from spikax._layout import Layout
@@ -107,4 +107,4 @@ def _shifted(probability: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Add to logits; what is impossible stays so."""
     with np.errstate(divide="ignore"):
         logits = np.log(probability) + change
-    return np.asarray(jax.nn.softmax(logits, axis=-1), float)
+    return softmax(logits, axis=-1)

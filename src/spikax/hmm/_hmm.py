@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from spikax._time_series import is_series, like, raw
 from spikax.glm import PopulationGLM
 from spikax.hmm._shell import StatesShell
 
@@ -103,3 +106,262 @@ class HMM(StatesShell):
         self.tol = tol
         self.seed = seed
         self.verbose = verbose
+
+    # What models with features are given besides.
+    regularizer = solver_name = feature_mask = shared_features = None
+    hmm_initialization_funcs = model_initialization_funcs = None
+    regularizer_strength, fit_intercept, n_lapse_states = None, True, 0
+
+    def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        y,
+        session_starts=None,
+        X_transition=None,
+        sample_weight=None,
+        session_weight=None,
+    ):
+        """Fit the means of all states, and the transitions between them.
+
+        Parameters
+        ----------
+        y
+            Observations, (n_samples, n_neurons) or (n_samples,). A NaN is missing for its neuron.
+        session_starts, X_transition, sample_weight, session_weight
+            As `PopulationGLMHMM.fit` takes them.
+
+        Returns
+        -------
+        self
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If shapes, lengths, values or sessions are wrong, or no sample is left.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, of what needs a look, as of `PopulationGLMHMM.fit`.
+        """
+        return super().fit(
+            *_without_features(y),
+            session_starts=session_starts,
+            X_transition=X_transition,
+            sample_weight=sample_weight,
+            session_weight=session_weight,
+        )
+
+    def smooth_proba(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, X_transition=None
+    ):
+        """Compute the probability of each state given all samples of its session.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+
+        Returns
+        -------
+        array or pynapple TsdFrame
+            Probabilities, (n_samples, n_states).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return super().smooth_proba(*_without_features(y), session_starts, X_transition)
+
+    def filter_proba(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, X_transition=None
+    ):
+        """Compute the probability of each state given the samples up to each one.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+
+        Returns
+        -------
+        array or pynapple TsdFrame
+            Probabilities, (n_samples, n_states).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return super().filter_proba(*_without_features(y), session_starts, X_transition)
+
+    def decode_state(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, state_format="one-hot", X_transition=None
+    ):
+        """Find the likeliest path of states.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+        state_format
+            "one-hot" (default) or "index".
+
+        Returns
+        -------
+        array or pynapple object
+            The states, (n_samples, n_states) or (n_samples,).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return super().decode_state(
+            *_without_features(y), session_starts, state_format, X_transition
+        )
+
+    def sample_states(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, random_key, y, n_samples=1, session_starts=None, X_transition=None
+    ):
+        """Draw paths of states from their posterior.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        y, session_starts, X_transition
+            As in `fit`.
+        n_samples
+            Number of paths (default 1).
+
+        Returns
+        -------
+        array of int
+            The states, (n_paths, n_samples).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        both = _without_features(y)
+        return super().sample_states(random_key, *both, n_samples, session_starts, X_transition)
+
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, X_transition=None, aggregate_sample_scores=np.sum
+    ):
+        """Compute the log-likelihood of samples, each given those of its session before it.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+        aggregate_sample_scores
+            Function of the samples' log-likelihoods, (n_samples,); their sum by default.
+
+        Returns
+        -------
+        float or array
+            What the function makes of them, in nats.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return super().score(
+            *_without_features(y),
+            session_starts,
+            X_transition,
+            aggregate_sample_scores=aggregate_sample_scores,
+        )
+
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, X_transition=None
+    ):
+        """Predict the mean of each sample from those of its session before it.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+
+        Returns
+        -------
+        array or pynapple object
+            Means, (n_samples, n_neurons), one step ahead.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        found = super().predict(*_without_features(y), session_starts, X_transition)
+        return like(found, y)
+
+    def occupancy(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y, session_starts=None, X_transition=None
+    ):
+        """Compute the share of the samples in each state, by the posterior.
+
+        Parameters
+        ----------
+        y, session_starts, X_transition
+            As in `fit`.
+
+        Returns
+        -------
+        array
+            Shares, (n_states,).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        return super().occupancy(*_without_features(y), session_starts, X_transition)
+
+    def simulate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        random_key,
+        n_samples,
+        state_format="index",
+        session_starts=None,
+        X_transition=None,
+    ):
+        """Draw states and observations from the fitted model.
+
+        Parameters
+        ----------
+        random_key
+            Random key, from `jax.random.key`.
+        n_samples
+            Number of samples.
+        state_format
+            "index" (default) or "one-hot".
+        session_starts, X_transition
+            As in `fit`.
+
+        Returns
+        -------
+        sample, rate : array
+            Observations and their means, (n_samples, n_neurons).
+        states : array
+            The states, (n_samples,), or one-hot, (n_samples, n_states).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        X = {"none": np.zeros((n_samples, 0))}
+        return super().simulate(random_key, X, state_format, session_starts, X_transition)
+
+
+def _without_features(y):
+    """Give observations features without columns, and an axis of neurons."""
+    array = y if is_series(y) and np.ndim(y) == 2 else raw(y, "y")
+    array = array.reshape(-1, 1) if np.ndim(array) == 1 else array
+    return {"none": np.zeros((len(array), 0))}, array

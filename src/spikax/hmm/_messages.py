@@ -138,21 +138,22 @@ def smoothed(
         states = _probability(ring, ring.times(alpha, later), (0,))
         ahead = ring.times(here.likelihood, later)
         pairs = ring.times(ring.times(previous[:, None], here.transition), ahead[None])
-        pairs = jnp.where(here.start, 0, _probability(ring, pairs, (0, 1)))
-        initial = initial + jnp.where(here.start, weight * states, 0)
-        transitions = transitions + weight * pairs
+        start, weight = here.start[None], weight[None]
+        pairs = jnp.where(start[None], 0, _probability(ring, pairs, (0, 1)))
+        initial = initial + jnp.where(start, weight * states, 0)
+        transitions = transitions + weight[None] * pairs
         earlier = ring.total(ring.times(here.transition, ahead[None]), axis=1)
-        earlier = jnp.where(here.start, one, ring.divide(earlier, earlier.max(axis=0)))
-        kept = (states, pairs) if dyn.varies else (states,)
+        earlier = jnp.where(start, one, ring.divide(earlier, earlier.max(axis=0)[None]))
+        kept = (states, pairs if dyn.varies else None)
         return (earlier, initial, transitions), kept
 
     zero = jnp.zeros((n_states, *forward.exit.shape), log_likelihood.dtype)
     start = (ring.lift(forward.exit), zero[0], zero)
     more = (forward.messages, before, chain.weight)
-    (_, initial, transitions), kept = jax.lax.scan(retreat, start, (scanned, more), reverse=True)
-    return Posterior(
-        kept[0], initial.sum(axis=-1), transitions.sum(axis=-1), kept[1] if dyn.varies else None
+    (_, initial, transitions), (states, pairs) = jax.lax.scan(
+        retreat, start, (scanned, more), reverse=True
     )
+    return Posterior(states, initial.sum(axis=-1), transitions.sum(axis=-1), pairs)
 
 
 def log_evidence(chain: Chain, forward: Filtered) -> Float[Array, ""]:
@@ -174,9 +175,11 @@ def _step_at(ring: Semiring, dyn: Dynamics, at: tuple) -> _Step:
 
 def _advance(ring: Semiring, message: jax.Array, here: _Step) -> tuple[jax.Array, jax.Array]:
     """Go one sample on from messages (..., K, C); also the logarithm of what they add up to."""
-    arrived = ring.total(ring.times(message[..., None, :], here.transition), axis=-3)
-    begun = ring.times(ring.total(message, axis=-2)[..., None, :], here.initial)
-    arrived = ring.times(jnp.where(here.start, begun, arrived), here.likelihood)
+    more = (None,) * (message.ndim - 2)  # axes in front
+    arrived = ring.total(ring.times(message[..., None, :], here.transition[more]), axis=-3)
+    begun = ring.times(ring.total(message, axis=-2)[..., None, :], here.initial[more])
+    start = here.start[(*more, None)]
+    arrived = ring.times(jnp.where(start, begun, arrived), here.likelihood[more])
     norm = ring.total(arrived, axis=-2)[..., None, :]
     return ring.divide(arrived, norm), ring.log(norm)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _EM_MOVES = 10
 _PAIRS = 6
+_METRIC_MOVES = 8  # of L-BFGS with one metric
 _SUFFICIENT = 1e-4  # Armijo's constant
 _PATIENCE = 8  # refusals in a row before EM's direction is tried
 _REFUSALS = 40  # before a search ends
@@ -170,7 +171,8 @@ def _with_gauge(matrix: jax.Array, n_states: int) -> jax.Array:
     """Hold what all states of a row have in common, and rows that nothing is known of."""
     n_inputs = matrix.shape[1] // n_states
     common = jnp.kron(jnp.eye(n_inputs), jnp.ones((n_states, n_states))).astype(matrix.dtype)
-    return matrix + common + 1e-2 * jnp.eye(matrix.shape[1], dtype=matrix.dtype)
+    small = 1e-2 * jnp.eye(matrix.shape[1], dtype=matrix.dtype)
+    return matrix + (common + small)[None]
 
 
 def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
@@ -189,7 +191,7 @@ def _solve_emission(emission: Emission, hessian: jax.Array, gradient: jax.Array)
     if emission.tie is None:
         free = mask[..., None] * mask[..., None, :]
         eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-        matrix = hessian * free + eye * (1 - mask)[..., None]
+        matrix = hessian * free + eye[None, None] * (1 - mask)[..., None]
         step = jax.vmap(jax.vmap(_solve))(matrix, right[..., None])[..., 0] * mask
         return jnp.swapaxes(step, 1, 2)
     tie = emission.tie
@@ -207,7 +209,7 @@ def _solve_emission(emission: Emission, hessian: jax.Array, gradient: jax.Array)
 
 def _penalised(emission: Emission, hessian: jax.Array) -> jax.Array:
     eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
-    return hessian + ridge(emission.objective).T[:, :, None] * eye
+    return hessian + (ridge(emission.objective).T[:, :, None] * eye[None])[None]
 
 
 def em_direction(
@@ -238,7 +240,7 @@ def _proximal_steps(emission, theta, gradient, of: Metric) -> jax.Array:
         free = mask.T[..., None] * mask.T[:, None]
         eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
         level = jnp.trace(hessian, axis1=1, axis2=2)[:, None, None] + 1e-8
-        hessian = hessian * free + eye * ((1 - mask.T)[..., None] + _JITTER * level)
+        hessian = hessian * free + eye[None] * ((1 - mask.T)[..., None] + _JITTER * level)
         target, _ = minimise_model(objective, hessian, -gradient, theta, wanted, negligible)
         return target - theta
 
@@ -295,6 +297,7 @@ class _Standing(NamedTuple):
     gradient: Float[Array, " parameter"]
     direction: Float[Array, " parameter"]
     em: Float[Array, " parameter"]  # EM's direction here
+    metric: Metric
     length: Float[Array, ""]  # of the next step
     pairs: _Pairs
     gain: Float[Array, ""]  # nats that the next moves are expected to bring
@@ -346,7 +349,7 @@ def search(problem: Problem, start: Parameters, tol: jax.Array, maxiter: jax.Arr
     def running(at: _Standing) -> Bool[Array, ""]:
         return at.status == _RUNNING
 
-    at = jax.lax.while_loop(running, move, _at_start(start, flat))
+    at = jax.lax.while_loop(running, move, _at_start(problem, start, flat))
     return Found(
         at.params,
         at.value,
@@ -358,7 +361,8 @@ def search(problem: Problem, start: Parameters, tol: jax.Array, maxiter: jax.Arr
     )
 
 
-def _at_start(start: Parameters, flat: jax.Array) -> _Standing:
+def _at_start(problem: Problem, start: Parameters, flat: jax.Array) -> _Standing:
+    shapes = jax.eval_shape(lambda: metric(problem, start, evaluate(problem, start)))
     zero, none, nothing = jnp.zeros((), flat.dtype), jnp.zeros((), int), jnp.zeros_like(flat)
     no_steps = jnp.zeros((_PAIRS, flat.size), flat.dtype)
     return _Standing(
@@ -368,6 +372,7 @@ def _at_start(start: Parameters, flat: jax.Array) -> _Standing:
         gradient=nothing,
         direction=nothing,
         em=nothing,
+        metric=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
         length=zero,
         pairs=_Pairs(no_steps, no_steps, jnp.zeros(_PAIRS, flat.dtype)),
         gain=zero + jnp.inf,
@@ -391,7 +396,8 @@ def _accept(
 ) -> _Standing:
     """Go to a trial point, and find where to look from there."""
     gradient, unravel = ravel_pytree(found.gradient)
-    curvature = metric(problem, trial, found)
+    renewed = (at.n_moves <= _EM_MOVES) | (at.n_moves % _METRIC_MOVES == 0)
+    curvature = jax.lax.cond(renewed, lambda: metric(problem, trial, found), lambda: at.metric)
 
     def inverse(flat: jax.Array) -> jax.Array:
         return ravel_pytree(apply(problem, curvature, unravel(flat)))[0]
@@ -413,6 +419,7 @@ def _accept(
         gradient=gradient,
         direction=direction,
         em=em,
+        metric=curvature,
         length=jnp.ones_like(at.length),
         pairs=pairs,
         gain=gain,

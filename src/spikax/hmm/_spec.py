@@ -191,7 +191,8 @@ class StatesSpec:
                     f"{', '.join(map(repr, layout.labels))}."
                 )
             return np.repeat(np.isin(layout.labels, names), layout.widths)
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(given)]
+        parts = [given] if layout.names == ("X",) else jax.tree.leaves(given)
+        leaves = [np.asarray(leaf) for leaf in parts]
         full = [(width,) for width in layout.widths]
         if [leaf.shape for leaf in leaves] != full or not all(
             np.isin(leaf, (0, 1)).all() for leaf in leaves
@@ -316,6 +317,20 @@ class StatesSpec:
             free += self.n_states * mask.shape[2]
         per_row = self.allowed.sum(axis=1) - 1
         return int(free + per_row.sum() * (1 + len(transitions.precision)))
+
+    def to_user(self, params: Parameters, of: Prepared) -> tuple:
+        """Bring parameters to (coef, intercept, scale, initial_prob, transition_prob)."""
+        emission = of.problem.emission
+        scale = np.ones((self.n_states, of.data.y.shape[1]))
+        known = emission.objective.likelihood.dispersion
+        if emission.disperses:
+            scale = np.asarray(emission.floor) + np.exp(params.emission.log_excess)
+        elif known is not None:
+            scale = scale * np.asarray(known)[:, 0]
+        rows = np.maximum(np.exp(params.transitions.logits), FLOOR) * self.allowed
+        rows = rows / rows.sum(axis=1, keepdims=True)
+        scale = scale[:, 0] if self.model.single else scale.T
+        return *self.unpack(np.asarray(params.emission.theta), of), scale, rows[-1], rows[:-1]
 
     def unpack(self, theta: np.ndarray, of: Prepared) -> tuple[Any, np.ndarray]:
         """Bring the parameters of all states to the user's units and shapes."""

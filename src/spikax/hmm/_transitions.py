@@ -62,8 +62,8 @@ class Transitions:
         logits = params.logits
         if self.covariates is not None:
             change = jnp.einsum("iqj,lqc->lijc", params.slopes, self.covariates)
-            logits, axis = logits[..., None] + change, -2
-            allowed = self.allowed[..., None]
+            logits, axis = logits[None, ..., None] + change, -2
+            allowed = self.allowed[None, ..., None]
         else:
             axis, allowed = -1, self.allowed
         logits = jnp.where(allowed > 0, logits, -jnp.inf)
@@ -81,7 +81,7 @@ class Transitions:
         """Logarithm of the priors' density, up to a constant."""
         logs = self._at_mean(params.logits)
         rows = jnp.sum((self.concentration - 1) * jnp.where(self.allowed > 0, logs, 0))
-        return rows - 0.5 * jnp.sum(self.precision[:, None] * params.slopes**2)
+        return rows - 0.5 * jnp.sum(self.precision[None, :, None] * params.slopes**2)
 
     def _at_mean(self, logits: jax.Array) -> jax.Array:
         masked = jnp.where(self.allowed > 0, logits, -jnp.inf)
@@ -102,7 +102,7 @@ class Transitions:
         if self.covariates is None:
             return TransitionParameters((surprise + pull) * self.allowed, 0 * params.slopes)
         slopes = jnp.einsum("lijc,lqc->iqj", surprise, self.covariates)
-        slopes = slopes - self.precision[:, None] * params.slopes
+        slopes = slopes - self.precision[None, :, None] * params.slopes
         logits = surprise.sum(axis=(0, -1)) + pull
         return TransitionParameters(logits * self.allowed, slopes * self.allowed[:, None])
 
@@ -148,12 +148,13 @@ class Transitions:
         matrix = matrix.at[:, 0, :, 0].add(of_prior)
         ridge = jnp.concatenate([jnp.zeros(1, total.dtype), self.precision])
         size = q * n_states
-        return matrix.reshape(n_rows, size, size) + jnp.diag(jnp.repeat(ridge, n_states))
+        return matrix.reshape(n_rows, size, size) + jnp.diag(jnp.repeat(ridge, n_states))[None]
 
     def _counts(self, chain: Chain, found: Posterior) -> jax.Array:
         """Count transitions and starts, (K + 1, K), or those of each sample (L, K + 1, K, C)."""
         if self.covariates is None:
             return jnp.concatenate([found.transitions, found.initial[None]])
+        assert found.pairs is not None
         first = jnp.where(chain.start[:, None], found.states, 0)
         every = jnp.concatenate([found.pairs, first[:, None]], axis=1)
         return every * chain.weight[:, None, None]
@@ -161,4 +162,4 @@ class Transitions:
 
 def _multinomial(n: jax.Array, p: jax.Array, eye: jax.Array) -> jax.Array:
     """Compute `n (diag(p) - p p')` of each row."""
-    return (n * p)[..., None] * eye - n[..., None] * p[..., None] * p[:, None]
+    return (n * p)[..., None] * eye[None] - n[..., None] * p[..., None] * p[:, None]
