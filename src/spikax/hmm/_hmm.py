@@ -112,6 +112,9 @@ class HMM(StatesShell):
     hmm_initialization_funcs = model_initialization_funcs = None
     regularizer_strength, fit_intercept, n_lapse_states = None, True, 0
 
+    def _with_features(self, X, y):
+        return _without_features(y)
+
     def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         y,

@@ -42,6 +42,10 @@ class Inferring(BaseEstimator):
         """Find what the constructor's arguments stand for."""
         raise NotImplementedError
 
+    def _with_features(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Give features to observations whose model has none."""
+        return X, y
+
     def _check(self, spec: StatesSpec, X, y, sample_weight, offset, afresh=False) -> Data:
         if self._single and np.ndim(y) == 2 and np.shape(y)[1] > 1:
             raise ValueError(

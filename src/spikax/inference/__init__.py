@@ -17,6 +17,12 @@ from spikax.inference._hypotheses import (
 )
 from spikax.inference._infer import infer
 from spikax.inference._inference import Inference
+from spikax.inference._states import (
+    StatesBootstrap,
+    StatesInference,
+    bootstrap_states,
+    infer_states,
+)
 from spikax.inference._summary import Summary, summary
 
 __all__ = [
@@ -24,11 +30,15 @@ __all__ = [
     "CouplingFilters",
     "HypothesisTest",
     "Inference",
+    "StatesBootstrap",
+    "StatesInference",
     "Summary",
     "TuningCurve",
     "adjust_p_values",
+    "bootstrap_states",
     "coupling_filters",
     "infer",
+    "infer_states",
     "likelihood_ratio_test",
     "mean_band",
     "summary",

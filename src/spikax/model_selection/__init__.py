@@ -1,4 +1,4 @@
-"""Choosing how strong a penalty should be, for each neuron: paths and cross-validation."""
+"""Choosing how strong a penalty should be, for each neuron, and how many states there are."""
 
 from spikax.model_selection._cross_validation import (
     GLMCV,
@@ -8,6 +8,7 @@ from spikax.model_selection._cross_validation import (
 )
 from spikax.model_selection._regularization_path import RegularizationPath, regularization_path
 from spikax.model_selection._splitters import BlockKFold, EpochKFold
+from spikax.model_selection._states import StatesSelection, select_states
 
 __all__ = [
     "GLMCV",
@@ -17,5 +18,7 @@ __all__ = [
     "EpochKFold",
     "PopulationGLMCV",
     "RegularizationPath",
+    "StatesSelection",
     "regularization_path",
+    "select_states",
 ]
