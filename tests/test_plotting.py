@@ -19,8 +19,10 @@ from matplotlib.text import Text
 from spikax import diagnostics, plotting
 from spikax.basis import CyclicBSplineEval
 from spikax.glm import GLM, PopulationGLM
-from spikax.inference import infer, tuning_curve
-from spikax.model_selection import PopulationGLMCV
+from spikax.glm_hmm import GLMHMM
+from spikax.hmm import Restarts
+from spikax.inference import infer, infer_states, tuning_curve
+from spikax.model_selection import PopulationGLMCV, StatesSelection
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -101,6 +103,71 @@ def convergence():
     return plotting.convergence(PopulationGLM("Gaussian").fit(rate, spikes))
 
 
+def states_model():
+    """Make choices in two states, and the model that they were drawn from."""
+    rng = np.random.default_rng(0)
+    x, model = rng.normal(size=(400, 2)), GLMHMM(2)
+    model.coef_ = np.array([[3.0, 0.5], [0.0, -1.0]])
+    model.intercept_ = np.array([0.0, 1.0])
+    model.scale_ = np.ones(2)
+    model.initial_prob_ = np.array([0.5, 0.5])
+    model.transition_prob_ = np.array([[0.97, 0.03], [0.06, 0.94]])
+    y, _, _ = model.simulate(jax.random.key(1), x)
+    return model, x, y
+
+
+def states():
+    model, x, y = states_model()
+    return plotting.states(model.smooth_proba(x, y), y, names=["engaged", "biased"])
+
+
+def transition_matrix():
+    return plotting.transition_matrix(states_model()[0])
+
+
+def state_weights():
+    model, *samples = states_model()
+    start = (model.coef_, model.intercept_, model.scale_, [0.5, 0.5], model.transition_prob_)
+    model.fit(*samples, start)
+    return plotting.state_weights(model, infer_states(model, *samples), features=["a", "b"])
+
+
+def dwell_times():
+    model, x, y = states_model()
+    path = model.decode_state(x, y, state_format="index")
+    return plotting.dwell_times(path, model, starts=[0, 200])
+
+
+def psychometric():
+    model, x, y = states_model()
+    return plotting.psychometric(x[:, 0], y, model.smooth_proba(x, y), label="contrast (%)")
+
+
+def state_selection():
+    rng = np.random.default_rng(0)
+    scores = -60 + np.array([0, 3, 3.5])[:, None] + rng.normal(size=(3, 10))
+    n = np.full(10, 100.0)
+    found = StatesSelection(
+        params=[{"n_states": k} for k in (1, 2, 3)],
+        log_likelihood=scores.sum(axis=1) / n.sum(),
+        standard_error=np.full(3, 0.01),
+        per_session=scores,
+        n_samples=n,
+        n_parameters=np.array([3, 9, 17]),
+        aic=np.zeros(3),
+        bic=np.zeros(3),
+        models=[],
+    )
+    return plotting.state_selection(found)
+
+
+def restarts():
+    model, width = GLMHMM(2), np.tile([0.5, 1.0, 2.0], 3)
+    value = -np.array([40.0, 0, 0.5, 40, 0.01, 3, 7, 20, 0])
+    model.restarts_ = Restarts(value, np.zeros(9), np.full(9, 40), width)
+    return plotting.restarts(model)
+
+
 # Each figure, and the words on its axes.
 FIGURES = {
     tuning: ("direction (rad)", "rate (spikes/s)"),
@@ -115,6 +182,13 @@ FIGURES = {
     path: ("strength of the penalty", "bits per spike"),
     path_from_zero: ("strength of the penalty", "held-out score"),
     convergence: ("neuron", "steps"),
+    states: ("sample", "probability of state"),
+    transition_matrix: ("state after", "state before"),
+    state_weights: ("", "weight"),
+    dwell_times: ("duration (samples)", "share at least as long"),
+    psychometric: ("contrast (%)", "share of choices of 1"),
+    state_selection: ("n_states", "gain held out (nats per sample)"),
+    restarts: ("start, by rank", "log posterior below the best (nats)"),
 }
 # Other versions place text, and with it axes, some pixels away.
 of_this_matplotlib = pytest.mark.skipif(
@@ -186,6 +260,23 @@ def test_figures_are_drawn_on_the_axes_given():
     assert plotting.coupling_matrix(np.eye(2), ax=left) is left
     assert not plt.gcf().axes[1].images
     assert len(plt.get_fignums()) == 1
+
+
+def test_states_that_do_not_fit_are_refused():
+    model, x, y = states_model()
+    proba = model.smooth_proba(x, y)
+    for call, message in [
+        (lambda: plotting.states(proba[:, 0]), "must have shape"),
+        (lambda: plotting.states(proba, y[:5]), r"y must have shape \(400,\)"),
+        (lambda: plotting.states(proba, names=["a"]), "2 names are needed, got 1"),
+        (lambda: plotting.transition_matrix(np.ones((2, 3))), "is square"),
+        (lambda: plotting.dwell_times(proba), "state_format='index'"),
+        (lambda: plotting.psychometric(x[:3, 0], y, proba), "same number of samples"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(AttributeError, match="call fit first"):
+        plotting.restarts(GLMHMM(2))
 
 
 def test_neurons_are_chosen_and_silent_ones_left_out():

@@ -201,7 +201,7 @@ def infer_states(
         squares = jax.tree.map(
             lambda total, a, b: total + ((b - a) / (2 * step)) ** 2, squares, *ends
         )
-    errors = dict(zip(NAMES, jax.tree.map(np.sqrt, squares), strict=True))
+    errors: dict[str, Any] = dict(zip(NAMES, jax.tree.map(np.sqrt, squares), strict=True))
     for name in ("initial_prob", "transition_prob"):
         at_bound = (user[name] < 1e-6) | (user[name] > 1 - 1e-6)
         errors[name] = np.where(at_bound, np.nan, errors[name])
@@ -297,16 +297,18 @@ def bootstrap_states(
     more = {"session_starts": session_starts, "X_transition": X_transition, "offset": offset}
     more = {k: v for k, v in more.items() if v is not None}
     start = tuple(getattr(model, f"{name}_") for name in NAMES)
-    again, fits = clone(model), []
+    again: Any = clone(model)
+    fits = []
     if "classes_" in vars(model):
-        again.set_classes(model.classes_)  # pyright: ignore[reportAttributeAccessIssue]
+        again.set_classes(model.classes_)
     for key in tqdm(jax.random.split(random_key, n_draws), "draws", disable=not verbose):
         y, _, _ = model.simulate(key, X, **more)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            StatesShell.fit(again, *again._with_features(X, y), start, **more)
+            features, observed = again._with_features(X, y)
+            StatesShell.fit(again, features, observed, start, **more)
         again.reorder(match_states(again, model))
         fits.append(tuple(getattr(again, f"{name}_") for name in NAMES))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *fits)
-    estimate = dict(zip(NAMES, start, strict=True))
+    estimate: dict[str, Any] = dict(zip(NAMES, start, strict=True))
     return StatesBootstrap(estimate, dict(zip(NAMES, stacked, strict=True)))

@@ -165,7 +165,8 @@ def select_states(
     X, y = model._with_features(X, y)
     grid = list(ParameterGrid({"n_states": range(1, 6)} if param_grid is None else param_grid))
     more = {"X_transition": X_transition, "sample_weight": sample_weight, "offset": offset}
-    spec = clone(model).set_params(**grid[0]).resolve()
+    first: Any = clone(model)
+    spec = first.set_params(**grid[0]).resolve()
     data = model._check(spec, X, y, sample_weight, offset)
     sessions = model._sessions(data, y, session_starts)
     fold = _folds(cv, sessions.n_sessions)
@@ -235,7 +236,8 @@ def _folds(cv: Any, n_sessions: int) -> np.ndarray:
 
 
 def _fit(model, params, X, y, starts, session_weight, more) -> StatesShell:
-    fitted = clone(model).set_params(**params)
+    fitted: Any = clone(model)
+    fitted.set_params(**params)
     if "classes_" not in vars(fitted) and hasattr(fitted, "set_classes"):
         fitted.set_classes(y)
     with warnings.catch_warnings():
@@ -246,6 +248,6 @@ def _fit(model, params, X, y, starts, session_weight, more) -> StatesShell:
 
 
 def _scores(model, X, y, starts, X_transition, offset) -> np.ndarray:
-    return StatesShell.score(
+    return StatesShell.score(  # pyright: ignore[reportReturnType]
         model, X, y, starts, X_transition, offset, aggregate_sample_scores=np.asarray
     )

@@ -1,4 +1,4 @@
-"""Figures of fitted models: each function draws on one Axes, and returns it."""
+"""Figures of GLMs: tuning, coupling, calibration, paths and convergence."""
 
 from typing import Any
 
@@ -9,20 +9,8 @@ from numpy.typing import ArrayLike
 
 from spikax._time_series import values
 from spikax.diagnostics import Calibration, TimeRescaling
+from spikax.plotting._style import BAND, COLORS, DATA, MODEL, axes, tidy
 from spikax.solvers import Status
-
-__all__ = [
-    "calibration",
-    "convergence",
-    "coupling_filters",
-    "coupling_matrix",
-    "ks",
-    "path",
-    "tuning",
-]
-
-_DATA, _MODEL, _BAND = "0.8", "#1f4e8c", 0.25
-_COLORS = ("#1f4e8c", "#c8553d", "#4a8c5f", "#8a5a9e", "#c29a2e", "#4d9db4", "#7f7f7f", "#b0507f")
 
 
 def tuning(
@@ -98,14 +86,14 @@ def tuning(
         with np.errstate(invalid="ignore"):
             return unit * np.histogram(x[known], edges, weights=samples[known])[0] / occupancy
 
-    ax = _axes(ax)
-    ax.stairs(np.nan_to_num(binned(counts)), edges, fill=True, color=_DATA, label="data")
+    ax = axes(ax)
+    ax.stairs(np.nan_to_num(binned(counts)), edges, fill=True, color=DATA, label="data")
     if rate is not None:
-        ax.stairs(binned(rate), edges, baseline=None, color=_MODEL, linewidth=2, label="model")
+        ax.stairs(binned(rate), edges, baseline=None, color=MODEL, linewidth=2, label="model")
     if curve is not None:
-        color = _COLORS[1]
+        color = COLORS[1]
         lower, upper = (unit * np.asarray(end)[:, neuron] for end in (curve.lower, curve.upper))
-        ax.fill_between(curve.grid, lower, upper, color=color, alpha=_BAND, linewidth=0)
+        ax.fill_between(curve.grid, lower, upper, color=color, alpha=BAND, linewidth=0)
         ax.plot(
             curve.grid,
             unit * curve.mean[:, neuron],
@@ -114,7 +102,7 @@ def tuning(
         )
     ax.set(xlabel=label, ylabel=_rate_label(bin_size), xlim=(edges[0], edges[-1]))
     ax.set_ylim(bottom=0)
-    return _tidy(ax, legend=True)
+    return tidy(ax, legend=True)
 
 
 def coupling_matrix(
@@ -160,7 +148,7 @@ def coupling_matrix(
             f"strength must have shape (n_from, n_to), got {matrix.shape}: sum filters over lags, "
             "filters.sum(axis=-1)."
         )
-    ax = _axes(ax)
+    ax = axes(ax)
     size = np.abs(matrix[np.isfinite(matrix)])
     limit = (np.quantile(size, 0.95) or size.max()) if size.size else 1.0
     image = ax.imshow(matrix.T, cmap="RdBu_r", vmin=-(limit or 1), vmax=limit or 1)
@@ -233,14 +221,14 @@ def coupling_filters(
             f"filters have {shown.shape[-1]} lags, lags has shape {lags.shape}: pass one lag for "
             "each value of a filter."
         )
-    ax = _axes(ax)
+    ax = axes(ax)
     of_link = np.exp if gain else np.asarray
     for k, one in enumerate(shown):
-        color = _COLORS[k % len(_COLORS)]
+        color = COLORS[k % len(COLORS)]
         if lower is not None and upper is not None:
             ends = (_floats(end, name) for end, name in ((lower, "lower"), (upper, "upper")))
             low, high = (of_link(np.atleast_2d(end)[k]) for end in ends)
-            ax.fill_between(lags, low, high, color=color, alpha=_BAND, linewidth=0)
+            ax.fill_between(lags, low, high, color=color, alpha=BAND, linewidth=0)
         name = None if labels is None else str(labels[k])
         ax.plot(lags, of_link(one), color=color, linewidth=2, label=name)
     ax.axhline(1 if gain else 0, color="black", linewidth=0.8, linestyle=":")
@@ -252,7 +240,7 @@ def coupling_filters(
         ylabel="gain of the rate" if gain else "change of the linear predictor",
         xlim=(lags[0], lags[-1]),
     )
-    return _tidy(ax, legend=labels is not None)
+    return tidy(ax, legend=labels is not None)
 
 
 def ks(
@@ -301,10 +289,10 @@ def ks(
     neurons = [int(j) for j in neurons if rescaling.n_spikes[j] > 0]
     if not neurons:
         raise ValueError("There is nothing to draw: none of the neurons has a spike.")
-    ax = _axes(ax)
+    ax = axes(ax)
     diagonal = np.array([0.0, 1.0])
     fewest, most = (pick(neurons, key=lambda j: rescaling.n_spikes[j]) for pick in (min, max))
-    for j, shade in {fewest: "0.9", most: _DATA}.items():
+    for j, shade in {fewest: "0.9", most: DATA}.items():
         band = rescaling.curve(j, level)[2]
         name = f"{level:.0%} band, {rescaling.n_spikes[j]} spikes"
         ends = diagonal - band, diagonal + band
@@ -313,10 +301,10 @@ def ks(
     for k, j in enumerate(neurons):
         expected, observed, _ = rescaling.curve(j, level)
         name = f"neuron {j}, p = {rescaling.p_value[j]:.2g}" if len(neurons) <= 8 else None
-        ax.plot(expected, observed, color=_COLORS[k % len(_COLORS)], label=name)
+        ax.plot(expected, observed, color=COLORS[k % len(COLORS)], label=name)
     ax.set(xlabel="model quantile", ylabel="quantile of rescaled intervals")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    return _tidy(ax, legend=True)
+    return tidy(ax, legend=True)
 
 
 def calibration(
@@ -354,7 +342,7 @@ def calibration(
     >>> nmo.plotting.calibration(table, bin_size=0.01).get_xlabel()
     'predicted rate (spikes/s)'
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     unit = 1 if bin_size is None else 1 / bin_size
     neurons = range(result.predicted.shape[1]) if neurons is None else np.atleast_1d(neurons)
     for k, j in enumerate(neurons):
@@ -362,7 +350,7 @@ def calibration(
             unit * result.predicted[:, j],
             unit * result.observed[:, j],
             2 * unit * result.standard_error[:, j],
-            color=_COLORS[k % len(_COLORS)],
+            color=COLORS[k % len(COLORS)],
             marker="o",
             markersize=4,
             linewidth=1,
@@ -373,7 +361,7 @@ def calibration(
     what = _rate_label(bin_size)
     ax.set(xlabel=f"predicted {what}", ylabel=f"observed {what}")
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    return _tidy(ax, legend=1 < len(neurons) <= 8)
+    return tidy(ax, legend=1 < len(neurons) <= 8)
 
 
 def path(
@@ -433,16 +421,16 @@ def path(
         )
     if not np.any(strengths > 0):
         raise ValueError("strengths must have a positive one: the axis is logarithmic.")
-    ax = _axes(ax)
+    ax = axes(ax)
     mean, error = _over_folds(scores.reshape(len(scores), -1, n_neurons), scores.ndim == 3)
     strengths = np.broadcast_to(strengths.reshape(len(strengths), -1), mean.shape)
     best = np.argmax(np.where(np.isnan(mean), -np.inf, mean), axis=0)
     if chosen is not None:
         best = np.argmin(np.abs(strengths - _floats(chosen, "chosen")), axis=0)
     for j in range(n_neurons):
-        color, x = _COLORS[j % len(_COLORS)], strengths[:, j]
+        color, x = COLORS[j % len(COLORS)], strengths[:, j]
         ends = mean[:, j] - error[:, j], mean[:, j] + error[:, j]
-        ax.fill_between(x, ends[0], ends[1], color=color, alpha=_BAND, linewidth=0)
+        ax.fill_between(x, ends[0], ends[1], color=color, alpha=BAND, linewidth=0)
         name = f"neuron {j if neurons is None else neurons[j]}"
         ax.plot(x, mean[:, j], color=color, label=name)
         ax.plot(x[best[j]], mean[best[j], j], "o", color=color)
@@ -450,7 +438,7 @@ def path(
     smallest = {"linthresh": strengths[strengths > 0].min()} if strengths.min() == 0 else {}
     ax.set_xscale("symlog" if smallest else "log", **smallest)
     ax.set(xlabel="strength of the penalty", ylabel=label)
-    return _tidy(ax, legend=1 < n_neurons <= 8)
+    return tidy(ax, legend=1 < n_neurons <= 8)
 
 
 def _over_folds(scores: np.ndarray, several: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -499,33 +487,17 @@ def convergence(model: Any, *, ax: Axes | None = None) -> Axes:
         )
     stats = model.solver_state_.stats
     steps, status = np.atleast_1d(stats.num_steps), np.atleast_1d(stats.status)
-    ax = _axes(ax)
+    ax = axes(ax)
     for k, value in enumerate(Status):
         neurons = np.flatnonzero(status == value)
         if neurons.size:
             name = f"{value.name.lower().replace('_', ' ')} ({neurons.size})"
-            ax.bar(neurons, steps[neurons], color=_COLORS[k], label=name)
+            ax.bar(neurons, steps[neurons], color=COLORS[k], label=name)
     ax.set(xlabel="neuron", ylabel="steps", xlim=(-0.7, steps.size - 0.3))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(top=1.25 * max(steps.max(), 1))
-    return _tidy(ax, legend=True)
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    # pyplot, so that a notebook shows the figure by itself.
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(layout="constrained")[1]
-
-
-def _tidy(ax: Axes, legend: bool) -> Axes:
-    ax.spines[["top", "right"]].set_visible(False)
-    if legend:
-        ax.legend(frameon=False, fontsize="small")
-    return ax
+    return tidy(ax, legend=True)
 
 
 def _floats(array: Any, name: str) -> np.ndarray:
