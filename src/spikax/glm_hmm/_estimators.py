@@ -111,7 +111,7 @@ class GLMHMM(_GLMStates):
         Where a search starts, in place of `n_restarts` starts, as `setup` takes it; None
         (default).
     n_restarts
-        Number of starts (default 20), at widths of 0.5, 1 and 2 about the model of one state.
+        Number of starts (default 20), at several widths about the model of one state.
     stickiness
         What is added to the diagonal of the transitions' Dirichlet parameters (default 0).
     transition_mask
@@ -225,7 +225,7 @@ class PopulationGLMHMM(_GLMStates):
         Where a search starts, in place of `n_restarts` starts, as `setup` takes it; None
         (default).
     n_restarts
-        Number of starts (default 20), at widths of 0.5, 1 and 2 about the model of one state.
+        Number of starts (default 20), at several widths about the model of one state.
     stickiness
         What is added to the diagonal of the transitions' Dirichlet parameters (default 0).
     transition_mask
@@ -335,7 +335,7 @@ class ClassifierGLMHMM(ClassifierMixin, Stepping):  # pyright: ignore
         Where a search starts, in place of `n_restarts` starts, as `setup` takes it; None
         (default).
     n_restarts
-        Number of starts (default 20), at widths of 0.5, 1 and 2 about the model of one state.
+        Number of starts (default 20), at several widths about the model of one state.
     stickiness
         What is added to the diagonal of the transitions' Dirichlet parameters (default 0).
     transition_mask

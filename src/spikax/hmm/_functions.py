@@ -31,6 +31,14 @@ class Filtered(NamedTuple):
         The same given the samples before this one, (n_samples, n_states).
     log_likelihood
         Of each sample given those before it, in nats, (n_samples,): their sum is the evidence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax import hmm
+    >>> print(hmm.filter(np.zeros((2, 2)), [1, 0], [[0.9, 0.1], [0.2, 0.8]]).predicted)
+    [[1.  0. ]
+     [0.9 0.1]]
     """
 
     probability: np.ndarray
@@ -52,6 +60,14 @@ class Smoothed(NamedTuple):
         (n_states, n_states).
     log_likelihood
         Logarithm of the evidence, in nats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikax import hmm
+    >>> print(hmm.forward_backward(np.zeros((2, 2)), [1, 0], [[0.9, 0.1], [0.2, 0.8]]).transitions)
+    [[0.9 0.1]
+     [0.  0. ]]
     """
 
     probability: np.ndarray
@@ -101,8 +117,8 @@ def filter(
     >>> stays = np.array([[0.9, 0.1], [0.1, 0.9]])
     >>> found = hmm.filter(np.log([[0.8, 0.2], [0.3, 0.7]]), [0.5, 0.5], stays)
     >>> print(found.probability.round(3), found.log_likelihood.sum().round(3))
-    [[0.8   0.2  ]
-     [0.551 0.449]] -1.523
+    [[0.8  0.2 ]
+     [0.55 0.45]] -1.599
     """
     with jax.enable_x64(True):
         chain, values, dynamics, ring = _checked(
@@ -147,8 +163,8 @@ def forward_backward(
     >>> stays = np.array([[0.9, 0.1], [0.1, 0.9]])
     >>> found = hmm.forward_backward(np.log([[0.8, 0.2], [0.3, 0.7]]), [0.5, 0.5], stays)
     >>> print(found.probability.round(3))
-    [[0.624 0.376]
-     [0.551 0.449]]
+    [[0.673 0.327]
+     [0.55  0.45 ]]
     """
     with jax.enable_x64(True):
         chain, values, dynamics, ring = _checked(

@@ -127,7 +127,8 @@ def _glm(
     emission = prepared.problem.emission
     theta = np.broadcast_to(np.asarray(prepared.center), emission.mask.shape).copy()
     if name == "random":
-        theta += WIDTHS[0] * np.asarray(prepared.unit) * rng.normal(size=theta.shape)
+        spread = WIDTHS[0] * np.asarray(prepared.unit) / np.sqrt(theta.shape[1])
+        theta += spread * rng.normal(size=theta.shape)
     else:
         labels, y = clusters.labels, prepared.data.y
         likelihood = emission.objective.likelihood

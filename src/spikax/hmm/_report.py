@@ -27,8 +27,8 @@ class Restarts:
     n_evaluations
         How often it went through the data.
     width
-        Standard deviation of the start's coefficients about the model of one state, of
-        standardised features; NaN for a start that was given.
+        Standard deviation of the start's linear predictors about the model of one state, 0.4 of
+        it where means have no upper bound; NaN for a start that was given.
 
     Examples
     --------
@@ -67,6 +67,15 @@ class SearchState:
         The log posterior after each move, (n_moves,): it never falls.
     data_log_likelihood
         The log-likelihood at the end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> y = np.repeat([0.0, 1.0, 0.0, 1.0], 30)
+    >>> state = nmo.hmm.HMM(2, "Bernoulli", n_restarts=3).fit(y).solver_state_
+    >>> bool(state.converged), bool((np.diff(state.log_likelihood_history) > -1e-6).all())
+    (True, True)
     """
 
     iterations: int

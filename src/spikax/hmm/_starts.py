@@ -15,25 +15,29 @@ from spikax.hmm._emission import EmissionParameters
 from spikax.hmm._search import Parameters
 from spikax.hmm._transitions import TransitionParameters
 
-# Standard deviations of coefficients, of standardised features. Narrow starts agree with one
-# another, at optima that wide ones leave behind.
-WIDTHS = (0.5, 1.0, 2.0)
+# Standard deviations of the linear predictors. Narrow starts agree with one another, at optima that
+# wide ones leave behind.
+WIDTHS = (1.25, 2.5, 5.0)
+# What these are for means that have no upper bound, which some units more multiply.
+_UNBOUNDED = 0.4
 STAYS = 0.95  # probability of staying in a state
 
 
 @jax.jit
 def pooled(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find the model without features, its dispersion, and what linear predictors vary by."""
+    """Find the model without features, its dispersion, and the unit of linear predictors."""
     null = null_model(objective, samples)
     theta = null_parameters(objective, null)
     ones = jnp.ones_like(objective.normaliser)
+    bounded = np.all(np.isfinite(np.asarray(objective.likelihood.family.mean_bounds, float)))
+    unit = ones if bounded else _UNBOUNDED * ones
     if not objective.likelihood.by_moments:
-        return theta, ones, ones
+        return theta, ones, unit
     total = samples.total_weight
     dispersion = pearson(objective, samples, theta) / total
     precision = objective.likelihood.precision(jnp.maximum(dispersion, 1e-12))
     curvature = null.curvature.reshape(-1, ones.size).mean(axis=0)
-    return theta, dispersion, 1 / jnp.sqrt(precision * curvature)
+    return theta, dispersion, unit / jnp.sqrt(precision * curvature)
 
 
 def start_at(prepared: Any, theta: Any, allowed: np.ndarray) -> Parameters:
@@ -57,7 +61,9 @@ def scattered(
 ) -> Parameters:
     """Start at random about the parameters of one state; what states share is that of all."""
     emission = prepared.problem.emission
-    noise = width * np.asarray(prepared.unit) * rng.normal(size=emission.mask.shape)
+    n_used = np.maximum(np.asarray(emission.mask).sum(axis=1, keepdims=True), 1)
+    spread = width * np.asarray(prepared.unit) / np.sqrt(n_used)
+    noise = spread * rng.normal(size=emission.mask.shape)
     if emission.tie is not None:
         tie = np.asarray(emission.tie)
         alone = (tie @ tie.sum(axis=0) == 1).reshape(len(noise), -1, 1)

@@ -218,6 +218,15 @@ class StatesBootstrap:
         The parameters that the data were drawn with, by name, as of `StatesInference`.
     draws
         Those fitted, by the same names, (n_draws, ...), their states matched to the model's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> draws = {"coef": np.array([[[1.0, 2.0]], [[3.0, 2.0]]])}
+    >>> found = nmo.inference.StatesBootstrap({"coef": np.array([[1.5, 2.0]])}, draws)
+    >>> print(found.bias["coef"], found.standard_error["coef"].round(2))
+    [[0.5 0. ]] [[1.41 0.  ]]
     """
 
     estimate: dict[str, Any]

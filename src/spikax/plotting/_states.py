@@ -277,7 +277,8 @@ def psychometric(
     proba
         Probabilities of the states, (n_samples, n_states), as `smooth_proba` gives them.
     bins
-        Number of bins of `x` with as many samples each (default 8).
+        Number of bins of `x` with as many samples each (default 8); one for each value if there
+        are no more of them.
     label
         Name and unit of `x`.
     names
@@ -314,7 +315,11 @@ def psychometric(
         )
     known = np.isfinite(variable) & np.isfinite(observed) & np.isfinite(weights).all(axis=1)
     variable, observed, weights = variable[known], observed[known], weights[known]
+    distinct = np.unique(variable)
     edges = np.unique(np.quantile(variable, np.linspace(0, 1, bins + 1)))
+    if distinct.size <= bins:  # one bin for each
+        middle = (distinct[1:] + distinct[:-1]) / 2
+        edges = np.concatenate([distinct[:1], middle, distinct[-1:] + 1])
     index = np.clip(np.searchsorted(edges, variable, side="right") - 1, 0, len(edges) - 2)
     names, ax = _names(names, weights.shape[1]), axes(ax)
     for k, w in enumerate(weights.T):
