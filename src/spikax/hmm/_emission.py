@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from spikax._pytrees import register
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 # Rows of the design beyond which Hessians are summed over some samples only.
 _EXACT = 64
-_FEW = 8
+_FEW, _SMALL = 8, 16
+_IN_CACHE = 1 << 17  # numbers
 
 
 class EmissionParameters(NamedTuple):
@@ -77,10 +79,15 @@ class Emission:
         return self.objective.likelihood.at((self.floor + jnp.exp(log_excess))[:, None])
 
     def log_likelihood(self, params: EmissionParameters) -> Float[Array, "state all_samples"]:
-        """Log-likelihood of each sample in each state, that of all neurons."""
-        # A derivative evaluates a block again, and keeps nothing of it.
-        of_block = jax.checkpoint(_log_likelihood, prevent_cse=False)
-        return self.samples.map(Partial(of_block, self, params))
+        """Log-likelihood of each sample in each state, that of all neurons, but for `constant`."""
+        return self.samples.map(Partial(_log_likelihood, self, params))
+
+    def constant(self, weight: Float[Array, " all_samples"]) -> Float[Array, ""]:
+        """Sum what samples of these weights have in common in all states and fits."""
+        if self.disperses:
+            return jnp.zeros(())
+        pieces = weight.reshape(len(self.samples.y), -1)
+        return self.samples.sum(Partial(_normalizer, self), more=(pieces,))
 
     def log_prior(self, params: EmissionParameters) -> Float[Array, ""]:
         """Minus the penalty, in nats: it is not multiplied by the number of samples."""
@@ -117,24 +124,56 @@ def _shares(tie: jax.Array, flat: jax.Array) -> jax.Array:
 
 
 def _log_likelihood(emission, params, X, y, weights, offset) -> Float[Array, "state sample"]:
-    def of_state(theta, log_excess):
+    def of_state(theta, log_excess, X, y, weights, offset):
         eta = linear_predictor(theta, X, offset)
-        log_prob = emission.likelihood(log_excess).log_prob(eta, y)
-        return jnp.sum(weights * log_prob, axis=0)
+        likelihood = emission.likelihood(log_excess)
+        if emission.disperses:
+            return jnp.sum(weights * likelihood.log_prob(eta, y), axis=0)
+        return -jnp.sum(weights * likelihood.precision() * likelihood.loss(eta, y), axis=0)
 
-    return jax.vmap(of_state)(*params)
+    def of_piece(*piece):
+        return jax.vmap(of_state, (0, 0, None, None, None, None))(*params, *piece)
+
+    # A derivative evaluates a piece again, and keeps nothing of it.
+    of_piece = jax.checkpoint(of_piece, prevent_cse=False)
+    block = (X, y, weights, offset)
+    size, n_pieces = _piece(emission, y.shape[1])
+    if n_pieces == 1:
+        return of_piece(*block)
+    found = jax.lax.map(lambda i: of_piece(*_sliced(block, i, size)), jnp.arange(n_pieces))
+    return jnp.moveaxis(found, 0, 1).reshape(len(params.theta), -1)
+
+
+def _piece(emission: Emission, n_samples: int) -> tuple[int, int]:
+    """Cut a block into pieces whose linear predictors, of all states, stay in the cache."""
+    n_columns = emission.mask.shape[0] * emission.mask.shape[2] * emission.objective.n_predictors
+    n_pieces = next(
+        n
+        for n in range(1, n_samples + 1)
+        if n_samples % n == 0 and (n_columns * n_samples <= _IN_CACHE * n or n_samples <= 256 * n)
+    )
+    return n_samples // n_pieces, n_pieces
+
+
+def _sliced(arrays: tuple, index: jax.Array, size: int) -> tuple:
+    """Take a piece of the samples, which are last."""
+
+    def piece(array):
+        return jax.lax.dynamic_slice_in_dim(array, index * size, size, axis=array.ndim - 1)
+
+    return tuple(array if array is None else piece(array) for array in arrays)
+
+
+def _normalizer(emission, X, y, weights, offset, weight) -> Float[Array, ""]:
+    normalizer = emission.objective.likelihood.log_normalizer(y)
+    return -jnp.sum(weight[None] * weights * normalizer)
 
 
 def _curvature(emission, params, X, y, weights, offset, states) -> tuple[jax.Array, jax.Array]:
     """Sum the second derivatives over a block, or over every so many of its samples."""
     stride = max(1, len(X) // _EXACT)
-    some: Any = tuple(
-        a if a is None else a[..., ::stride] for a in (X, y, weights, offset, states)
-    )
-    X, y, weights, offset, states = some
-    rows = jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
 
-    def of_state(theta, log_excess, state):
+    def of_state(theta, log_excess, state, X, y, weights, offset):
         likelihood = emission.likelihood(log_excess)
         objective = replace(emission.objective, likelihood=likelihood)
         eta = linear_predictor(theta, X, offset)
@@ -146,18 +185,40 @@ def _curvature(emission, params, X, y, weights, offset, states) -> tuple[jax.Arr
         of_dispersion = _of_dispersion(emission, log_excess, eta, y, counted)
         return (counted * likelihood.precision())[None] * second, of_dispersion
 
-    each, of_dispersion = jax.vmap(of_state)(params.theta, params.log_excess, states)
-    pairs = _moments(rows, each.reshape(-1, X.shape[1]))
-    pairs = pairs.reshape(*each.shape[:3], len(rows), len(rows))
+    def of_piece(states, *piece):
+        some = tuple(a if a is None else a[..., ::stride] for a in (states, *piece))
+        axes = (0, 0, 0, None, None, None, None)
+        each, of_dispersion = jax.vmap(of_state, axes)(params.theta, params.log_excess, *some)
+        X: Any = some[1]
+        rows = jnp.concatenate([X, jnp.ones((1, X.shape[1]), X.dtype)])
+        pairs = _moments(rows, each.reshape(-1, X.shape[1]))
+        return pairs.reshape(*each.shape[:3], len(rows), len(rows)), of_dispersion
+
+    block = (states, X, y, weights, offset)
+    size, n_pieces = _piece(emission, y.shape[1])
+
+    def add(i, total):
+        return jax.tree.map(jnp.add, total, of_piece(*_sliced(block, i, size)))
+
+    pairs, of_dispersion = jax.lax.fori_loop(
+        1, n_pieces, add, of_piece(*_sliced(block, jnp.asarray(0), size))
+    )
     if emission.objective.n_predictors == 1:
         return pairs[:, 0], of_dispersion
     return jax.vmap(jax.vmap(interleaved))(jnp.swapaxes(pairs, 1, 2)), of_dispersion
 
 
 def _moments(rows: jax.Array, weights: jax.Array) -> Float[Array, "weighting row row"]:
-    """Weighted second moments of the rows: all at once if they are few, else row by row."""
+    """Weighted second moments of the rows, (n_weightings, n_rows, n_rows)."""
+    n_rows = len(rows)
     if len(weights) <= _FEW:
         return jnp.einsum("wt,pt,qt->wpq", weights, rows, rows)
+    if n_rows <= _SMALL:  # one product with those of all pairs
+        one, other = np.triu_indices(n_rows)
+        pairs = weights @ (rows[one] * rows[other]).T
+        index = np.zeros((n_rows, n_rows), int)
+        index[one, other] = index[other, one] = np.arange(len(one))
+        return pairs[:, index]
     found = jax.lax.map(lambda row: weights @ (row[None] * rows).T, rows)
     return jnp.swapaxes(found, 0, 1)
 

@@ -61,6 +61,8 @@ class Problem:
         What states make of observations, and how they follow one another.
     chain
         Where sessions begin.
+    constant
+        Log-likelihood that does not depend on the parameters.
     forbids
         Whether some transitions are impossible, so that messages are logarithms; static.
     """
@@ -68,6 +70,7 @@ class Problem:
     emission: Emission
     transitions: Transitions
     chain: Chain
+    constant: Float[Array, ""]
     forbids: bool = field(metadata={"static": True})
 
     @property
@@ -109,7 +112,7 @@ def evaluate(problem: Problem, params: Parameters) -> Evaluation:
     found, pull = jax.vjp(partial(log_likelihoods, problem), params.emission)
     forward = filtered(problem.ring, chain, found, dynamics)
     posterior = smoothed(chain, problem.ring, found, dynamics, forward)
-    evidence = log_evidence(chain, forward)
+    evidence = log_evidence(chain, forward) + problem.constant
     (of_emission,) = pull(posterior.states * chain.weight[:, None])
     prior = emission.log_prior(params.emission)
     if emission.objective.penalty.smooth:

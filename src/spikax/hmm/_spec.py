@@ -21,7 +21,7 @@ from spikax.hmm._emission import Emission, EmissionParameters
 from spikax.hmm._functions import check_proba
 from spikax.hmm._search import Parameters, Problem
 from spikax.hmm._sessions import Sessions
-from spikax.hmm._starts import pooled
+from spikax.hmm._starts import constant_of, pooled
 from spikax.hmm._transitions import FLOOR, TransitionParameters, Transitions
 
 # The least dispersion of a state, as a share of what all samples together have: a state of few
@@ -129,8 +129,9 @@ class StatesSpec:
             precision=jnp.asarray(precision),
         )
         forbids = bool((self.allowed == 0).any())
+        constant = constant_of(emission, chain.joined(chain.weight)[: samples.n_samples])
         return Prepared(
-            Problem(emission, transitions, chain, forbids),
+            Problem(emission, transitions, chain, constant, forbids),
             standardisation,
             covariates,
             data,

@@ -11,12 +11,12 @@ import numpy as np
 from spikax.core.null_model import null_model, null_parameters
 from spikax.core.objective import Objective, pearson
 from spikax.core.samples import Samples
-from spikax.hmm._emission import EmissionParameters
+from spikax.hmm._emission import Emission, EmissionParameters
 from spikax.hmm._search import Parameters
 from spikax.hmm._transitions import TransitionParameters
 
-# Standard deviations of the linear predictors. Narrow starts agree with one another, at optima that
-# wide ones leave behind.
+# Standard deviations of the linear predictors. Narrow starts agree with one another, at optima
+# that wide ones leave behind.
 WIDTHS = (1.25, 2.5, 5.0)
 # What these are for means that have no upper bound, which some units more multiply.
 _UNBOUNDED = 0.4
@@ -38,6 +38,12 @@ def pooled(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array
     precision = objective.likelihood.precision(jnp.maximum(dispersion, 1e-12))
     curvature = null.curvature.reshape(-1, ones.size).mean(axis=0)
     return theta, dispersion, unit / jnp.sqrt(precision * curvature)
+
+
+@jax.jit
+def constant_of(emission: Emission, weight: jax.Array) -> jax.Array:
+    """Compute what the log-likelihood has that no parameter changes."""
+    return emission.constant(weight)
 
 
 def start_at(prepared: Any, theta: Any, allowed: np.ndarray) -> Parameters:
