@@ -245,3 +245,56 @@ def test_states_explain_what_lasts_and_a_glm_does_not(key):
     assert check(without, key, X, y, repeats, 100, STARTS).p_value < 0.05
     found = check(with_states, key, X, y, n_draws=20)
     assert found.simulated.shape == (20,)
+
+
+# --- Several animals.
+
+
+@pytest.fixture(scope="module")
+def animals():
+    """Simulate eight animals, four of them with few trials, whose weights scatter."""
+    rng, lengths = np.random.default_rng(1), [900] * 4 + [200] * 4
+    truth, samples = [], []
+    for animal, length in enumerate(lengths):
+        model = GLMHMM(2)
+        model.coef_ = np.array([[3.0, 0.5], [0.0, -1.0]]) + 0.3 * rng.normal(size=(2, 2))
+        model.intercept_, model.scale_ = np.array([0.2, 0.5]), np.ones(2)
+        model.initial_prob_ = np.array([0.5, 0.5])
+        model.transition_prob_ = np.array([[0.97, 0.03], [0.05, 0.95]])
+        x = rng.normal(size=(length, 2))
+        samples.append((x, model.simulate(jax.random.key(animal), x)[0]))
+        truth.append(model)
+    x, y = (np.concatenate(part) for part in zip(*samples, strict=True))
+    starts = np.cumsum([0, *lengths[:-1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        names = list("abcdefgh")
+        found = nmo.glm_hmm.fit_hierarchy(GLMHMM(2, n_restarts=3), x, y, names, starts)
+    return truth, found, (x, y, starts, lengths)
+
+
+def test_animals_with_few_trials_learn_from_the_others(animals):
+    truth, found, (x, y, starts, lengths) = animals
+    order = nmo.hmm.match_states(found.common, truth[0])
+    together = [model.coef_[:, order] for model in found.models]
+    for animal in range(4, 8):
+        own = slice(starts[animal], starts[animal] + lengths[animal])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            alone = GLMHMM(2, n_restarts=3).fit(x[own], y[own])
+        alone.reorder(nmo.hmm.match_states(alone, truth[animal]))
+        far = np.sqrt(np.mean((together[animal] - truth[animal].coef_) ** 2))
+        assert far < np.sqrt(np.mean((alone.coef_ - truth[animal].coef_) ** 2)) + 0.05
+        assert far < 0.6
+    np.testing.assert_allclose(found.common.coef_[:, order], np.mean(together, axis=0), atol=1e-6)
+    assert (found.coef_deviation > 0).all()
+    assert found.coef_deviation.max() < 1
+    assert np.isfinite(found.models[0].score(x[:900], y[:900]))
+
+
+def test_groups_that_are_wrong_are_refused(animals):
+    *_, (x, y, starts, _) = animals
+    with pytest.raises(ValueError, match="the group of each of the 8 sessions"):
+        nmo.glm_hmm.fit_hierarchy(GLMHMM(2), x, y, ["a", "b"], starts)
+    with pytest.raises(ValueError, match="has one group, 'a'"):
+        nmo.glm_hmm.fit_hierarchy(GLMHMM(2), x, y, ["a"] * 8, starts)

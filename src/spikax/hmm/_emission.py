@@ -43,6 +43,13 @@ class EmissionParameters(NamedTuple):
     log_excess: Float[Array, "state neuron"]  # of the dispersion over its floor
 
 
+class NormalPrior(NamedTuple):
+    """Means and precisions of standardised parameters."""
+
+    mean: Float[Array, "state parameter neuron"]
+    precision: Float[Array, "state parameter neuron"]
+
+
 @register
 @dataclass(frozen=True)
 class Emission:
@@ -61,6 +68,8 @@ class Emission:
         that are different, (K n_parameters, n_free); None if no state shares any.
     floor
         The least dispersion, (n_neurons,).
+    prior
+        A normal prior of standardised parameters in place of the penalty, or None.
     disperses
         Whether states have a dispersion of their own, which is estimated.
     """
@@ -70,6 +79,7 @@ class Emission:
     mask: Float[Array, "state parameter neuron"]
     tie: Float[Array, "parameter free"] | None
     floor: Float[Array, " neuron"]
+    prior: NormalPrior | None
     disperses: bool = field(metadata={"static": True})
 
     def likelihood(self, log_excess: Float[Array, " neuron"]) -> Likelihood:
@@ -91,6 +101,9 @@ class Emission:
 
     def log_prior(self, params: EmissionParameters) -> Float[Array, ""]:
         """Minus the penalty, in nats: it is not multiplied by the number of samples."""
+        if self.prior is not None:
+            away = params.theta - self.prior.mean
+            return -0.5 * jnp.sum(self.prior.precision * away**2 * self.mask)
         return -jnp.sum(jax.vmap(lambda theta: penalty_value(self.objective, theta))(params.theta))
 
     def gradient(self, of: EmissionParameters) -> EmissionParameters:
@@ -134,13 +147,11 @@ def _log_likelihood(emission, params, X, y, weights, offset) -> Float[Array, "st
     def of_piece(*piece):
         return jax.vmap(of_state, (0, 0, None, None, None, None))(*params, *piece)
 
-    # A derivative evaluates a piece again, and keeps nothing of it.
-    of_piece = jax.checkpoint(of_piece, prevent_cse=False)
     block = (X, y, weights, offset)
     size, n_pieces = _piece(emission, y.shape[1])
-    if n_pieces == 1:
-        return of_piece(*block)
-    found = jax.lax.map(lambda i: of_piece(*_sliced(block, i, size)), jnp.arange(n_pieces))
+    # A derivative evaluates a piece again, and keeps nothing of it, the piece included.
+    again = jax.checkpoint(lambda i: of_piece(*_sliced(block, i, size)), prevent_cse=False)
+    found = jax.lax.map(again, jnp.arange(n_pieces))
     return jnp.moveaxis(found, 0, 1).reshape(len(params.theta), -1)
 
 

@@ -212,6 +212,8 @@ def _solve_emission(emission: Emission, hessian: jax.Array, gradient: jax.Array)
 
 def _penalised(emission: Emission, hessian: jax.Array) -> jax.Array:
     eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
+    if emission.prior is not None:
+        return hessian + jnp.swapaxes(emission.prior.precision, 1, 2)[..., None] * eye[None, None]
     return hessian + (ridge(emission.objective).T[:, :, None] * eye[None])[None]
 
 

@@ -115,9 +115,10 @@ class StatesSpec:
             mask=jnp.asarray(mask),
             tie=None if tie is None else jnp.asarray(tie),
             floor=jnp.asarray(floor),
+            prior=None,
             disperses=disperses,
         )
-        chain = self._chain(sessions, session_weight, samples.n_samples)
+        chain = self.chain(sessions, session_weight, samples.n_samples)
         laid, precision = None, np.zeros(0)
         if covariates is not None:
             precision = self.slope_precision / covariates.scale**2
@@ -140,7 +141,7 @@ class StatesSpec:
             np.log(np.maximum(dispersion - floor, 1e-12)),
         )
 
-    def _chain(self, sessions: Sessions, session_weight: Any, n_padded: int):
+    def chain(self, sessions: Sessions, session_weight: Any, n_padded: int):
         """Lay sessions out; what pads the samples is a session that does not count."""
         n_samples = len(sessions.starts)
         starts, weight = np.zeros(n_padded, bool), np.zeros(n_padded)
