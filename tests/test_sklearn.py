@@ -17,6 +17,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.glm_hmm import GLMHMM, ClassifierGLMHMM
 from spikax.model_selection import (
     GLMCV,
     ClassifierGLMCV,
@@ -57,6 +58,15 @@ EXPECTED_OF = {
         )
     },
 }
+OF_STATES = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "samples follow one another: a repeated one takes another step of time"
+    ),
+    "check_methods_sample_order_invariance": "predictions depend on the samples before",
+    "check_methods_subset_invariance": "predictions depend on the samples before",
+}
+EXPECTED_OF[GLMHMM] = OF_STATES
+EXPECTED_OF[ClassifierGLMHMM] = OF_STATES | EXPECTED_OF[ClassifierGLM]
 EXPECTED_OF[PopulationGLMCV] = OF_POPULATIONS | EXPECTED_OF[GLMCV]
 EXPECTED_OF[ClassifierGLMCV] = EXPECTED_OF[ClassifierGLM] | EXPECTED_OF[GLMCV]
 EXPECTED_OF[ClassifierPopulationGLMCV] = EXPECTED_OF[ClassifierPopulationGLM] | EXPECTED_OF[GLMCV]
@@ -74,6 +84,8 @@ EXPECTED_OF[ClassifierPopulationGLMCV] = EXPECTED_OF[ClassifierPopulationGLM] | 
         PopulationGLMCV(cv=3, n_strengths=3),
         ClassifierGLMCV(cv=3, n_strengths=3),
         ClassifierPopulationGLMCV(cv=3, n_strengths=3),
+        GLMHMM(2, "Gaussian", n_restarts=1),
+        ClassifierGLMHMM(2, n_restarts=1),
     ],
     expected_failed_checks=lambda estimator: (
         EXPECTED_TO_FAIL | EXPECTED_OF.get(type(estimator), {})

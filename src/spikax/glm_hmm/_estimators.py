@@ -71,6 +71,10 @@ class _GLMStates(RegressorMixin, Stepping):  # pyright: ignore[reportIncompatibl
     # A log-likelihood, not the mixin's.
     score = Stepping.score  # pyright: ignore[reportAssignmentType]
 
+    def __sklearn_tags__(self):
+        """Tell scikit-learn what this estimator takes."""
+        return self._tagged(super().__sklearn_tags__())
+
 
 class GLMHMM(_GLMStates):
     r"""A GLM of one neuron, or of one behaviour, whose coefficients depend on a hidden state.
@@ -578,6 +582,4 @@ class ClassifierGLMHMM(ClassifierMixin, Stepping):  # pyright: ignore
 
     def __sklearn_tags__(self):
         """Tell scikit-learn what this estimator takes."""
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = self.n_classes != 2
-        return tags
+        return self._tagged(super().__sklearn_tags__())

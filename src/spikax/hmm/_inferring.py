@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from spikax._errors import unknown_name
 from spikax._inputs import Data
 from spikax._model import FittedModel
-from spikax._time_series import TimeSeries, is_series, like
+from spikax._time_series import TimeSeries, is_series, like, raw
 from spikax.hmm import _functions
 from spikax.hmm._fitted import FittedStates
 from spikax.hmm._sessions import Sessions, find_sessions
@@ -47,9 +47,10 @@ class Inferring(BaseEstimator):
         return X, y
 
     def _check(self, spec: StatesSpec, X, y, sample_weight, offset, afresh=False) -> Data:
-        if self._single and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        shape = () if y is None else np.shape(raw(y, "y"))
+        if self._single and len(shape) == 2 and shape[1] > 1:
             raise ValueError(
-                f"y has shape {np.shape(y)}, but {type(self).__name__} takes one neuron, "
+                f"y has shape {shape}, but {type(self).__name__} takes one neuron, "
                 "(n_samples,): use PopulationGLMHMM for neurons that share the state."
             )
         return spec.model.check(X, y, sample_weight, offset, afresh)

@@ -61,6 +61,22 @@ class StatesShell(Inferring):
     seed: Any
     verbose: Any
 
+    def __sklearn_tags__(self):
+        """Tell scikit-learn what this estimator takes."""
+        return self._tagged(super().__sklearn_tags__())
+
+    def _tagged(self, tags):
+        """Set what scikit-learn is told; mixins come after this class, and call it again."""
+        of_state = self._model_of_state().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags = of_state.target_tags
+        if tags.regressor_tags is not None:
+            # The score is a log-likelihood, not an R2 that could be called poor.
+            tags.regressor_tags.poor_score = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags = of_state.classifier_tags
+        return tags
+
     # --- What the arguments stand for.
 
     def _model_of_state(self) -> Shell:
