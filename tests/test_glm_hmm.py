@@ -624,6 +624,31 @@ def test_samples_that_are_wrong_are_refused(change, message):
         model().fit(**({"X": X, "y": OBSERVED["Bernoulli"]} | change))
 
 
+def test_sessions_may_lack_variation_and_labels_must_be_known():
+    y = OBSERVED["Bernoulli"].copy()
+    y[150:290] = 1.0
+    estimator = quiet(model(), X, y, session_starts=SESSIONS)
+    assert np.isfinite(estimator.coef_).all()
+    assert estimator.score(X, y, SESSIONS) == pytest.approx(estimator.log_likelihood_, abs=1e-6)
+    labels = np.array(["a", "b"])[y.astype(int)]
+    of_labels = quiet(ClassifierGLMHMM(2, n_restarts=1), X, labels, session_starts=SESSIONS)
+    with pytest.raises(ValueError, match="the label 'c', which is none of the classes"):
+        of_labels.score(X, np.where(y == 1, "c", "a"))
+    with pytest.raises(ValueError, match="y has 1 classes"):
+        ClassifierGLMHMM(2).fit(X, np.full(N, "a"))
+
+
+def test_states_are_numbered_by_their_use_unless_a_prior_tells_them_apart():
+    y = OBSERVED["Bernoulli"]
+    shares = quiet(model(seed=3), X, y).occupancy(X, y)
+    assert shares[0] >= shares[1]
+    starts = [
+        quiet(model(dirichlet_initial_proba=a, n_restarts=1), X, y) for a in ([50, 1], [1, 50])
+    ]
+    for estimator, state in zip(starts, (0, 1), strict=True):
+        assert np.argmax(estimator.initial_prob_) == state
+
+
 def test_what_needs_a_look_is_told_once():
     y = OBSERVED["Bernoulli"]
     with pytest.warns(RuntimeWarning) as caught:

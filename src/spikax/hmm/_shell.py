@@ -400,7 +400,8 @@ def _by_occupancy(found: Found, spec: StatesSpec) -> Found:
     n_free = spec.n_states - spec.n_lapse_states
     if spec.feature_mask is not None or (spec.allowed[:-1] == 0).any():
         return found  # numbers have a meaning
-    if not (spec.concentration[:-1] == _symmetric(spec.concentration[:-1])).all():
+    priors = spec.concentration
+    if (priors[-1] != priors[-1, 0]).any() or (priors[:-1] != _symmetric(priors[:-1])).any():
         return found
     use = np.argsort(-found.occupancy[:n_free], kind="stable")
     order = np.append(use, np.arange(n_free, spec.n_states))
