@@ -423,10 +423,15 @@ def test_a_second_fit_compiles_nothing(rng):
     assert not compilations
 
 
-def test_models_are_kept(tmp_path, key):
-    y = OBSERVED["Bernoulli"]
-    estimator = quiet(model(), {"a": X[:, :1], "b": X[:, 1:]}, y, session_starts=SESSIONS)
+@pytest.mark.parametrize("kind", [GLMHMM, PopulationGLMHMM, ClassifierGLMHMM])
+def test_models_are_kept(tmp_path, key, kind):
     features = {"a": X[:, :1], "b": X[:, 1:]}
+    y = OBSERVED["Bernoulli"]
+    y = {PopulationGLMHMM: Y2, ClassifierGLMHMM: np.where(y == 1, "x", "y")}.get(kind, y)
+    family = "Poisson" if kind is PopulationGLMHMM else "Bernoulli"
+    more = {} if kind is ClassifierGLMHMM else {"observation_model": family}
+    estimator = kind(K, n_restarts=1, **more)
+    quiet(estimator, features, y, session_starts=SESSIONS)
     estimator.save_params(tmp_path / "model.npz")
     loaded = nmo.load_model(tmp_path / "model.npz")
     for other in (loaded, pickle.loads(pickle.dumps(estimator))):
@@ -435,8 +440,20 @@ def test_models_are_kept(tmp_path, key):
             other.restarts_.log_posterior, estimator.restarts_.log_posterior
         )
     assert clone(estimator).get_params() == estimator.get_params()
-    sample, rate, states = loaded.simulate(key, features, session_starts=SESSIONS)
-    assert sample.shape == rate.shape == states.shape == (N,)
+    found, again = (
+        m.simulate(key, features, session_starts=SESSIONS) for m in (estimator, loaded)
+    )
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[0].shape == y.shape
+    assert found[2].shape == (N,)
+
+
+def test_a_model_without_features_is_kept(tmp_path):
+    estimator = quiet(nmo.hmm.HMM(2, n_restarts=1), Y2)
+    estimator.save_params(tmp_path / "model.npz")
+    loaded = nmo.load_model(tmp_path / "model.npz")
+    assert loaded.score(Y2) == estimator.score(Y2)
 
 
 def test_times_are_kept():

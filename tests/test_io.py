@@ -24,6 +24,7 @@ from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 import spikax as nmo
 from spikax import links
 from spikax.glm import GLM, ClassifierGLM, ClassifierPopulationGLM, PopulationGLM
+from spikax.glm._shell import Shell
 from spikax.io import estimators
 from spikax.model_selection import GLMCV
 from spikax.observation_models import (
@@ -163,7 +164,9 @@ def test_a_loaded_model_predicts_what_the_saved_one_did(
 
 
 CONTAINERS = {"array": X, "nested": [X[:, :1], {"head": (X[:, 1:],)}]}
-every_estimator = pytest.mark.parametrize("kind", estimators().values(), ids=estimators())
+# Models with states are kept in tests/test_glm_hmm.py.
+GLMS = {name: kind for name, kind in estimators().items() if issubclass(kind, Shell)}
+every_estimator = pytest.mark.parametrize("kind", GLMS.values(), ids=GLMS)
 
 
 def made(kind, **arguments):
