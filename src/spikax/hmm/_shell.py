@@ -19,7 +19,7 @@ from spikax.hmm._report import Restarts, SearchState, warn_about_states
 from spikax.hmm._search import Found, Parameters, search
 from spikax.hmm._sessions import Sessions
 from spikax.hmm._spec import Prepared, StatesSpec
-from spikax.hmm._starts import WIDTHS, scattered, start_at
+from spikax.hmm._starts import WIDTHS, one_state, scattered, start_at
 from spikax.solvers import get_solver
 
 
@@ -264,12 +264,12 @@ class StatesShell(Inferring):
         raise NotImplementedError
 
     def _starts(self, spec: StatesSpec, prepared: Prepared) -> tuple[list[Parameters], list]:
-        """Scatter starts about the model of one state, which is the search with equal states."""
+        """Scatter starts about the model of one state, to which a few moves of equal ones lead."""
         alike = start_at(prepared, prepared.center, spec.allowed)
         limits = jnp.asarray(float(self.tol)), jnp.asarray(int(self.maxiter))
         if spec.n_states == 1:
             return [alike], [0.0]
-        center = np.asarray(search(prepared.problem, alike, *limits).params.emission.theta)
+        center = one_state(prepared, search(prepared.problem, alike, limits[0], jnp.asarray(8)))
         rng = np.random.default_rng(seed_of(self.seed))
         widths = [WIDTHS[i % len(WIDTHS)] for i in range(self.n_restarts)]
         starts = [scattered(prepared, center, spec.allowed, width, rng) for width in widths]

@@ -12,7 +12,7 @@ from spikax.core.null_model import null_model, null_parameters
 from spikax.core.objective import Objective, pearson
 from spikax.core.samples import Samples
 from spikax.hmm._emission import Emission, EmissionParameters
-from spikax.hmm._search import Parameters
+from spikax.hmm._search import Found, Parameters
 from spikax.hmm._transitions import TransitionParameters
 
 # Standard deviations of the linear predictors. Narrow starts agree with one another, at optima
@@ -62,6 +62,13 @@ def start_at(prepared: Any, theta: Any, allowed: np.ndarray) -> Parameters:
     )
 
 
+def one_state(prepared: Any, found: Found) -> np.ndarray:
+    """Average over states that were alike, but for rounding, which EM makes larger."""
+    mask = np.asarray(prepared.problem.emission.mask)
+    theta = np.asarray(found.params.emission.theta)
+    return np.sum(theta * mask, axis=0) / np.maximum(mask.sum(axis=0), 1)
+
+
 def scattered(
     prepared: Any, center: np.ndarray, allowed: np.ndarray, width: float, rng: np.random.Generator
 ) -> Parameters:
@@ -74,4 +81,4 @@ def scattered(
         tie = np.asarray(emission.tie)
         alone = (tie @ tie.sum(axis=0) == 1).reshape(len(noise), -1, 1)
         noise = noise * alone
-    return start_at(prepared, center + noise, allowed)
+    return start_at(prepared, center[None] + noise, allowed)
