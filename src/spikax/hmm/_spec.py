@@ -16,7 +16,7 @@ from spikax._layout import Layout
 from spikax._model import ModelSpec
 from spikax.core.penalties import Elementwise
 from spikax.core.standardise import Standardisation
-from spikax.hmm._chain import make_chain
+from spikax.hmm._chain import Chain, make_chain
 from spikax.hmm._emission import Emission, EmissionParameters
 from spikax.hmm._functions import check_proba
 from spikax.hmm._search import Parameters, Problem
@@ -119,16 +119,7 @@ class StatesSpec:
             disperses=disperses,
         )
         chain = self.chain(sessions, session_weight, samples.n_samples)
-        laid, precision = None, np.zeros(0)
-        if covariates is not None:
-            precision = self.slope_precision / covariates.scale**2
-            laid = chain.chunked(jnp.asarray(covariates.values.T))
-        transitions = Transitions(
-            concentration=jnp.asarray(self.concentration),
-            allowed=jnp.asarray(self.allowed),
-            covariates=laid,
-            precision=jnp.asarray(precision),
-        )
+        transitions = self._transitions(chain, covariates)
         forbids = bool((self.allowed == 0).any())
         constant = constant_of(emission, chain.joined(chain.weight)[: samples.n_samples])
         return Prepared(
@@ -139,6 +130,19 @@ class StatesSpec:
             center,
             unit,
             np.log(np.maximum(dispersion - floor, 1e-12)),
+        )
+
+    def _transitions(self, chain: Chain, covariates: Covariates | None) -> Transitions:
+        """Lay the covariates out along the chain, with the priors of what depends on them."""
+        laid, precision = None, np.zeros(0)
+        if covariates is not None:
+            precision = self.slope_precision / covariates.scale**2
+            laid = chain.chunked(jnp.asarray(covariates.values.T))
+        return Transitions(
+            concentration=jnp.asarray(self.concentration),
+            allowed=jnp.asarray(self.allowed),
+            covariates=laid,
+            precision=jnp.asarray(precision),
         )
 
     def chain(self, sessions: Sessions, session_weight: Any, n_padded: int):

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from spikax.hmm import match_states
 from spikax.hmm._information import spread
+from spikax.hmm._search import Parameters
 from spikax.hmm._shell import StatesShell
+from spikax.hmm._spec import Prepared, StatesSpec
 
 NAMES = ("coef", "intercept", "scale", "initial_prob", "transition_prob")
 
@@ -189,11 +191,20 @@ def infer_states(
             RuntimeWarning,
             stacklevel=2,
         )
-    at = spec.to_user(params, of)
-    squares = jax.tree.map(np.zeros_like, at)
+    errors = _standard_errors(spec, of, params, moves)
+    for name in ("initial_prob", "transition_prob"):
+        at_bound = (user[name] < 1e-6) | (user[name] > 1 - 1e-6)
+        errors[name] = np.where(at_bound, np.nan, errors[name])
+    return StatesInference(user, errors)
+
+
+def _standard_errors(
+    spec: StatesSpec, of: Prepared, params: Parameters, moves: list[Any]
+) -> dict[str, Any]:
+    """Add up the squares of what moves change in what users see: the delta method."""
+    squares = jax.tree.map(np.zeros_like, spec.to_user(params, of))
     step = 1e-4
     for move in moves:
-        # Derivatives along the move: what users see depends on parameters smoothly.
         ends = [
             spec.to_user(jax.tree.map(lambda p, m, s=s: p + s * step * m, params, move), of)
             for s in (-1, 1)
@@ -201,11 +212,7 @@ def infer_states(
         squares = jax.tree.map(
             lambda total, a, b: total + ((b - a) / (2 * step)) ** 2, squares, *ends
         )
-    errors: dict[str, Any] = dict(zip(NAMES, jax.tree.map(np.sqrt, squares), strict=True))
-    for name in ("initial_prob", "transition_prob"):
-        at_bound = (user[name] < 1e-6) | (user[name] > 1 - 1e-6)
-        errors[name] = np.where(at_bound, np.nan, errors[name])
-    return StatesInference(user, errors)
+    return dict(zip(NAMES, jax.tree.map(np.sqrt, squares), strict=True))
 
 
 @dataclass(frozen=True)
