@@ -166,6 +166,11 @@ def test_a_saddle_has_no_standard_errors(model):
     labels = fitted(ClassifierGLMHMM, np.where(Y, "a", "b"))
     with pytest.raises(TypeError, match="takes models without classes"):
         nmo.inference.infer_states(labels, X, np.where(Y, "a", "b"))
+    kinked = GLMHMM(2, regularizer="Lasso")
+    for name in ("coef", "intercept", "scale", "initial_prob", "transition_prob"):
+        setattr(kinked, f"{name}_", getattr(model, f"{name}_"))
+    with pytest.raises(TypeError, match=r"takes smooth penalties, not Lasso\(\)"):
+        nmo.inference.infer_states(kinked, X, Y, STARTS)
 
 
 # --- How many states.

@@ -63,7 +63,7 @@ class FittedStates:
             return np.stack([mean_of(likelihood, eta) for eta in etas])[..., None]
         return np.stack([parameters_of(likelihood, eta) for eta in etas])
 
-    def log_likelihood(self, data: Data, offset: Any) -> np.ndarray:
+    def log_likelihood(self, data: Data) -> np.ndarray:
         """Log-likelihood of each sample in each state, (n_samples, n_states), of all neurons.
 
         Weights multiply those of single neurons; what is missing counts nothing.

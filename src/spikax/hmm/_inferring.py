@@ -117,17 +117,17 @@ class Inferring(BaseEstimator):
             own.get("covariate_mean_"),
         )
 
-    def _samples(self, X, y, session_starts, X_transition, offset, sample_weight=None) -> tuple:
+    def _samples(self, X, y, session_starts, X_transition, offset) -> tuple:
         """Check samples against the fit; give likelihoods, sessions, covariates, time series."""
         model = self.fitted()
         spec = replace(self.resolve(), model=model.first.spec)
         model.first.features(X)
-        data = self._check(spec, X, y, sample_weight, offset)
+        data = self._check(spec, X, y, None, offset)
         model.first.check_neurons(data.y.shape[1])
         sessions = self._sessions(data, y, session_starts)
         z = self._covariates(spec, X_transition, len(data.y))
         series = data.layout.series if is_series(data.layout.series) else y
-        return model, model.log_likelihood(data, offset), sessions, z, series, data
+        return model, model.log_likelihood(data), sessions, z, series, data
 
     def _covariates(self, spec: StatesSpec, X_transition: Any, n_samples: int) -> Any:
         given = spec.covariates(X_transition, n_samples)

@@ -22,6 +22,9 @@ from spikax.hmm._spec import Prepared, StatesSpec
 from spikax.hmm._starts import WIDTHS, one_state, scattered, start_at
 from spikax.solvers import get_solver
 
+# Enough for Newton's method, and too few for EM to magnify the rounding of equal states.
+_MOVES_ALIKE = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -266,10 +269,10 @@ class StatesShell(Inferring):
     def _starts(self, spec: StatesSpec, prepared: Prepared) -> tuple[list[Parameters], list]:
         """Scatter starts about the model of one state, to which a few moves of equal ones lead."""
         alike = start_at(prepared, prepared.center, spec.allowed)
-        limits = jnp.asarray(float(self.tol)), jnp.asarray(int(self.maxiter))
         if spec.n_states == 1:
             return [alike], [0.0]
-        center = one_state(prepared, search(prepared.problem, alike, limits[0], jnp.asarray(8)))
+        limits = jnp.asarray(float(self.tol)), jnp.asarray(_MOVES_ALIKE)
+        center = one_state(prepared, search(prepared.problem, alike, *limits))
         rng = np.random.default_rng(seed_of(self.seed))
         widths = [WIDTHS[i % len(WIDTHS)] for i in range(self.n_restarts)]
         starts = [scattered(prepared, center, spec.allowed, width, rng) for width in widths]

@@ -134,6 +134,8 @@ def infer_states(
         Before `fit`.
     ValueError
         If samples are not as in `fit`.
+    TypeError
+        If the model has classes, or a penalty with kinks: use `bootstrap_states`.
 
     Warns
     -----
@@ -176,6 +178,11 @@ def infer_states(
         covariates = spec.covariates(X_transition, len(data.y))
         weight = None if session_weight is None else np.asarray(session_weight, float)
         of = spec.prepare(data, sessions, covariates, weight)
+        if not of.problem.emission.objective.penalty.smooth:
+            raise TypeError(
+                f"infer_states takes smooth penalties, not {spec.model.regularizer!r}: where "
+                "coefficients are held at zero there is no curvature. Use bootstrap_states."
+            )
         params = spec.to_problem(tuple(user.values()), of)
         if covariates is not None:
             slopes = np.concatenate([model.transition_coef_, model.initial_coef_[None]])
