@@ -72,7 +72,7 @@ class TestAddition:
 
     def test_inputs_that_do_not_fit_are_refused(self):
         ones = np.ones(30)
-        with pytest.raises(ValueError, match=r"1 inputs were given, but 2 are needed.*: place, R"):
+        with pytest.raises(TypeError, match=r"1 inputs were given, but 2 are needed.*: place, R"):
             self.both.compute_features(ones)
         with pytest.raises(ValueError, match="the same number of samples"):
             self.both.compute_features(ones, np.ones(29))
@@ -230,7 +230,7 @@ class TestLabels:
 
     def test_wrong_numbers_of_inputs_are_told_by_label(self):
         waves = basis.FourierEval(3, ndim=2, label="box")
-        with pytest.raises(ValueError, match=r"but 3 are needed.*: a, box\[0\], box\[1\]"):
+        with pytest.raises(TypeError, match=r"but 3 are needed.*: a, box\[0\], box\[1\]"):
             (A + waves).compute_features([0, 1])
         with pytest.raises(ValueError, match=r"box have samples of shapes \[\(\), \(2,\)\]"):
             waves.compute_features([0, 1], np.ones((2, 2)))

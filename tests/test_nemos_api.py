@@ -502,14 +502,28 @@ def test_whole_numbers_may_be_rates(key):
 
 
 @pytest.mark.parametrize("method", ["log_likelihood", "likelihood", "deviance", "pseudo_r2"])
-def test_classes_may_be_labels_or_indicators(method, rng):
+def test_classes_may_be_labels_or_indicators_and_need_not_be_counted(method, rng):
     labels = rng.integers(3, size=(20, 2))
     log_probability = jax.nn.log_softmax(rng.normal(size=(20, 2, 3)))
-    model = nmo.observation_models.CategoricalObservations(3)
-    found = [
-        getattr(model, method)(y, log_probability) for y in (labels, np.eye(3, dtype=int)[labels])
-    ]
-    np.testing.assert_array_equal(*found)
+    one, *others = (
+        getattr(nmo.observation_models.CategoricalObservations(*counted), method)(
+            y, log_probability
+        )
+        for counted in ((3,), ())
+        for y in (labels, np.eye(3, dtype=int)[labels])
+    )
+    for other in others:
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["Poisson", "Gamma", "Bernoulli", "Gaussian", "NegativeBinomial"])
+def test_log_likelihoods_of_neurons_are_added(name, rng):
+    model = getattr(nmo.observation_models, f"{name}Observations")()
+    y = np.asarray(model.sample_generator(jax.random.key(0), np.full((30, 3), 0.4)))
+    rate = rng.uniform(0.2, 0.8, size=(30, 3))
+    of_each = [float(model.log_likelihood(y[:, n], rate[:, n])) for n in range(3)]
+    np.testing.assert_allclose(model.log_likelihood(y, rate), np.sum(of_each), rtol=1e-5)
+    np.testing.assert_allclose(model.likelihood(y, rate), np.exp(np.sum(of_each)), rtol=1e-5)
 
 
 # --- Features in any container, solvers, and what is around.

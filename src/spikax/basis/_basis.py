@@ -287,7 +287,9 @@ class Basis(BaseEstimator):
         Raises
         ------
         ValueError
-            If the number of inputs is wrong, or a range is empty or not finite.
+            If a range is empty or not finite.
+        TypeError
+            If the number of inputs is wrong.
 
         Examples
         --------
@@ -325,10 +327,10 @@ class Basis(BaseEstimator):
         Raises
         ------
         ValueError
-            If the number of inputs or their shapes are wrong, one is infinite, or pynapple
-            inputs have different time axes.
+            If the shapes of inputs are wrong, one is infinite, or pynapple inputs have different
+            time axes.
         TypeError
-            If an input does not hold real numbers.
+            If the number of inputs is wrong, or one does not hold real numbers.
 
         Examples
         --------
@@ -365,10 +367,10 @@ class Basis(BaseEstimator):
         Raises
         ------
         ValueError
-            If the number of inputs or their shapes are wrong, one is infinite, or pynapple
-            inputs have different time axes.
+            If the shapes of inputs are wrong, one is infinite, or pynapple inputs have different
+            time axes.
         TypeError
-            If an input does not hold real numbers.
+            If the number of inputs is wrong, or one does not hold real numbers.
 
         Examples
         --------
@@ -416,7 +418,9 @@ class Basis(BaseEstimator):
         Raises
         ------
         ValueError
-            If the number of inputs is wrong, or their shapes differ.
+            If the shapes of inputs differ.
+        TypeError
+            If the number of inputs is wrong.
 
         Examples
         --------

@@ -168,6 +168,13 @@ class UnscaledEvaluation:
         return regular_grid(bounds and (bounds,) * len(n_points), n_points)
 
 
+# What a basis may pass on to `create_convolutional_predictor`.
+CONV_KWARGS = (
+    *("predictor_causality", "shift"),
+    *("batch_size_samples", "batch_size_channels", "batch_size_basis"),
+)
+
+
 @dataclass(frozen=True)
 class Convolution:
     """Convolution with filters: the functions sampled over a window."""
@@ -180,11 +187,15 @@ class Convolution:
         check_count(
             "window_size", self.window_size, 1, "it is the length of the filters, in samples"
         )
-        if "axis" in (self.conv_kwargs or {}):
-            raise ValueError(
-                "conv_kwargs has an axis, but a basis convolves along the first one, time: "
-                "transpose the input instead."
-            )
+        for name in self.conv_kwargs or {}:
+            if name == "axis":
+                raise ValueError(
+                    "conv_kwargs has an axis, but a basis convolves along the first one, time: "
+                    "transpose the input instead."
+                )
+            if name not in CONV_KWARGS:
+                known = ", ".join(CONV_KWARGS)
+                raise ValueError(f"conv_kwargs has {name!r}, which is not one of {known}.")
 
     read = staticmethod(read_signal)
 

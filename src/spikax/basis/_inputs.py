@@ -106,7 +106,7 @@ def assign_inputs(leaves: Sequence[Leaf], labels: dict[int, str], xs: tuple[Any,
         for i in range(leaf.n_inputs)
     ]
     if len(xs) != len(needed):
-        raise ValueError(
+        raise TypeError(
             f"{len(xs)} inputs were given, but {len(needed)} are needed. "
             f"Pass one for each of these, in this order: {', '.join(needed)}."
         )

@@ -3,7 +3,7 @@
 # What is constant of other models depends on a parameter here.
 # pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -38,8 +38,7 @@ class CategoricalObservations(Observations):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from spikax.observation_models import CategoricalObservations
+    >>>     >>> from spikax.observation_models import CategoricalObservations
     >>> log_probability = np.log([[0.5, 0.25, 0.25]])
     >>> round(float(CategoricalObservations(3).log_likelihood(np.array([1]), log_probability)), 4)
     -1.3863
@@ -99,6 +98,11 @@ class CategoricalObservations(Observations):
     def rates(self, parameters):
         """Log-probabilities of the classes."""
         return jnp.log(super().rates(parameters))
+
+    def _constant_rate(self, y, rate):
+        """Shares of as many classes as have a probability."""
+        own = replace(self, n_classes=rate.shape[-1])
+        return super(CategoricalObservations, own)._constant_rate(y, rate)
 
     def variance(self, mean, dispersion):
         """Variance `mu (1 - mu)` of each class's indicator."""

@@ -24,6 +24,11 @@ Links = InverseLink | tuple[InverseLink, ...]
 SCORE_TYPES = ("log-likelihood", "pseudo-r2-McFadden", "pseudo-r2-Cohen")
 
 
+def sum_of_means(scores: jax.Array) -> jax.Array:
+    """Mean over samples, summed over neurons: the way in which losses are aggregated."""
+    return jnp.sum(jnp.mean(jnp.atleast_1d(scores), axis=0))
+
+
 class Dispersion(Enum):
     """What the variance depends on besides the mean, and where that comes from.
 
@@ -495,7 +500,7 @@ class Observations(HasParams):
         return -self.precision(dispersion) * loss - self.log_normalizer(y, dispersion)
 
     def log_likelihood(
-        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
+        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = sum_of_means
     ) -> jax.Array:
         """Log-likelihood of the observations, normalising constant included.
 
@@ -509,7 +514,8 @@ class Observations(HasParams):
         scale
             Scale of the distribution, a scalar or one per neuron.
         aggregate_sample_scores
-            Function of the samples' log-likelihoods, their mean by default.
+            Function of the samples' log-likelihoods; by default the mean over samples, summed over
+            neurons, as in the loss.
 
         Returns
         -------
@@ -532,7 +538,7 @@ class Observations(HasParams):
         return aggregate_sample_scores(self._sample_log_likelihood(y, predicted_rate, scale))
 
     def likelihood(
-        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = jnp.mean
+        self, y, predicted_rate, scale=1.0, aggregate_sample_scores: Aggregate = sum_of_means
     ) -> jax.Array:
         """Exponential of `log_likelihood`, the aggregation included.
 
@@ -541,7 +547,8 @@ class Observations(HasParams):
         y, predicted_rate, scale
             As in `log_likelihood`.
         aggregate_sample_scores
-            Function of the samples' log-likelihoods; the default makes the geometric mean.
+            Function of the samples' log-likelihoods; the default makes the geometric mean over
+            samples, multiplied over neurons.
 
         Returns
         -------
@@ -579,7 +586,7 @@ class Observations(HasParams):
         predicted_rate,
         score_type: str = "pseudo-r2-McFadden",
         scale=1.0,
-        aggregate_sample_scores: Aggregate = jnp.mean,
+        aggregate_sample_scores: Aggregate = sum_of_means,
     ) -> jax.Array:
         """Share of what can be explained that is, against a constant rate per neuron.
 
@@ -591,7 +598,8 @@ class Observations(HasParams):
             "pseudo-r2-McFadden", one minus the ratio of log-likelihoods (McFadden 1974), or
             "pseudo-r2-Cohen", the share of the deviance explained (Cohen et al. 2003).
         aggregate_sample_scores
-            Function of the samples' log-likelihoods or deviances, their mean by default.
+            Function of the samples' log-likelihoods or deviances; by default the mean over samples,
+            summed over neurons.
 
         Returns
         -------
@@ -618,7 +626,7 @@ class Observations(HasParams):
         check_pseudo_r2(self, score_type)
         y, predicted_rate = (jnp.asarray(values(a, "y")) for a in (y, predicted_rate))
         aligned, _ = _aligned(y, predicted_rate, self)
-        null_rate = self._constant_rate(aligned)
+        null_rate = self._constant_rate(aligned, predicted_rate)
         null_scale: Any = scale
         if score_type == "pseudo-r2-McFadden":
             if self.dispersion is Dispersion.ESTIMATED:
@@ -635,11 +643,11 @@ class Observations(HasParams):
             warn_about_scores(np.arange(idle.size), [(idle, NOTHING_TO_EXPLAIN)])
         return jnp.where(nothing, jnp.nan, 1 - model / jnp.where(nothing, 1, null))
 
-    def _constant_rate(self, y: jax.Array) -> jax.Array:
-        """Give the rates of a model without features, as users hold them."""
-        constant = self.rates(self.start(self.statistics(y).mean(axis=1)))
-        several = (self.n_predictors,) * (self.n_predictors > 1)
-        return jnp.broadcast_to(constant, y.shape + several)
+    def _constant_rate(self, y: jax.Array, rate: jax.Array) -> jax.Array:
+        """Give the rates of a model without features, shaped like those of another."""
+        return jnp.broadcast_to(
+            self.rates(self.start(self.statistics(y).mean(axis=1))), rate.shape
+        )
 
     def sample_generator(self, key: jax.Array, predicted_rate, scale: Any = 1.0) -> jax.Array:
         """Draw observations with the predicted means.
