@@ -598,8 +598,8 @@ class Observations(HasParams):
             "pseudo-r2-McFadden", one minus the ratio of log-likelihoods (McFadden 1974), or
             "pseudo-r2-Cohen", the share of the deviance explained (Cohen et al. 2003).
         aggregate_sample_scores
-            Function of the samples' log-likelihoods or deviances; by default the mean over samples,
-            summed over neurons.
+            Function of the samples' log-likelihoods or deviances; by default the mean over
+            samples, summed over neurons.
 
         Returns
         -------
