@@ -101,22 +101,99 @@ def _free_entries(estimator, params, arguments):
     return free
 
 
-def _value_function(estimator, x, y):
+def _value_function(estimator, x, y, x_transition=None):
     from spikax.hmm._search import evaluate
 
     evaluate = jax.jit(evaluate)
     spec = estimator.resolve()
     with jax.enable_x64(True):
         data = estimator._check(spec, x, y, None, None)
-        prepared = spec.prepare(data, estimator._sessions(data, y, STARTS), None, None)
+        covariates = spec.covariates(x_transition, len(y))
+        prepared = spec.prepare(data, estimator._sessions(data, y, STARTS), covariates, None)
 
-    def value(params):
+    def value(params, slopes=None):
         with jax.enable_x64(True):
-            return float(
-                evaluate(prepared.problem, spec.to_problem(params, prepared)).log_posterior
-            )
+            at = spec.to_problem(params, prepared)
+            if slopes is not None:
+                slopes = slopes * covariates.scale[:, None]
+                at = at._replace(transitions=at.transitions._replace(slopes=slopes))
+            return float(evaluate(prepared.problem, at).log_posterior)
 
     return value
+
+
+def test_those_of_covariates_are_those_of_finite_differences():
+    drive = np.sin(np.arange(T) / 3)[:, None] + 1
+    priors = {"dirichlet_initial_proba": 2.0, "dirichlet_transition_proba": 3.0}
+    estimator = GLMHMM(2, n_restarts=3, tol=1e-9, regularizer_strength=0.5, **priors)
+    arguments = {"session_starts": STARTS, "X_transition": drive}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        estimator.fit(X[:, :1], Y, **arguments)
+    found = nmo.inference.infer_states(estimator, X[:, :1], Y, **arguments)
+    value = _value_function(estimator, X[:, :1], Y, drive)
+    size = {"coef": 2, "intercept": 2, "initial_prob": 1, "transition_prob": 2, "slopes": 3}
+
+    def at(vector):
+        coef, intercept, initial, transition, slopes = np.split(
+            vector, np.cumsum(list(size.values()))[:-1]
+        )
+        e = found.estimate
+        sides = np.array([1.0, -1.0])
+        params = (
+            e["coef"] + coef,
+            e["intercept"] + intercept,
+            e["scale"],
+            e["initial_prob"] + initial * sides,
+            e["transition_prob"] + transition[:, None] * sides,
+        )
+        before = np.concatenate([e["transition_coef"], e["initial_coef"][None]])
+        return value(params, before + slopes[:, None, None] * sides)
+
+    units = 1e-3 * np.diag(np.repeat([1, 1, 0.1, 0.1, 1], list(size.values())))
+    n = len(units)
+    information = np.zeros((n, n))
+    for i, j in np.ndindex(n, n):
+        corners = [s * t * at(s * units[i] + t * units[j]) for s in (-1, 1) for t in (-1, 1)]
+        information[i, j] = -sum(corners) / (4 * units[i, i] * units[j, j])
+    expected = np.sqrt(np.diag(np.linalg.inv(information)))
+    error = found.standard_error
+    of_slopes = np.append(error["transition_coef"][:, 0, 0], error["initial_coef"][0, 0])
+    of_starts, of_rows = error["initial_prob"][:1], error["transition_prob"][:, 0]
+    ours = [error["coef"].ravel(), error["intercept"], of_starts, of_rows, of_slopes]
+    np.testing.assert_allclose(np.concatenate(ours), expected, rtol=2e-2)
+    low, high = found.interval()["transition_coef"]
+    assert (low < high).all()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"shared_features": [False, True]}])
+def test_two_classes_are_a_bernoulli_variable(arguments):
+    labels = np.where(Y, "right", "left")
+    plain = {"regularizer": "UnRegularized"} | arguments
+    of_choice, of_labels = fitted(**plain), fitted(ClassifierGLMHMM, labels, **plain)
+    of_labels.reorder(_same_order(of_labels.coef_[0, :, 1], of_choice.coef_[0]))
+    for coef in (of_labels.coef_, of_labels.intercept_):
+        np.testing.assert_allclose(coef.sum(axis=-1), 0, atol=1e-12)
+    expected = nmo.inference.infer_states(of_choice, X, Y, STARTS)
+    found = nmo.inference.infer_states(of_labels, X, labels, STARTS, relative_to="left")
+    for name in ("coef", "intercept"):
+        for ours, theirs in (
+            (found.estimate, expected.estimate),
+            (found.standard_error, expected.standard_error),
+        ):
+            np.testing.assert_allclose(ours[name][..., 0], theirs[name], rtol=1e-3, atol=1e-4)
+    errors = [each.standard_error["transition_prob"] for each in (found, expected)]
+    np.testing.assert_allclose(*errors, rtol=1e-3)
+    # Halves, where parameters sum to zero.
+    even = nmo.inference.infer_states(of_labels, X, labels, STARTS).standard_error["coef"]
+    np.testing.assert_allclose(2 * even[..., 1], found.standard_error["coef"][..., 0], rtol=1e-6)
+
+
+def _same_order(values, like):
+    """Order that sorts values as others are."""
+    order = np.empty(len(like), int)
+    order[np.argsort(like)] = np.argsort(values)
+    return order
 
 
 def test_intervals_cover_the_truth(key):
@@ -164,8 +241,10 @@ def test_a_saddle_has_no_standard_errors(model):
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         nmo.inference.infer_states(model, X, Y, STARTS).interval(95)
     labels = fitted(ClassifierGLMHMM, np.where(Y, "a", "b"))
-    with pytest.raises(TypeError, match="takes models without classes"):
-        nmo.inference.infer_states(labels, X, np.where(Y, "a", "b"))
+    with pytest.raises(ValueError, match=r"one of the classes, \['a', 'b'\], got 'c'"):
+        nmo.inference.infer_states(labels, X, np.where(Y, "a", "b"), relative_to="c")
+    with pytest.raises(ValueError, match=r"one of the classes, \[\], got 1"):
+        nmo.inference.infer_states(model, X, Y, STARTS, relative_to=1)
     kinked = GLMHMM(2, regularizer="Lasso")
     for name in ("coef", "intercept", "scale", "initial_prob", "transition_prob"):
         setattr(kinked, f"{name}_", getattr(model, f"{name}_"))
@@ -195,6 +274,69 @@ def test_sessions_held_out_choose_the_number_of_states(model, key):
     one = found.models[0]
     assert found.aic[0] == pytest.approx(2 * one.n_parameters_ - 2 * one.log_likelihood_)
     assert found.best_model.n_states == found.best["n_states"]
+
+
+_MISSING = np.where(_RNG.uniform(size=T) < 0.1, np.nan, Y)
+CROSSED = {
+    "offset": (GLMHMM, {}, Y, {"offset": 0.5 * _RNG.normal(size=T)}),
+    "mask, missing": (GLMHMM, {"feature_mask": np.array([[1, 1], [1, 0]])}, _MISSING, {}),
+    "weights, shared": (
+        GLMHMM,
+        {"shared_features": [False, True]},
+        Y,
+        {"sample_weight": _RNG.uniform(0.5, 2, size=T)},
+    ),
+    "covariates, Lasso": (
+        GLMHMM,
+        {"regularizer": "Lasso"},
+        Y,
+        {"X_transition": _RNG.normal(size=(T, 1))},
+    ),
+    "classes": (ClassifierGLMHMM, {}, np.where(Y, "right", "left"), {}),
+    "population, missing, offset": (
+        PopulationGLMHMM,
+        {"observation_model": "Poisson"},
+        np.where(
+            _RNG.uniform(size=(T, 2)) < 0.1,
+            np.nan,
+            _RNG.poisson(np.exp(np.outer(STATE, [1.5, -1]) + 0.3 * X)),
+        ),
+        {"offset": np.full((T, 2), 0.2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CROSSED)
+def test_sessions_held_out_are_never_seen(case):
+    kind, arguments, y, of_samples = CROSSED[case]
+    cv = np.arange(12) // 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = nmo.model_selection.select_states(
+            kind(2, n_restarts=3, tol=1e-6, **arguments),
+            X,
+            y,
+            {"n_states": [2]},
+            cv,
+            STARTS,
+            **of_samples,
+        )
+        for fold in (0, 1):
+            half = np.arange(T) // 600 == fold
+            train, test = (
+                {"X": X[rows], "y": y[rows], "session_starts": np.arange(0, 600, 100)}
+                | {name: value[rows] for name, value in of_samples.items()}
+                for rows in (~half, half)
+            )
+            alone = kind(2, n_restarts=3, tol=1e-6, **arguments).fit(**train)
+            test.pop("sample_weight", None)
+            scores = alone.score(**test, aggregate_sample_scores=np.asarray)
+            seen = np.ones(600, bool) if y.dtype.kind == "U" else ~np.isnan(test["y"])
+            seen = seen.reshape(600, -1).any(axis=1)
+            expected = np.bincount(np.arange(600)[seen] // 100, scores)
+            np.testing.assert_allclose(
+                found.per_session[0, 6 * fold : 6 * fold + 6], expected, 2e-3
+            )
 
 
 def test_other_models_are_compared_too():
@@ -303,3 +445,58 @@ def test_groups_that_are_wrong_are_refused(animals):
         nmo.glm_hmm.fit_hierarchy(GLMHMM(2), x, y, ["a", "b"], starts)
     with pytest.raises(ValueError, match="has one group, 'a'"):
         nmo.glm_hmm.fit_hierarchy(GLMHMM(2), x, y, ["a"] * 8, starts)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Simulate four animals with three sessions of 100 trials each."""
+    return np.repeat(list("abcd"), 3), {"session_starts": STARTS}
+
+
+def hierarchy(small, kind=GLMHMM, y=Y, x=X, arguments=None, **of_samples):
+    groups, sessions = small
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return nmo.glm_hmm.fit_hierarchy(
+            kind(2, n_restarts=3, tol=1e-7, **arguments or {}),
+            x,
+            y,
+            groups,
+            **sessions,
+            **of_samples,
+        )
+
+
+def test_a_constant_offset_is_subtracted_from_the_intercepts_of_all_animals(small):
+    plain, moved = hierarchy(small), hierarchy(small, offset=np.full(T, 0.7))
+    np.testing.assert_allclose(moved.coef_deviation, plain.coef_deviation, rtol=0.05, atol=1e-3)
+    for one, other in zip(plain.models, moved.models, strict=True):
+        np.testing.assert_allclose(other.coef_, one.coef_, atol=0.02)
+        np.testing.assert_allclose(other.intercept_ + 0.7, one.intercept_, atol=0.02)
+
+
+def test_what_is_missing_for_an_animal_weighs_nothing(small):
+    weight = (_RNG.uniform(size=T) < 0.8).astype(float)
+    missing = hierarchy(small, y=np.where(weight > 0, Y, np.nan))
+    weighted = hierarchy(small, sample_weight=weight)
+    for one, other in zip(missing.models, weighted.models, strict=True):
+        np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-3)
+        np.testing.assert_allclose(one.transition_prob_, other.transition_prob_, atol=1e-4)
+
+
+def test_masked_coefficients_scatter_about_nothing(small):
+    mask = np.array([[1, 1], [1, 0]])
+    found = hierarchy(small, arguments={"feature_mask": mask})
+    for model in (*found.models, found.common):
+        assert (np.asarray(model.coef_)[mask == 0] == 0).all()
+    assert (found.coef_deviation[mask == 0] == 0).all()
+    assert (found.coef_deviation[mask == 1] > 0).all()
+
+
+def test_two_classes_scatter_as_a_bernoulli_variable(small):
+    of_choice = hierarchy(small)
+    of_labels = hierarchy(small, ClassifierGLMHMM, np.where(Y, "right", "left"))
+    order = _same_order(of_labels.common.coef_[0, :, 1], of_choice.common.coef_[0])
+    for one, other in zip(of_choice.models, of_labels.models, strict=True):
+        log_odds = (other.coef_[..., 1] - other.coef_[..., 0])[:, order]
+        np.testing.assert_allclose(log_odds, one.coef_, atol=0.1)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from spikax._threads import one_blas_thread
 from spikax.core.penalties import NO_PENALTY
-from spikax.hmm._emission import NormalPrior
+from spikax.hmm._emission import Emission, NormalPrior
 from spikax.hmm._information import spread
 from spikax.hmm._search import Found, Parameters, Problem, search
 from spikax.hmm._shell import Fit, StatesShell
@@ -152,7 +152,9 @@ def fit_hierarchy(
     common = _model(model, X, y, start, found.groups[0]._replace(params=_common(found)))
     for name in ("log_posterior_", "log_likelihood_"):
         setattr(common, name, float("nan"))
-    deviations = _deviations(spec, start.prepared, found.deviation)
+    emission = problems[0].emission
+    deviation = found.deviation * np.sqrt(_share_of_class(emission))
+    deviations = _deviations(spec, start.prepared, deviation)
     return Hierarchy(labels, models, common, *deviations, found.n_iterations)
 
 
@@ -170,9 +172,12 @@ def _empirical_bayes(
     problems: list[Problem], start: Fit, limits: tuple, max_iterations: int, verbose: bool
 ) -> _Bayes:
     """Alternate between the groups' posteriors and the prior."""
-    mask = np.asarray(problems[0].emission.mask)
-    mean, deviation = np.asarray(start.best.params.emission.theta), np.ones(mask.shape)
-    params: list[Any] = [start.best.params] * len(problems)
+    emission = problems[0].emission
+    mask = np.asarray(emission.mask)
+    pooled = start.best.params
+    mean, deviation = emission.project(np.asarray(pooled.emission.theta)), np.ones(mask.shape)
+    emitted = pooled.emission._replace(theta=jnp.asarray(mean))
+    params: list[Any] = [pooled._replace(emission=emitted)] * len(problems)
     found, change, n_iterations = [], np.inf, 0
     progress = tqdm(total=max_iterations, desc="prior", disable=not verbose, leave=False)
     while change >= _SETTLED and n_iterations < max_iterations:
@@ -185,6 +190,7 @@ def _empirical_bayes(
         variance = np.stack([_variance(*pair) for pair in zip(own, params, strict=True)])
         mean = theta.mean(axis=0)
         squares = np.mean((theta - mean[None]) ** 2 + variance, axis=0)
+        squares = _exchangeable(emission, squares)
         renewed = np.maximum(np.sqrt(squares), _LEAST_DEVIATION)
         change = np.abs(np.log(renewed / deviation))[mask > 0].max()
         deviation, n_iterations = renewed, n_iterations + 1
@@ -218,15 +224,39 @@ def _groups(groups: Any, n_sessions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_group(spec: StatesSpec, of: Prepared, sessions: Any, weight: np.ndarray) -> Problem:
-    """Restrict a problem to the sessions of a group, which alone have a weight."""
-    n_samples = of.problem.emission.samples.n_samples
-    chain = spec.chain(sessions, weight, n_samples)
-    return replace(of.problem, chain=chain)
+    """Restrict a problem to the sessions of a group, which alone have a weight; no penalty."""
+    emission = of.problem.emission
+    chain = spec.chain(sessions, weight, emission.samples.n_samples)
+    objective = replace(emission.objective, penalty=NO_PENALTY)
+    if objective.sum_to_zero is not None:  # of all classes that are free, whatever the penalty was
+        objective = replace(objective, sum_to_zero=jnp.ones_like(objective.sum_to_zero))
+    return replace(of.problem, chain=chain, emission=replace(emission, objective=objective))
 
 
 def _with_prior(problem: Problem, prior: NormalPrior) -> Problem:
-    objective = replace(problem.emission.objective, penalty=NO_PENALTY)
-    return replace(problem, emission=replace(problem.emission, objective=objective, prior=prior))
+    return replace(problem, emission=replace(problem.emission, prior=prior))
+
+
+def _exchangeable(emission: Emission, squares: np.ndarray) -> np.ndarray:
+    """Give the classes, whose parameters sum to zero, the same deviation.
+
+    Such parameters scatter in one direction less than there are classes.
+    """
+    rows = emission.sums_to_zero
+    if rows is None:
+        return squares
+    by_class = squares.reshape(*rows.shape[:2], -1, rows.shape[2])
+    alike = by_class.sum(axis=2, keepdims=True) / (by_class.shape[2] - 1)
+    return np.where(rows[:, :, None], alike, by_class).reshape(squares.shape)
+
+
+def _share_of_class(emission: Emission) -> np.ndarray:
+    """Give what part of a deviation's square is left where parameters sum to zero."""
+    rows, n_classes = emission.sums_to_zero, emission.objective.n_predictors
+    if rows is None:
+        return np.ones(1)
+    shares = np.where(rows, (n_classes - 1) / n_classes, 1)
+    return np.repeat(shares, n_classes, axis=1)
 
 
 def _variance(problem: Problem, params: Parameters) -> np.ndarray:

@@ -114,6 +114,23 @@ class Emission:
             theta = (self.tie @ _shares(self.tie, flat)).reshape(theta.shape)
         return EmissionParameters(theta, of.log_excess)
 
+    @property
+    def sums_to_zero(self) -> np.ndarray | None:
+        """Where a state's parameters sum to zero over classes, (K, row, neuron); None: nowhere."""
+        if self.objective.sum_to_zero is None:
+            return None
+        given, mask = np.asarray(self.objective.sum_to_zero) > 0, np.asarray(self.mask)
+        return given & mask.reshape(len(mask), len(given), -1, mask.shape[2]).all(axis=2)
+
+    def project(self, theta: np.ndarray) -> np.ndarray:
+        """Take from parameters that sum to zero over classes their mean over these."""
+        rows = self.sums_to_zero
+        if rows is None:
+            return theta
+        by_class = theta.reshape(*rows.shape[:2], -1, rows.shape[2])
+        mean = rows[:, :, None] * by_class.mean(axis=2, keepdims=True)
+        return (by_class - mean).reshape(theta.shape)
+
     def curvature(
         self, params: EmissionParameters, states: Float[Array, "state all_samples"]
     ) -> EmissionCurvature:

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from scipy.linalg import null_space
 
+from spikax.hmm._emission import Emission
 from spikax.hmm._search import Parameters, Problem, evaluate
 
 # Probabilities below are at their bound: nothing tells how far.
@@ -48,6 +50,7 @@ def free_directions(problem: Problem, params: Parameters) -> np.ndarray:
         every = np.kron(tie, np.eye(mask.shape[2]))
         kept = (every * mask.reshape(-1, 1)).any(axis=0)
         of_theta = every[:, kept]
+    of_theta = _of_differences(emission, of_theta)
     n_excess = params.emission.log_excess.size
     of_excess = np.eye(n_excess)[:, : n_excess if emission.disperses else 0]
     probability = np.exp(np.asarray(params.transitions.logits))
@@ -56,6 +59,18 @@ def free_directions(problem: Problem, params: Parameters) -> np.ndarray:
     n_covariates = params.transitions.slopes.shape[1]
     with_slopes = np.repeat(inside[:, None], n_covariates, axis=1).reshape(-1, allowed.shape[1])
     return _block_diagonal(of_theta, of_excess, of_logits, _within_rows(with_slopes))
+
+
+def _of_differences(emission: Emission, directions: np.ndarray) -> np.ndarray:
+    """Keep, of the parameters of classes, what changes their differences."""
+    rows = emission.sums_to_zero
+    if rows is None:
+        return directions
+    state, row, neuron = np.nonzero(rows)
+    sums = np.zeros((len(state), *emission.mask.shape))
+    by_class = sums.reshape(len(state), *rows.shape[:2], -1, rows.shape[2])
+    by_class[np.arange(len(state)), state, row, :, neuron] = 1
+    return directions @ null_space(sums.reshape(len(state), -1) @ directions)
 
 
 def _within_rows(inside: np.ndarray) -> np.ndarray:

@@ -336,7 +336,8 @@ class StatesSpec:
         rows = np.maximum(np.exp(params.transitions.logits), FLOOR) * self.allowed
         rows = rows / rows.sum(axis=1, keepdims=True)
         scale = scale[:, 0] if self.model.single else scale.T
-        return *self.unpack(np.asarray(params.emission.theta), of), scale, rows[-1], rows[:-1]
+        theta = emission.project(np.asarray(params.emission.theta))
+        return *self.unpack(theta, of), scale, rows[-1], rows[:-1]
 
     def unpack(self, theta: np.ndarray, of: Prepared) -> tuple[Any, np.ndarray]:
         """Bring the parameters of all states to the user's units and shapes."""

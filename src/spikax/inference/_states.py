@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from spikax.hmm import match_states
 from spikax.hmm._information import spread
 from spikax.hmm._search import Parameters
 from spikax.hmm._shell import StatesShell
-from spikax.hmm._spec import Prepared, StatesSpec
 
 NAMES = ("coef", "intercept", "scale", "initial_prob", "transition_prob")
+SLOPES = ("initial_coef", "transition_coef")
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class StatesInference:
     Parameters
     ----------
     estimate
-        The parameters, by the names "coef", "intercept", "scale", "initial_prob" and
-        "transition_prob".
+        The parameters, by the names "coef", "intercept", "scale", "initial_prob",
+        "transition_prob", and of covariates "initial_coef" and "transition_coef".
     standard_error
         Their standard errors, by the same names; NaN for a probability at its bound, zero, and
         zero for what was not estimated.
@@ -94,8 +95,8 @@ class StatesInference:
                 return tuple(1 / (1 + np.exp(-(logit + s * width))) for s in (-1, 1))
 
         found = {}
-        for name in NAMES:
-            value, error = self.estimate[name], self.standard_error[name]
+        for name, value in self.estimate.items():
+            error = self.standard_error[name]
             leaves, structure = jax.tree.flatten(value)
             pairs = [ends(name, a, b) for a, b in zip(leaves, jax.tree.leaves(error), strict=True)]
             found[name] = tuple(
@@ -113,6 +114,7 @@ def infer_states(
     sample_weight: Any = None,
     offset: Any = None,
     session_weight: Any = None,
+    relative_to: Any = None,
 ) -> StatesInference:
     r"""Compute the standard errors of a model with states.
 
@@ -122,6 +124,9 @@ def infer_states(
         A fitted GLM-HMM, or an `HMM`, of which X is None.
     X, y, session_starts, X_transition, sample_weight, offset, session_weight
         What it was fitted to, as `fit` takes it.
+    relative_to
+        Label of the class to which the parameters of the others are relative, as of a multinomial
+        logit; None (default) has them sum to zero over the classes, as the model has.
 
     Returns
     -------
@@ -133,9 +138,9 @@ def infer_states(
     NotFittedError
         Before `fit`.
     ValueError
-        If samples are not as in `fit`.
+        If samples are not as in `fit`, or there is no class `relative_to`.
     TypeError
-        If the model has classes, or a penalty with kinks: use `bootstrap_states`.
+        If the model has a penalty with kinks: use `bootstrap_states`.
 
     Warns
     -----
@@ -166,14 +171,10 @@ def infer_states(
     X, y = model._with_features(X, y)
     spec = model.resolve()
     model.fitted()
-    if spec.model.n_classes is not None:
-        raise TypeError(
-            "infer_states takes models without classes: parameters of classes are relative to one "
-            "another. Use bootstrap_states."
-        )
+    reference = _reference(model, relative_to)
     data = model._check(spec, X, y, sample_weight, offset)
     sessions = model._sessions(data, y, session_starts)
-    user = {name: getattr(model, f"{name}_") for name in NAMES}
+    user = tuple(getattr(model, f"{name}_") for name in NAMES)
     with jax.enable_x64(True):
         covariates = spec.covariates(X_transition, len(data.y))
         weight = None if session_weight is None else np.asarray(session_weight, float)
@@ -183,7 +184,7 @@ def infer_states(
                 f"infer_states takes smooth penalties, not {spec.model.regularizer!r}: where "
                 "coefficients are held at zero there is no curvature. Use bootstrap_states."
             )
-        params = spec.to_problem(tuple(user.values()), of)
+        params = spec.to_problem(user, of)
         if covariates is not None:
             slopes = np.concatenate([model.transition_coef_, model.initial_coef_[None]])
             slopes = jnp.asarray(slopes * covariates.scale[:, None])
@@ -198,28 +199,56 @@ def infer_states(
             RuntimeWarning,
             stacklevel=2,
         )
-    errors = _standard_errors(spec, of, params, moves)
+
+    def shown(params: Parameters) -> dict[str, Any]:
+        """Give what users see of parameters."""
+        found = dict(zip(NAMES, spec.to_user(params, of), strict=True))
+        if covariates is not None:
+            slopes = params.transitions.slopes / covariates.scale[:, None]
+            found |= dict(zip(SLOPES, (slopes[-1], slopes[:-1]), strict=True))
+        if reference is not None:
+            relative = {name: _relative(found[name], reference) for name in ("coef", "intercept")}
+            found |= relative
+        return found
+
+    estimate, errors = shown(params), _standard_errors(shown, params, moves)
     for name in ("initial_prob", "transition_prob"):
-        at_bound = (user[name] < 1e-6) | (user[name] > 1 - 1e-6)
+        at_bound = (estimate[name] < 1e-6) | (estimate[name] > 1 - 1e-6)
         errors[name] = np.where(at_bound, np.nan, errors[name])
-    return StatesInference(user, errors)
+    return StatesInference(estimate, errors)
+
+
+def _reference(model: StatesShell, label: Any) -> int | None:
+    """Find the class that parameters are relative to."""
+    if label is None:
+        return None
+    classes = np.asarray(vars(model).get("classes_", [])).tolist()
+    if label not in classes:
+        raise ValueError(f"relative_to must be one of the classes, {classes}, got {label!r}.")
+    return classes.index(label)
+
+
+def _relative(value: Any, reference: int) -> Any:
+    """Subtract the parameters of a class, which are last, from those of the others."""
+    return jax.tree.map(
+        lambda leaf: np.delete(leaf - leaf[..., [reference]], reference, axis=-1), value
+    )
 
 
 def _standard_errors(
-    spec: StatesSpec, of: Prepared, params: Parameters, moves: list[Any]
+    shown: Callable[[Parameters], dict[str, Any]], params: Parameters, moves: list[Any]
 ) -> dict[str, Any]:
     """Add up the squares of what moves change in what users see: the delta method."""
-    squares = jax.tree.map(np.zeros_like, spec.to_user(params, of))
+    squares = jax.tree.map(np.zeros_like, shown(params))
     step = 1e-4
     for move in moves:
         ends = [
-            spec.to_user(jax.tree.map(lambda p, m, s=s: p + s * step * m, params, move), of)
-            for s in (-1, 1)
+            shown(jax.tree.map(lambda p, m, s=s: p + s * step * m, params, move)) for s in (-1, 1)
         ]
         squares = jax.tree.map(
             lambda total, a, b: total + ((b - a) / (2 * step)) ** 2, squares, *ends
         )
-    return dict(zip(NAMES, jax.tree.map(np.sqrt, squares), strict=True))
+    return jax.tree.map(np.sqrt, squares)
 
 
 @dataclass(frozen=True)
@@ -320,6 +349,7 @@ def bootstrap_states(
     more = {"session_starts": session_starts, "X_transition": X_transition, "offset": offset}
     more = {k: v for k, v in more.items() if v is not None}
     start = tuple(getattr(model, f"{name}_") for name in NAMES)
+    names = NAMES if X_transition is None else (*NAMES, *SLOPES)
     again: Any = clone(model)
     fits = []
     if "classes_" in vars(model):
@@ -331,7 +361,6 @@ def bootstrap_states(
             features, observed = again._with_features(X, y)
             StatesShell.fit(again, features, observed, start, **more)
         again.reorder(match_states(again, model))
-        fits.append(tuple(getattr(again, f"{name}_") for name in NAMES))
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *fits)
-    estimate: dict[str, Any] = dict(zip(NAMES, start, strict=True))
-    return StatesBootstrap(estimate, dict(zip(NAMES, stacked, strict=True)))
+        fits.append({name: getattr(again, f"{name}_") for name in names})
+    draws = jax.tree.map(lambda *leaves: np.stack(leaves), *fits)
+    return StatesBootstrap({name: getattr(model, f"{name}_") for name in names}, draws)
