@@ -47,7 +47,7 @@ class Filtered(NamedTuple):
     messages: Float[Array, "step state chunk"]  # normalised
     entry: Float[Array, "state chunk"]  # at the last sample before each chunk
     log_norm: Float[Array, "step chunk"]  # log p(y_t | y_<t)
-    exit: Float[Array, "state chunk"]  # logarithms of what comes after each chunk, up to a factor
+    exit: Float[Array, "state chunk"]  # of what comes after each chunk, up to a factor
 
 
 class Posterior(NamedTuple):
@@ -79,41 +79,47 @@ def filtered(
     n_states, n_chunks = log_likelihood.shape[1:]
     dtype = log_likelihood.dtype
 
-    # From every state that a chunk may be entered from.
+    # From every state that a chunk may be entered from, up to a factor that they share.
     nothing, one = ring.identity
     eye = jnp.where(jnp.eye(n_states, dtype=bool), one, nothing)[..., None].astype(dtype)
-    eye = jnp.broadcast_to(eye, (n_states, n_states, n_chunks))
 
-    def advance_operator(carry, at):
-        message, scale = carry
-        message, log_norm = _advance(ring, message, step(at))
-        return (message, scale + log_norm[:, 0]), None
+    def advance_operator(operator, at):
+        operator = _arrive(ring, operator, step(at))
+        return ring.divide(operator, ring.total(operator, axis=(0, 1))[None, None]), None
 
-    zero = jnp.zeros((n_states, n_chunks), dtype)
-    (message, scale), _ = jax.lax.scan(advance_operator, (eye, zero), scanned)
-    operators = jnp.moveaxis(scale[:, None] + ring.log(message), -1, 0)
-
-    # From chunk to chunk, in logarithms.
-    logs = LOGARITHMS if ring is SCALED else ring
-
-    def enter(entry, operator):
-        left = logs.total(entry[:, None] + operator, axis=0)
-        return logs.divide(left, logs.total(left, axis=0)), entry
-
-    def leave(later, operator):
-        before = logs.total(operator + later[None], axis=1)
-        return logs.divide(before, before.max()), later
-
-    _, entry = jax.lax.scan(enter, jnp.full(n_states, -jnp.log(n_states), dtype), operators)
-    _, exit = jax.lax.scan(leave, jnp.zeros(n_states, dtype), operators, reverse=True)
-    entry = ring.lift(entry.T)
+    operator = jnp.broadcast_to(eye, (n_states, n_states, n_chunks))
+    operator, _ = jax.lax.scan(advance_operator, operator, scanned)
+    entry, exit = _between_chunks(ring, jnp.moveaxis(operator, -1, 0))
 
     def advance(message, at):
-        message, log_norm = _advance(ring, message, step(at))
-        return message, (message, log_norm[0])
+        arrived = _arrive(ring, message, step(at))
+        norm = ring.total(arrived, axis=0)
+        message = ring.divide(arrived, norm[None])
+        return message, (message, norm)
 
-    _, (messages, log_norm) = jax.lax.scan(advance, entry, scanned)
-    return Filtered(messages, entry, log_norm + largest, exit.T)
+    _, (messages, norm) = jax.lax.scan(advance, entry, scanned)
+    return Filtered(messages, entry, ring.log(norm) + largest, exit)
+
+
+def _between_chunks(
+    ring: Semiring, operators: Float[Array, "chunk state state"]
+) -> tuple[Float[Array, "state chunk"], Float[Array, "state chunk"]]:
+    """Go from chunk to chunk, forward and backward at once."""
+    nothing_known = jnp.full(operators.shape[1], ring.identity[1], operators.dtype)
+
+    def advance(carry, at):
+        (entry, later), (ahead, behind) = carry, at
+        arrived = ring.total(ring.times(entry[:, None], ahead), axis=0)
+        before = ring.total(ring.times(behind, later[None]), axis=1)
+        carry = normalised(arrived), ring.divide(before, before.max()[None])
+        return carry, (entry, later)
+
+    def normalised(message):
+        return ring.divide(message, ring.total(message, axis=0)[None])
+
+    start = normalised(nothing_known), nothing_known
+    _, (entry, exit) = jax.lax.scan(advance, start, (operators, operators[::-1]))
+    return entry.T, exit[::-1].T
 
 
 def smoothed(
@@ -148,7 +154,7 @@ def smoothed(
         return (earlier, initial, transitions), kept
 
     zero = jnp.zeros((n_states, *forward.exit.shape), log_likelihood.dtype)
-    start = (ring.lift(forward.exit), zero[0], zero)
+    start = (forward.exit, zero[0], zero)
     more = (forward.messages, before, chain.weight)
     (_, initial, transitions), (states, pairs) = jax.lax.scan(
         retreat, start, (scanned, more), reverse=True
@@ -173,15 +179,13 @@ def _step_at(ring: Semiring, dyn: Dynamics, at: tuple) -> _Step:
     return _Step(*at, *(ring.lift(part)[..., None] for part in dyn))
 
 
-def _advance(ring: Semiring, message: jax.Array, here: _Step) -> tuple[jax.Array, jax.Array]:
-    """Go one sample on from messages (..., K, C); also the logarithm of what they add up to."""
+def _arrive(ring: Semiring, message: jax.Array, here: _Step) -> jax.Array:
+    """Go one sample on from messages (..., K, C)."""
     more = (None,) * (message.ndim - 2)  # axes in front
     arrived = ring.total(ring.times(message[..., None, :], here.transition[more]), axis=-3)
     begun = ring.times(ring.total(message, axis=-2)[..., None, :], here.initial[more])
     start = here.start[(*more, None)]
-    arrived = ring.times(jnp.where(start, begun, arrived), here.likelihood[more])
-    norm = ring.total(arrived, axis=-2)[..., None, :]
-    return ring.divide(arrived, norm), ring.log(norm)
+    return ring.times(jnp.where(start, begun, arrived), here.likelihood[more])
 
 
 def _probability(ring: Semiring, weights: jax.Array, axes: tuple[int, ...]) -> jax.Array:
