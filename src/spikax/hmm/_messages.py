@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from spikax.hmm._chain import Chain
-from spikax.hmm._semirings import LOGARITHMS, SCALED, Semiring
+from spikax.hmm._semirings import SCALED, Semiring
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
