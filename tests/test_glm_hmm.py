@@ -366,6 +366,133 @@ def test_shared_features_are_penalised_once():
     np.testing.assert_allclose(X.T @ residual, 5.0 * coef, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [GLMHMM, PopulationGLMHMM])
+@pytest.mark.parametrize("regularizer", ["Lasso", "ElasticNet"])
+def test_kinked_penalties_see_shared_features_once(kind, regularizer):
+    y = OBSERVED["Poisson"] if kind is GLMHMM else Y2
+    strength = {"Lasso": lambda s: s, "ElasticNet": lambda s: (s, 0.5)}[regularizer]
+
+    def fitted(size):
+        own = model(
+            "Poisson",
+            kind,
+            regularizer=regularizer,
+            shared_features=[False, True],
+            regularizer_strength=strength(size),
+            tol=1e-7,
+        )
+        return quiet(own, X, y)
+
+    found = fitted(8.0)
+    coef, axis = np.asarray(found.coef_), found.coef_.ndim - 1
+    np.testing.assert_array_equal(*np.moveaxis(coef[1], -1, 0))
+    assert (coef[1] != 0).any()
+    # No move of what is shared, or of what is not, is better: values by fits that take no step.
+    params = (coef, found.intercept_, found.scale_, found.initial_prob_, found.transition_prob_)
+    still = clone(found).set_params(maxiter=1)
+    best = quiet(still, X, y, params).log_posterior_
+    for place in itertools.product(*(range(n) for n in coef.shape[:axis])):
+        states = [slice(None)] if place[0] else range(K)
+        for state, step in itertools.product(states, (-1e-2, 1e-2)):
+            moved = coef.copy()
+            moved[(*place, state)] += step
+            assert quiet(still, X, y, (moved, *params[1:])).log_posterior_ < best + 1e-9
+    # A strength that does nothing leaves the fit without a penalty.
+    free = model("Poisson", kind, regularizer="UnRegularized", shared_features=[False, True])
+    free.set_params(regularizer_strength=None, tol=1e-7)
+    free = quiet(free, X, y, params)
+    np.testing.assert_allclose(
+        quiet(clone(found).set_params(regularizer_strength=strength(1e-9)), X, y, params).coef_,
+        free.coef_,
+        atol=2e-3,
+    )
+
+
+@pytest.mark.parametrize("start", ["functions", "given"])
+def test_a_start_shares_what_states_share(start):
+    own = model(shared_features=[False, True])
+    params = None
+    if start == "functions":
+        own.setup(glm_params_init="random")
+    else:
+        rows = np.full((K, K), 0.5)
+        params = np.array([[1.0, -1], [0.2, 0.9]]), np.zeros(K), np.ones(K), rows[0], rows
+    found = quiet(own, X, OBSERVED["Bernoulli"], params)
+    assert found.coef_[1, 0] == pytest.approx(found.coef_[1, 1], rel=1e-9)
+    assert found.coef_[0, 0] != pytest.approx(found.coef_[0, 1], rel=1e-2)
+
+
+def by_hand(initial, transition):
+    own = GLMHMM(2)
+    own.coef_, own.intercept_ = np.zeros((1, 2)), np.array([5.0, -5.0])
+    own.initial_prob_, own.transition_prob_ = np.array(initial), np.array(transition)
+    return own
+
+
+def test_missing_samples_at_the_start_of_a_session_know_nothing_of_the_one_before(key):
+    own = by_hand([0.5, 0.5], [[0.999, 0.001], [0.001, 0.999]])
+    y = np.r_[np.ones(10), np.nan, np.nan, np.zeros(8)]
+    zeros = np.zeros((20, 1))
+    np.testing.assert_allclose(own.predict(zeros, y, [0, 10])[10:12], 0.5, atol=1e-6)
+    paths = own.sample_states(key, zeros, y, 200, [0, 10])
+    assert 0.3 < paths[:, 10].mean() < 0.7
+
+
+def test_a_chain_begins_where_features_do(key):
+    own = by_hand([1.0, 0.0], [[0.5, 0.5], [0.0, 1.0]])
+    x = np.r_[np.full((10, 1), np.nan), np.zeros((5, 1))]
+    assert own.predict(x)[10] == pytest.approx(1 / (1 + np.exp(-5)), rel=1e-6)
+    _, rate, states = own.simulate(key, x)
+    assert states[10] == 0
+    assert np.isnan(rate[:10]).all()
+
+
+def test_a_model_set_by_hand_is_reordered():
+    own = by_hand([1.0, 0.0], [[0.5, 0.5], [0.0, 1.0]]).reorder([1, 0])
+    np.testing.assert_array_equal(own.intercept_, [-5, 5])
+    np.testing.assert_array_equal(own.transition_prob_, [[1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order", "allowed"),
+    [
+        ({"transition_mask": [[1, 1, 0], [0, 1, 1], [1, 0, 1]]}, [1, 0, 2], False),
+        ({"n_lapse_states": 1}, [1, 0, 2], True),
+        ({"n_lapse_states": 1}, [2, 0, 1], False),
+        ({"feature_mask": [1, 0]}, [2, 0, 1], True),
+        ({"feature_mask": np.array([[1, 1, 0], [1, 1, 1]])}, [1, 0, 2], False),
+        ({"dirichlet_initial_proba": [1, 2, 3]}, [1, 0, 2], False),
+        ({"stickiness": 5.0, "dirichlet_transition_proba": 2.0}, [2, 0, 1], True),
+    ],
+)
+def test_states_whose_numbers_mean_something_keep_them(arguments, order, allowed):
+    found = quiet(model(n_states=3, **arguments), X, OBSERVED["Bernoulli"])
+    before = found.coef_.copy()
+    if allowed:
+        np.testing.assert_array_equal(found.reorder(order).coef_, before[:, order])
+    else:
+        with pytest.raises(ValueError, match="tell apart"):
+            found.reorder(order)
+        np.testing.assert_array_equal(found.coef_, before)
+
+
+def test_sessions_that_do_not_count_give_no_degrees_of_freedom():
+    weight = [1.0, 0.0, 1.0]
+    found = quiet(model(), X, OBSERVED["Bernoulli"], None, SESSIONS, session_weight=weight)
+    assert found.dof_resid_ + found.n_parameters_ == 150 + 110
+
+
+def test_a_neuron_that_is_silent_in_a_state_is_told():
+    up = np.random.default_rng(0).poisson(np.where(STATE, 6.0, 1.0))
+    y = np.stack([up, np.where(STATE, 0, np.random.default_rng(1).poisson(3.0, N))], axis=1)
+    with pytest.warns(RuntimeWarning, match="all observations of neurons 1 in state .* at infin"):
+        nmo.hmm.HMM(2, n_restarts=2).fit(y)
+    often = np.random.default_rng(2).uniform(size=N) < 0.9
+    labels = np.where((STATE == 0) & often, "right", "left")
+    with pytest.warns(RuntimeWarning, match="certain"):
+        ClassifierGLMHMM(2, n_restarts=2).fit(np.zeros((N, 1)), labels)
+
+
 def test_transitions_may_be_forbidden():
     ring = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]])
     estimator = quiet(model(n_states=3, transition_mask=ring), X, OBSERVED["Bernoulli"])
@@ -678,6 +805,26 @@ def test_what_needs_a_look_is_told_once():
     constant = np.where(STATE, 3.0, OBSERVED["Gaussian"])
     with pytest.warns(RuntimeWarning, match="the scale of state . fell to its least value"):
         model("Gaussian", n_restarts=3).fit(X, constant)
+
+
+@pytest.mark.parametrize("seed", [1.7, -1, "a"])
+def test_a_seed_is_a_whole_number_or_a_key(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number from zero on"):
+        model(seed=seed).resolve()
+
+
+def test_a_key_is_kept_in_a_file(tmp_path):
+    own = model(seed=jax.random.key(3))
+    quiet(own, X, OBSERVED["Bernoulli"]).save_params(tmp_path / "model.npz")
+    again = clone(nmo.load_model(tmp_path / "model.npz"))
+    np.testing.assert_array_equal(quiet(again, X, OBSERVED["Bernoulli"]).coef_, own.coef_)
+
+
+def test_covariates_have_the_times_of_the_samples():
+    t = np.arange(N)
+    late = nap.TsdFrame(t=t + 1000.0, d=X)
+    with pytest.raises(ValueError, match="different time axes"):
+        model().fit(nap.TsdFrame(t=t, d=X), OBSERVED["Bernoulli"], X_transition=late)
 
 
 def test_parameters_by_hand_must_fit():

@@ -7,6 +7,7 @@ import hmmlearn.hmm
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pynapple as nap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -313,3 +314,28 @@ def test_a_model_without_features_finds_its_states(family, key, rng):
     np.testing.assert_allclose(
         model.expected_dwell_times(), 1 / (1 - np.diagonal(model.transition_prob_))
     )
+
+
+def test_epochs_of_a_single_series_are_sessions(rng):
+    y = rng.poisson(np.where(np.arange(300) // 50 % 2, 5.0, 1.0)).astype(float)
+    support = nap.IntervalSet([0, 120, 200], [119, 199, 299])
+    timed = nap.Tsd(t=np.arange(300), d=y, time_support=support)
+    plain = nmo.hmm.HMM(2, n_restarts=2).fit(y, [0, 120, 200])
+    found = nmo.hmm.HMM(2, n_restarts=2).fit(timed)
+    assert found.log_likelihood_ == pytest.approx(plain.log_likelihood_, rel=1e-9)
+    assert isinstance(found.smooth_proba(timed), nap.TsdFrame)
+    of_interval = nmo.hmm.HMM(2, n_restarts=2).fit(timed, support)
+    assert of_interval.log_likelihood_ == pytest.approx(plain.log_likelihood_, rel=1e-9)
+
+
+def test_what_no_path_makes_possible_is_refused():
+    values = np.zeros((4, 2))
+    values[2] = -np.inf
+    with pytest.raises(ValueError, match="-inf in all states in row 2"):
+        nmo.hmm.forward_backward(values, [0.5, 0.5], np.full((2, 2), 0.5))
+
+
+def test_numbers_that_may_be_flags_or_labels_are_refused():
+    flags = (np.arange(12) % 4 == 0).astype(int)
+    with pytest.raises(TypeError, match=r"pass session_starts.astype\(bool\) for flags"):
+        nmo.hmm.HMM(2).fit(np.arange(12.0), flags)

@@ -135,7 +135,7 @@ def state_weights():
 def dwell_times():
     model, x, y = states_model()
     path = model.decode_state(x, y, state_format="index")
-    return plotting.dwell_times(path, model, starts=[0, 200])
+    return plotting.dwell_times(path, model, session_starts=[0, 200])
 
 
 def psychometric():
@@ -260,6 +260,13 @@ def test_figures_are_drawn_on_the_axes_given():
     assert plotting.coupling_matrix(np.eye(2), ax=left) is left
     assert not plt.gcf().axes[1].images
     assert len(plt.get_fignums()) == 1
+
+
+def test_weights_of_classes_are_not_taken_for_those_of_states():
+    labels = nmo.glm_hmm.ClassifierGLMHMM(2, n_classes=3)
+    labels.coef_, labels.intercept_ = np.zeros((1, 2, 3)), np.zeros((2, 3))
+    with pytest.raises(TypeError, match=r"one predictor.*\(2, 3\)"):
+        plotting.state_weights(labels)
 
 
 def test_states_that_do_not_fit_are_refused():

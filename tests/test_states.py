@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import spikax as nmo
+from compilations import counted
 from spikax.glm_hmm import GLMHMM, ClassifierGLMHMM, PopulationGLMHMM
 
 T = 1200
@@ -252,6 +253,40 @@ def test_a_saddle_has_no_standard_errors(model):
         nmo.inference.infer_states(kinked, X, Y, STARTS)
 
 
+def test_what_was_fitted_is_what_is_asked_about(model):
+    infer = nmo.inference.infer_states
+    drive = X[:, :1]
+    with pytest.raises(ValueError, match="was fitted without X_transition"):
+        infer(model, X, Y, STARTS, drive)
+    driven = fitted_to_a_drive(drive)
+    with pytest.raises(ValueError, match="was fitted with X_transition"):
+        infer(driven, X, Y, STARTS)
+    with pytest.raises(ValueError, match="one entry for each of the 12 sessions"):
+        infer(model, X, Y, STARTS, session_weight=[1.0])
+    with pytest.raises(ValueError, match="expecting 2 features"):
+        infer(model, X[:, :1], Y, STARTS)
+    with pytest.raises(TypeError, match="infer_states takes models with states"):
+        infer(nmo.glm.GLM(), X, Y)
+    masked = GLMHMM(2, feature_mask=np.array([[1, 1], [1, 0]]))
+    for name in ("coef", "intercept", "scale", "initial_prob", "transition_prob"):
+        setattr(masked, f"{name}_", getattr(model, f"{name}_"))
+    with pytest.raises(ValueError, match="coef_ of the model is not what its feature_mask"):
+        infer(masked, X, Y, STARTS)
+
+
+def fitted_to_a_drive(drive):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return GLMHMM(2, n_restarts=2).fit(X, Y, None, STARTS, drive)
+
+
+def test_the_bootstrap_misses_what_the_data_miss(model, key):
+    y = np.where(np.arange(T) % 2, np.nan, Y)
+    few = nmo.inference.bootstrap_states(model, key, X, 20, STARTS, y=y)
+    all_of_it = nmo.inference.bootstrap_states(model, key, X, 20, STARTS)
+    assert (few.standard_error["coef"] > all_of_it.standard_error["coef"]).mean() > 0.7
+
+
 # --- How many states.
 
 
@@ -394,6 +429,34 @@ def test_states_explain_what_lasts_and_a_glm_does_not(key):
     assert found.simulated.shape == (20,)
 
 
+def test_what_is_missing_is_missing_in_the_draws(model, key):
+    y = Y.copy()
+    y[5] = np.nan
+    check = nmo.diagnostics.predictive_check
+    assert np.isnan(check(model, key, X, y, n_draws=10).p_value)
+    found = check(model, key, X, y, np.nanmean, 50)
+    assert np.isfinite(found.p_value)
+    assert np.isfinite(found.simulated).all()
+    with pytest.raises(ValueError, match="n_draws must be at least 1"):
+        check(model, key, X, y, n_draws=0)
+    labels = fitted(ClassifierGLMHMM, np.where(Y, "a", "b"))
+    with pytest.raises(TypeError, match="labels, which have no mean"):
+        check(labels, key, X, np.where(Y, "a", "b"))
+
+
+def test_weights_may_be_zero_and_every_model_is_checked_first():
+    weight = np.ones(T)
+    weight[::7] = 0
+    grid = {"n_states": [1]}
+    found = nmo.model_selection.select_states(GLMHMM(2), X, Y, grid, 3, STARTS, None, weight)
+    assert found.n_samples.sum() == T
+    assert np.isfinite(found.per_session).all()
+    wrong = [{"n_states": [1]}, {"stickiness": [-1.0]}]
+    with pytest.raises(ValueError, match="stickiness must be"), counted() as programs:
+        nmo.model_selection.select_states(GLMHMM(2), X, Y, wrong, 3, STARTS)
+    assert not programs
+
+
 # --- Several animals.
 
 
@@ -500,3 +563,32 @@ def test_two_classes_scatter_as_a_bernoulli_variable(small):
     for one, other in zip(of_choice.models, of_labels.models, strict=True):
         log_odds = (other.coef_[..., 1] - other.coef_[..., 0])[:, order]
         np.testing.assert_allclose(log_odds, one.coef_, atol=0.1)
+
+
+def test_shared_coefficients_scatter_as_if_there_were_one(small):
+    """Twenty animals whose second slope, the same in both states, scatters by 0.58."""
+    rng, n = np.random.default_rng(2), 200
+    slopes = 0.58 * rng.normal(size=20)
+    slopes *= 0.58 / slopes.std()
+    x = rng.normal(size=(20 * n, 2))
+    state = np.arange(20 * n) // 50 % 2
+    eta = 3 * x[:, 0] * (2 * state - 1) + np.repeat(slopes, n) * x[:, 1]
+    y = (rng.uniform(size=20 * n) < 1 / (1 + np.exp(-eta))).astype(float)
+    animals = np.arange(20), {"session_starts": np.arange(0, 20 * n, n)}
+    found = hierarchy(animals, y=y, x=x, arguments={"shared_features": [False, True]})
+    np.testing.assert_allclose(*found.coef_deviation[1], rtol=1e-6)
+    assert 0.4 < found.coef_deviation[1, 0] < 0.75
+
+
+@pytest.mark.parametrize("family", ["Poisson", "Gaussian"])
+def test_the_numbers_of_a_group_are_its_own(family, small):
+    y = _RNG.poisson(np.where(STATE, 5.0, 1.0)) + (family == "Gaussian") * _RNG.normal(size=T)
+    found = hierarchy(small, nmo.hmm.HMM, y=y, x=None, arguments={"observation_model": family})
+    for group, one in enumerate(found.models):
+        own = slice(300 * group, 300 * group + 300)
+        assert one.log_likelihood_ == pytest.approx(one.score(y[own], np.arange(0, 300, 100)))
+        assert one.dof_resid_ + one.n_parameters_ == 300
+    scales = [one.scale_ for one in found.models]
+    np.testing.assert_allclose(found.common.scale_, np.mean(scales, axis=0), rtol=1e-6)
+    with pytest.raises(ValueError, match="max_iterations must be a whole number from 1 on"):
+        nmo.glm_hmm.fit_hierarchy(GLMHMM(2), X, Y, *small[:1], STARTS, max_iterations=0)

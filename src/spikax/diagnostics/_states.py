@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from spikax._time_series import raw
-from spikax.hmm._shell import StatesShell
+from spikax.hmm._inferring import missing_as
+from spikax.hmm._shell import StatesShell, check_model
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class PredictiveCheck:
 
     @property
     def p_value(self) -> np.ndarray:
-        """Twice the share of draws beyond the observed statistic, at most one; itself counted."""
+        """Twice the share of draws beyond the observed statistic, at most one; itself counted.
+
+        NaN where the observed statistic is.
+        """
         n = len(self.simulated) + 1
         above = (1 + np.sum(self.simulated >= self.observed, axis=0)) / n
         below = (1 + np.sum(self.simulated <= self.observed, axis=0)) / n
-        return np.minimum(1, 2 * np.minimum(above, below))
+        found = np.minimum(1, 2 * np.minimum(above, below))
+        return np.where(np.isnan(self.observed), np.nan, found)[()]
 
 
 def predictive_check(
@@ -68,8 +73,9 @@ def predictive_check(
         As in `fit`.
     statistic
         Function of observations, shaped like `y`, to a number or an array; their mean by default.
-        What depends on the order of samples, such as a correlation with the sample before or the
-        lengths of runs, tells whether states explain the dynamics.
+        Where `y` is missing the draws are too, so that it may have to leave NaN out, as
+        `numpy.nanmean` does. What depends on the order of samples, such as a correlation with the
+        sample before or the lengths of runs, tells whether states explain the dynamics.
     n_draws
         Number of data sets (default 200).
 
@@ -83,7 +89,9 @@ def predictive_check(
     NotFittedError
         Before `fit`.
     ValueError
-        If the features are not those of `fit`.
+        If the features are not those of `fit`, or there is no draw.
+    TypeError
+        If `y` holds labels, of which there is no mean, and no other statistic is given.
 
     References
     ----------
@@ -104,9 +112,14 @@ def predictive_check(
     >>> bool(found.p_value > 0.05)
     True
     """
+    check_model(model, "predictive_check")
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
+    if statistic is np.mean and np.asarray(raw(y)).dtype.kind not in "biuf":
+        raise TypeError("y holds labels, which have no mean: pass a statistic of them.")
     more = {"session_starts": session_starts, "X_transition": X_transition, "offset": offset}
     more, simulated = {k: v for k, v in more.items() if v is not None}, []
     for key in jax.random.split(random_key, n_draws):
         drawn, _, _ = model.simulate(key, X, **more)
-        simulated.append(np.asarray(statistic(np.asarray(raw(drawn)))))
+        simulated.append(np.asarray(statistic(np.asarray(raw(missing_as(drawn, y))))))
     return PredictiveCheck(np.asarray(statistic(np.asarray(raw(y)))), np.stack(simulated))

@@ -17,8 +17,9 @@ from spikax.core.penalties import NO_PENALTY
 from spikax.hmm._emission import Emission, NormalPrior
 from spikax.hmm._information import spread
 from spikax.hmm._search import Found, Parameters, Problem, search
-from spikax.hmm._shell import Fit, StatesShell
+from spikax.hmm._shell import Fit, StatesShell, check_model
 from spikax.hmm._spec import Prepared, StatesSpec
+from spikax.hmm._starts import constant_of
 from spikax.hmm._transitions import FLOOR
 
 _LEAST_DEVIATION = 1e-3  # of standardised parameters
@@ -76,8 +77,8 @@ def fit_hierarchy(
     Parameters
     ----------
     model
-        A GLM-HMM that says number of states, observations and priors of transitions; its penalty
-        is used for the common start alone. It is not changed.
+        A GLM-HMM, or an `HMM`, of which X is None, that says number of states, observations and
+        priors of transitions; its penalty is used for the common start alone. It is not changed.
     X, y, session_starts, sample_weight, offset
         Samples of all groups, as `fit` takes them.
     groups
@@ -128,6 +129,10 @@ def fit_hierarchy(
     >>> found.models[0].coef_.shape, found.coef_deviation.shape
     ((1, 2), (1, 2))
     """
+    check_model(model, "fit_hierarchy")
+    if not isinstance(max_iterations, int) or max_iterations < 1:
+        raise ValueError(f"max_iterations must be a whole number from 1 on, got {max_iterations}.")
+    X, y = model._with_features(X, y)
     spec = model.resolve()
     data = model._check(spec, X, y, sample_weight, offset, afresh=True)
     sessions = model._sessions(data, y, session_starts)
@@ -148,8 +153,12 @@ def fit_hierarchy(
             RuntimeWarning,
             stacklevel=2,
         )
-    models = [_model(model, X, y, start, each) for each in found.groups]
-    common = _model(model, X, y, start, found.groups[0]._replace(params=_common(found)))
+    models = [
+        _model(model, X, y, start, problem, each)
+        for problem, each in zip(problems, found.groups, strict=True)
+    ]
+    of_common = found.groups[0]._replace(params=_common(found))
+    common = _model(model, X, y, start, start.prepared.problem, of_common)
     for name in ("log_posterior_", "log_likelihood_"):
         setattr(common, name, float("nan"))
     emission = problems[0].emission
@@ -200,12 +209,13 @@ def _empirical_bayes(
 
 
 def _common(found: _Bayes) -> Parameters:
-    """Give the parameters that the groups have in common; transitions are their mean."""
+    """Give the parameters that the groups have in common: transitions and scales are means."""
     first = found.groups[0].params
     logits = [np.asarray(each.params.transitions.logits) for each in found.groups]
     rows = np.maximum(np.mean(np.exp(logits), axis=0), FLOOR)
+    excess = [np.exp(np.asarray(each.params.emission.log_excess)) for each in found.groups]
     return Parameters(
-        first.emission._replace(theta=found.mean),
+        first.emission._replace(theta=found.mean, log_excess=np.log(np.mean(excess, axis=0))),
         first.transitions._replace(logits=np.log(rows)),
     )
 
@@ -230,7 +240,9 @@ def _of_group(spec: StatesSpec, of: Prepared, sessions: Any, weight: np.ndarray)
     objective = replace(emission.objective, penalty=NO_PENALTY)
     if objective.sum_to_zero is not None:  # of all classes that are free, whatever the penalty was
         objective = replace(objective, sum_to_zero=jnp.ones_like(objective.sum_to_zero))
-    return replace(of.problem, chain=chain, emission=replace(emission, objective=objective))
+    constant = constant_of(emission, chain.joined(chain.weight)[: emission.samples.n_samples])
+    emission = replace(emission, objective=objective)
+    return replace(of.problem, chain=chain, emission=emission, constant=constant)
 
 
 def _with_prior(problem: Problem, prior: NormalPrior) -> Problem:
@@ -265,9 +277,9 @@ def _variance(problem: Problem, params: Parameters) -> np.ndarray:
     return np.sum([np.asarray(move.emission.theta) ** 2 for move in moves], axis=0)
 
 
-def _model(model: StatesShell, X: Any, y: Any, start: Fit, found: Found) -> Any:
+def _model(model: StatesShell, X: Any, y: Any, start: Fit, problem: Problem, found: Found) -> Any:
     fitted = copy.deepcopy(model)
-    fitted._learn(X, y, Fit(start.prepared, found, start.restarts))
+    fitted._learn(X, y, Fit(start.prepared._replace(problem=problem), found, start.restarts))
     return fitted
 
 

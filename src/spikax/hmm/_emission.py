@@ -103,16 +103,28 @@ class Emission:
         """Minus the penalty, in nats: it is not multiplied by the number of samples."""
         if self.prior is not None:
             away = params.theta - self.prior.mean
-            return -0.5 * jnp.sum(self.prior.precision * away**2 * self.mask)
+            counted = self.mask / self.n_sharing[..., None]
+            return -0.5 * jnp.sum(self.prior.precision * away**2 * counted)
         return -jnp.sum(jax.vmap(lambda theta: penalty_value(self.objective, theta))(params.theta))
 
     def gradient(self, of: EmissionParameters) -> EmissionParameters:
         """Restrict a gradient to what is free, and to directions that keep shared rows equal."""
-        theta = of.theta * self.mask
-        if self.tie is not None:
-            flat = theta.reshape(len(self.tie), -1)
-            theta = (self.tie @ _shares(self.tie, flat)).reshape(theta.shape)
-        return EmissionParameters(theta, of.log_excess)
+        return EmissionParameters(self.restrict(of.theta), of.log_excess)
+
+    def restrict(self, theta: Float[Array, "state parameter neuron"]) -> jax.Array:
+        """Leave out what is masked, and average over states what they share."""
+        theta = theta * self.mask
+        if self.tie is None:
+            return theta
+        flat = theta.reshape(len(self.tie), -1)
+        return (self.tie @ _shares(self.tie, flat)).reshape(theta.shape)
+
+    @property
+    def n_sharing(self) -> Float[Array, "state parameter"]:
+        """How many states have a parameter in common."""
+        if self.tie is None:
+            return jnp.ones(self.mask.shape[:2])
+        return (self.tie @ self.tie.sum(axis=0)).reshape(self.mask.shape[:2])
 
     @property
     def sums_to_zero(self) -> np.ndarray | None:

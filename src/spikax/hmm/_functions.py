@@ -322,6 +322,13 @@ def _checked(log_likelihood, initial_proba, transition_proba, session_starts) ->
             f"log_likelihood must have shape (n_samples, n_states), got {values.shape}."
         )
     missing = np.isnan(values)
+    impossible = (values == -np.inf).all(axis=1)
+    if impossible.any():
+        row = int(np.argmax(impossible))
+        raise ValueError(
+            f"log_likelihood is -inf in all states in row {row}: no path makes this sample "
+            "possible. Pass NaN if it is missing."
+        )
     some = missing.any(axis=1) & ~missing.all(axis=1)
     if some.any() or (values == np.inf).any():
         row = int(np.argmax(some | (values == np.inf).any(axis=1)))

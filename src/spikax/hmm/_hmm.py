@@ -365,6 +365,10 @@ class HMM(StatesShell):
 
 def _without_features(y):
     """Give observations features without columns, and an axis of neurons."""
-    array = y if is_series(y) and np.ndim(y) == 2 else raw(y, "y")
+    if is_series(y) and np.ndim(y) == 1:
+        import pynapple as nap
+
+        y = nap.TsdFrame(t=y.t, d=y.values[:, None], time_support=y.time_support)
+    array = y if is_series(y) else raw(y, "y")
     array = array.reshape(-1, 1) if np.ndim(array) == 1 else array
     return {"none": np.zeros((len(array), 0))}, array

@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from spikax._errors import unknown_name
-from spikax._inputs import Data
+from spikax._inputs import Data, known_rows
 from spikax._model import FittedModel
-from spikax._time_series import TimeSeries, is_series, like, raw
+from spikax._time_series import TimeSeries, check_times, is_series, like, raw
 from spikax.hmm import _functions
 from spikax.hmm._fitted import FittedStates
 from spikax.hmm._sessions import Sessions, find_sessions
@@ -124,6 +124,7 @@ class Inferring(BaseEstimator):
         model.first.features(X)
         data = self._check(spec, X, y, None, offset)
         model.first.check_neurons(data.y.shape[1])
+        check_times({"X": data.layout.series, "y": y, "X_transition": X_transition})
         sessions = self._sessions(data, y, session_starts)
         z = self._covariates(spec, X_transition, len(data.y))
         series = data.layout.series if is_series(data.layout.series) else y
@@ -352,7 +353,7 @@ class Inferring(BaseEstimator):
             )
         else:
             n_samples = len(matrix)
-            sessions = find_sessions(session_starts, layout.series, np.ones(n_samples, bool))
+            sessions = find_sessions(session_starts, layout.series, _known(matrix, layout))
             spec = self.resolve()
             z = self._covariates(spec, X_transition, n_samples)
             likelihood = np.zeros((n_samples, spec.n_states))
@@ -400,7 +401,7 @@ class Inferring(BaseEstimator):
         model = self.fitted()
         matrix, layout = model.first.features(feedforward_input)
         n_samples = len(matrix)
-        sessions = find_sessions(session_starts, layout.series, np.ones(n_samples, bool))
+        sessions = find_sessions(session_starts, layout.series, _known(matrix, layout))
         z = self._covariates(self.resolve(), X_transition, n_samples)
         key_of_states, key = jax.random.split(random_key)
         # The posterior without observations is the prior.
@@ -488,23 +489,52 @@ class Inferring(BaseEstimator):
         NotFittedError
             Before `fit`.
         ValueError
-            If it is no permutation of the states.
+            If it is no permutation of the states, or moves some whose numbers the constructor's
+            masks, priors or lapse states give a meaning.
         """
         check_is_fitted(self, "coef_")
         order = np.asarray(permutation)
         k = len(self.initial_prob_)
         if order.shape != (k,) or sorted(order.tolist()) != list(range(k)):
             raise ValueError(f"permutation must hold 0 to {k - 1}, each once, got {permutation}.")
-        axis = 1 if self._single else 2
+        if not self.resolve().keeps(order):
+            raise ValueError(
+                f"permutation {order.tolist()} moves states that transition_mask, feature_mask, "
+                "a prior or n_lapse_states of the model tell apart: the model would no longer be "
+                "what these say. Set them for the new numbers, and fit again."
+            )
+        axis, own = 1 if self._single else 2, vars(self)
         self.coef_ = jax.tree.map(lambda leaf: np.take(leaf, order, axis), self.coef_)
         self.intercept_ = np.take(self.intercept_, order, axis - 1)
-        self.scale_ = np.asarray(self.scale_)[..., order]
-        self.initial_prob_ = self.initial_prob_[order]
-        self.transition_prob_ = self.transition_prob_[np.ix_(order, order)]
-        if self.transition_coef_ is not None:
+        if own.get("scale_") is not None:
+            self.scale_ = np.asarray(self.scale_)[..., order]
+        self.initial_prob_ = np.asarray(self.initial_prob_)[order]
+        self.transition_prob_ = np.asarray(self.transition_prob_)[np.ix_(order, order)]
+        if own.get("transition_coef_") is not None:
             self.initial_coef_ = self.initial_coef_[:, order]
             self.transition_coef_ = self.transition_coef_[order][:, :, order]
         return self
+
+
+def missing_as(drawn: Any, y: Any) -> Any:
+    """Leave out of a draw what is missing in y, None for nothing."""
+    if y is None or np.asarray(raw(y)).dtype.kind not in "fc":
+        return drawn
+    missing = np.isnan(np.asarray(raw(y)))
+    values = np.asarray(raw(drawn))
+    if values.shape != missing.shape:
+        raise ValueError(f"y has shape {missing.shape}, but the model draws {values.shape}.")
+    if not missing.any():
+        return drawn
+    if values.dtype.kind not in "biuf":
+        raise TypeError("y has NaN, but the model draws labels, which cannot be missing.")
+    return like(np.where(missing, np.nan, values), drawn)
+
+
+def _known(matrix: Any, layout: Any) -> np.ndarray:
+    """Tell which samples have their features, (n_samples,)."""
+    known = known_rows(matrix, layout)
+    return np.ones(len(matrix), bool) if known is None else known[:, 0]
 
 
 def _check_format(state_format: Any) -> None:

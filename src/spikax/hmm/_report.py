@@ -12,6 +12,7 @@ from spikax.solvers import Status
 
 _SAME_OPTIMUM = 0.1  # nats
 _ALIKE = 1e-3
+_CERTAIN = 0.05  # expected information on an intercept, that of so many counts
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def warn_about_states(fit: Any, rows: np.ndarray) -> None:
     if pairs:
         shown = ", ".join(f"{i} and {j}" for i, j in pairs)
         found.append(f"states {shown} are alike: use fewer states")
+    found += _without_curvature(best, emission)
     if emission.disperses:
         excess = np.exp(np.asarray(best.params.emission.log_excess))
         floor = np.asarray(emission.floor)
@@ -136,6 +138,24 @@ def warn_about_states(fit: Any, rows: np.ndarray) -> None:
             )
     if found:
         warnings.warn(f"The fit needs a look: {'; '.join(found)}.", RuntimeWarning, stacklevel=3)
+
+
+def _without_curvature(best: Any, emission: Any) -> list[str]:
+    """Tell where a state predicts all that was counted for sure: its optimum is at infinity."""
+    family = emission.objective.likelihood.family
+    if not (family.counts_spikes or family.sum_to_zero):
+        return []
+    used = np.asarray(best.occupancy) >= 1
+    flat = (np.asarray(best.curvature) < _CERTAIN).any(axis=2) & used[:, None]
+    if not flat.any():
+        return []
+    states = np.flatnonzero(flat.any(axis=1))
+    neurons = np.flatnonzero(flat.any(axis=0))
+    of = "" if flat.shape[1] == 1 else f" of neurons {', '.join(map(str, neurons[:10]))}"
+    return [
+        f"all observations{of} in {_named(states)} are certain (silence, one choice, or "
+        "separation), so that the optimum is at infinity, and parameters are as far as tol led"
+    ]
 
 
 _WHY = {

@@ -98,6 +98,7 @@ class Found(NamedTuple):
     n_evaluations: Int[Array, ""]
     trace: Float[Array, " move"]  # the log posterior after each move
     occupancy: Float[Array, " state"]  # expected number of samples in each state
+    curvature: Float[Array, "state neuron predictor"]  # in intercepts, at most some moves ago
 
 
 def log_likelihoods(problem: Problem, params: EmissionParameters) -> Float[Array, "step ..."]:
@@ -213,7 +214,8 @@ def _solve_emission(emission: Emission, hessian: jax.Array, gradient: jax.Array)
 def _penalised(emission: Emission, hessian: jax.Array) -> jax.Array:
     eye = jnp.eye(hessian.shape[-1], dtype=hessian.dtype)
     if emission.prior is not None:
-        return hessian + jnp.swapaxes(emission.prior.precision, 1, 2)[..., None] * eye[None, None]
+        precision = emission.prior.precision / emission.n_sharing[..., None]
+        return hessian + jnp.swapaxes(precision, 1, 2)[..., None] * eye[None, None]
     return hessian + (ridge(emission.objective).T[:, :, None] * eye[None])[None]
 
 
@@ -235,6 +237,8 @@ def em_direction(
 
 def _proximal_steps(emission, theta, gradient, of: Metric) -> jax.Array:
     """Minimise each state's quadratic model plus its penalty."""
+    if emission.tie is not None:
+        return _proximal_steps_of_all(emission, theta, gradient, of)
     n_neurons = theta.shape[2]
     wanted = jnp.ones(n_neurons, bool)
     negligible = jnp.full(n_neurons, 1e-9, theta.dtype)
@@ -250,6 +254,44 @@ def _proximal_steps(emission, theta, gradient, of: Metric) -> jax.Array:
         return target - theta
 
     return jax.lax.map(of_state, (theta, gradient, of.curvature.theta, emission.mask))
+
+
+def _proximal_steps_of_all(emission, theta, gradient, of: Metric) -> jax.Array:
+    """Minimise the model of all states, which share parameters, as that of one."""
+    tie, objective, n_states = emission.tie, emission.objective, len(theta)
+    n_last, n_neurons = objective.n_predictors, theta.shape[2]
+
+    def joined(rows: jax.Array) -> jax.Array:
+        """Sum what belongs to the same parameter; the intercepts but the last are features."""
+        return tie.T @ rows.reshape(len(tie), -1)
+
+    def of_features(rows: Any, last: float) -> jax.Array:
+        """Repeat values of the features, (1 or n_features, ...), for all states."""
+        shape = (theta.shape[1] - n_last, rows.shape[1])
+        of_last = jnp.full((n_last, rows.shape[1]), last)
+        each = jnp.concatenate([jnp.broadcast_to(rows, shape), of_last])
+        return joined(jnp.tile(each, (n_states, 1)))[:-n_last]
+
+    def of_neuron(hessian, mask):  # (K, Q, Q), (K, Q)
+        every = jax.scipy.linalg.block_diag(*(hessian * mask[..., None] * mask[:, None]))
+        return tie.T @ every @ tie
+
+    often = tie.sum(axis=0)[:, None]
+    penalty = objective.penalty
+    strengths = (penalty.absolute, penalty.squared)
+    strengths = [None if part is None else of_features(part, 0.0) for part in strengths]
+    scale = of_features(objective.scale, 1.0) / often[:-n_last]
+    mask = (joined(emission.mask) > 0).astype(theta.dtype)
+    own = replace(objective, penalty=type(penalty)(*strengths), scale=scale, mask=mask)
+    hessian = jax.vmap(of_neuron, (1, 2))(of.curvature.theta, emission.mask)
+    level = jnp.trace(hessian, axis1=1, axis2=2)[:, None, None] + 1e-8
+    eye = jnp.eye(len(mask), dtype=theta.dtype)[None]
+    hessian = hessian + eye * ((1 - mask.T)[..., None] + _JITTER * level)
+    start = joined(theta) / often
+    wanted = jnp.ones(n_neurons, bool)
+    negligible = jnp.full(n_neurons, 1e-9, theta.dtype)
+    target, _ = minimise_model(own, hessian, -joined(gradient), start, wanted, negligible)
+    return (tie @ (target - start)).reshape(theta.shape)
 
 
 # --- The search.
@@ -330,6 +372,7 @@ def search(problem: Problem, start: Parameters, tol: jax.Array, maxiter: jax.Arr
     """
     flat, unravel = ravel_pytree(start)
     smooth = problem.emission.objective.penalty.smooth
+    n_last = problem.emission.objective.n_predictors
 
     def move(at: _Standing) -> _Standing:
         step = at.length * at.direction
@@ -363,6 +406,7 @@ def search(problem: Problem, start: Parameters, tol: jax.Array, maxiter: jax.Arr
         at.n_evaluations,
         at.trace,
         at.occupancy,
+        jnp.diagonal(at.metric.curvature.theta, axis1=2, axis2=3)[..., -n_last:],
     )
 
 

@@ -18,7 +18,8 @@ class Sessions:
     Parameters
     ----------
     starts
-        Whether a sample is the first of its session that was observed, (n_samples,).
+        Whether the chain begins anew at a sample, (n_samples,): at the first of a session, and
+        at the first that was observed.
     inside
         Whether a sample lies between the first and the last that was observed, (n_samples,).
     number
@@ -43,11 +44,11 @@ def find_sessions(session_starts: Any, series: Any, observed: np.ndarray) -> Ses
     starts, inside = np.zeros(n_samples, bool), np.zeros(n_samples, bool)
     for begin, end in zip(first, np.append(first[1:], n_samples), strict=True):
         seen = np.flatnonzero(observed[begin:end])
-        # A session begins with the first sample that is there, such as after a window of history.
-        starts[begin + (seen[0] if seen.size else 0)] = True
+        starts[begin] = True
         if seen.size:
+            # The first sample that is there begins anew, such as after a window of history.
+            starts[begin + seen[0]] = True
             inside[begin + seen[0] : begin + seen[-1] + 1] = True
-    starts[0] = True
     return Sessions(starts, inside, number)
 
 
@@ -64,6 +65,12 @@ def _first_samples(session_starts: Any, series: Any, n_samples: int) -> np.ndarr
         return _of_flags(array, n_samples)
     if array.dtype.kind in "iu" and not _are_labels(array, n_samples):
         return _of_indices(array, n_samples)
+    if array.dtype.kind in "iuf" and len(array) == n_samples > 2 and _are_flags(array):
+        raise TypeError(
+            "session_starts holds zeros and ones as numbers, which may be flags or labels: pass "
+            "session_starts.astype(bool) for flags, or np.flatnonzero(np.diff(labels, "
+            "prepend=np.nan)) for two sessions' labels."
+        )
     if array.dtype.kind in "iufUSO" and len(array) == n_samples:
         return _of_labels(array)
     raise TypeError(
@@ -121,6 +128,11 @@ def _of_flags(array: np.ndarray, n_samples: int) -> np.ndarray:
 def _are_labels(array: np.ndarray, n_samples: int) -> bool:
     """Tell labels of all samples from increasing indices."""
     return len(array) == n_samples and not (np.diff(array) > 0).all()
+
+
+def _are_flags(array: np.ndarray) -> bool:
+    """Tell numbers that go from one to zero from labels of two sessions."""
+    return bool(np.isin(array, (0, 1)).all() and (np.diff(array) < 0).any())
 
 
 def _of_indices(array: np.ndarray, n_samples: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from spikax import _npz
 from spikax._model import check_feature_names
 from spikax._threads import one_blas_thread
+from spikax._time_series import check_times
 from spikax.glm._shell import Shell, columns_of
 from spikax.hmm._inferring import Inferring
 from spikax.hmm._report import Restarts, SearchState, warn_about_states
@@ -114,6 +115,7 @@ class StatesShell(Inferring):
         (4, 3)
         """
         k = _whole(self.n_states, "n_states")
+        seed_of(self.seed)
         _whole(self.n_restarts, "n_restarts")
         _whole(self.maxiter, "maxiter")
         if self.solver_name is not None:
@@ -230,8 +232,9 @@ class StatesShell(Inferring):
             raise ValueError(
                 f"n_states is {spec.n_states}, but there are {len(data.y)} samples: use fewer."
             )
+        check_times({"X": data.layout.series, "y": y, "X_transition": X_transition})
         sessions = self._sessions(data, y, session_starts)
-        weight = _session_weight(session_weight, sessions)
+        weight = session_weights(session_weight, sessions)
         with jax.enable_x64(True), one_blas_thread():
             covariates = spec.covariates(X_transition, len(data.y))
             prepared = spec.prepare(data, sessions, covariates, weight)
@@ -300,8 +303,10 @@ class StatesShell(Inferring):
         self.restarts_ = fit.restarts
         self.n_iter_ = int(best.n_evaluations)
         self.solver_state_ = SearchState.of(best)
-        counted = np.asarray(of.problem.emission.samples.weights) > 0
-        n_observations = int(np.sum(np.broadcast_to(counted, emission.samples.y.shape)))
+        samples, chain = emission.samples, of.problem.chain
+        counts = np.asarray(chain.joined(chain.weight))[: samples.n_samples] > 0
+        counted = (np.asarray(samples.weights) > 0) & counts.reshape(len(samples.y), 1, -1)
+        n_observations = int(np.sum(np.broadcast_to(counted, samples.y.shape)))
         self.n_parameters_ = spec.n_parameters(of)
         self.dof_resid_ = float(n_observations - self.n_parameters_)
 
@@ -342,9 +347,16 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
+def _numbers(value: Any, name: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold numbers, got {value!r:.80}.")
+    return array.astype(float)
+
+
 def _concentration(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Check parameters of Dirichlet priors, which are those of their mode: at least one."""
-    array = np.ones(shape) if value is None else np.asarray(value, float)
+    array = np.ones(shape) if value is None else _numbers(value, name)
     if array.ndim == 0:
         array = np.full(shape, float(array))
     if array.shape != shape:
@@ -359,7 +371,7 @@ def _concentration(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _transition_mask(mask: Any, k: int) -> np.ndarray:
-    array = np.asarray(mask, float)
+    array = _numbers(mask, "transition_mask")
     if array.shape != (k, k) or not np.isin(array, (0, 1)).all():
         raise ValueError(
             f"transition_mask must hold 0 and 1 in shape {(k, k)}, got shape {array.shape}."
@@ -370,10 +382,10 @@ def _transition_mask(mask: Any, k: int) -> np.ndarray:
     return array
 
 
-def _session_weight(weight: Any, sessions: Sessions) -> np.ndarray | None:
+def session_weights(weight: Any, sessions: Sessions) -> np.ndarray | None:
     if weight is None:
         return None
-    array = np.asarray(weight, float)
+    array = _numbers(weight, "session_weight")
     if array.shape != (sessions.n_sessions,):
         raise ValueError(
             f"session_weight must have one entry for each of the {sessions.n_sessions} sessions, "
@@ -388,11 +400,23 @@ def seed_of(seed: Any) -> Any:
     """Turn a number or a key of JAX's into a seed of NumPy's."""
     if seed is None:
         return 0
-    if isinstance(seed, int | np.integer):
-        return int(seed)
     if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         seed = jax.random.key_data(seed)
-    return np.asarray(seed).astype(np.uint32).ravel().tolist()
+    array = np.asarray(seed)
+    if array.dtype.kind not in "iu" or (array < 0).any():
+        raise ValueError(
+            "seed must be a whole number from zero on, a key of jax.random, or None, got "
+            f"{seed!r}."
+        )
+    return int(array) if array.ndim == 0 else array.ravel().tolist()
+
+
+def check_model(model: Any, taker: str) -> None:
+    """Refuse what is no model with states."""
+    if not isinstance(model, StatesShell):
+        raise TypeError(
+            f"{taker} takes models with states, such as GLMHMM, and not {model!r:.80}."
+        )
 
 
 # --- What comes out.
@@ -401,10 +425,7 @@ def seed_of(seed: Any) -> Any:
 def _by_occupancy(found: Found, spec: StatesSpec) -> Found:
     """Give states numbers by how much they are used, lapse states last."""
     n_free = spec.n_states - spec.n_lapse_states
-    if spec.feature_mask is not None or (spec.allowed[:-1] == 0).any():
-        return found  # numbers have a meaning
-    priors = spec.concentration
-    if (priors[-1] != priors[-1, 0]).any() or (priors[:-1] != _symmetric(priors[:-1])).any():
+    if spec.tells_apart:
         return found
     use = np.argsort(-found.occupancy[:n_free], kind="stable")
     order = np.append(use, np.arange(n_free, spec.n_states))
@@ -417,11 +438,3 @@ def _by_occupancy(found: Found, spec: StatesSpec) -> Found:
         ),
         occupancy=found.occupancy[order],
     )
-
-
-def _symmetric(concentration: np.ndarray) -> np.ndarray:
-    """Give priors that do not tell the states apart: one value for staying, one for leaving."""
-    k = len(concentration)
-    stays = concentration[0, 0]
-    leaves = concentration[0, 1] if k > 1 else stays
-    return np.full((k, k), leaves) + (stays - leaves) * np.eye(k)

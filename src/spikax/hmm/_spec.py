@@ -84,6 +84,23 @@ class StatesSpec:
         """Where the states are among the axes of a coefficient."""
         return 1 if self.model.single else 2
 
+    @property
+    def tells_apart(self) -> bool:
+        """Whether masks or priors give the numbers of states, lapse states aside, a meaning."""
+        n_axes = 1 + len(self.model.outputs(1).trailing)
+        of_states = any(
+            self._has_states(leaf, n_axes) for leaf in jax.tree.leaves(self.feature_mask)
+        )
+        arrays = self.allowed, self.concentration
+        return of_states or not all(_is_symmetric(array) for array in arrays)
+
+    def keeps(self, order: np.ndarray) -> bool:
+        """Tell whether states may be given the numbers of others."""
+        n_free = self.n_states - self.n_lapse_states
+        if (order == np.arange(self.n_states)).all():
+            return True
+        return not self.tells_apart and set(order[:n_free]) == set(range(n_free))
+
     # --- From data to what is maximised.
 
     def prepare(
@@ -175,11 +192,14 @@ class StatesSpec:
 
     def _of_state(self, leaf: Any, state: int, data: Data) -> Any:
         """Take a state's part of a mask, where it has one for each."""
-        array = np.asarray(leaf)
         n_axes = 1 + len(self.model.outputs(data.y.shape[1]).trailing)
-        if array.ndim == n_axes + 1 and array.shape[self.state_axis] == self.n_states:
-            return np.take(array, state, axis=self.state_axis)
+        if self._has_states(leaf, n_axes):
+            return np.take(np.asarray(leaf), state, axis=self.state_axis)
         return leaf
+
+    def _has_states(self, leaf: Any, n_axes: int) -> bool:
+        shape = np.shape(leaf)
+        return len(shape) == n_axes + 1 and shape[self.state_axis] == self.n_states
 
     def shared(self, layout: Layout) -> np.ndarray:
         """Tell which features have the same coefficients in all states, (n_features,)."""
@@ -295,7 +315,7 @@ class StatesSpec:
         n_covariates = len(of.problem.transitions.precision)
         return Parameters(
             EmissionParameters(
-                jnp.asarray(np.stack(theta)) * of.problem.emission.mask,
+                of.problem.emission.restrict(jnp.asarray(np.stack(theta))),
                 jnp.log(jnp.maximum(excess, 1e-12)),
             ),
             TransitionParameters(jnp.asarray(rows), jnp.zeros((k + 1, n_covariates, k))),
@@ -348,6 +368,14 @@ class StatesSpec:
         if self.model.single and self.model.outputs(1).n_predictors == 1:
             intercept = intercept[:, 0]
         return coef, intercept
+
+
+def _is_symmetric(rows: np.ndarray) -> bool:
+    """Whether there is one value for staying, one for leaving, and one for starting."""
+    of_transitions, of_starts = rows[:-1], rows[-1]
+    leaves = ~np.eye(len(of_starts), dtype=bool)
+    parts = np.diagonal(of_transitions), of_transitions[leaves], of_starts
+    return all(np.ptp(part) == 0 for part in parts if part.size)
 
 
 def _ones(layout: Layout, outputs: Any) -> Any:

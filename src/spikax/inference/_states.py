@@ -15,9 +15,11 @@ from sklearn.base import clone
 from tqdm import tqdm
 
 from spikax.hmm import match_states
+from spikax.hmm._inferring import missing_as
 from spikax.hmm._information import spread
 from spikax.hmm._search import Parameters
-from spikax.hmm._shell import StatesShell
+from spikax.hmm._shell import StatesShell, check_model, session_weights
+from spikax.hmm._spec import Prepared, StatesSpec
 
 NAMES = ("coef", "intercept", "scale", "initial_prob", "transition_prob")
 SLOPES = ("initial_coef", "transition_coef")
@@ -168,16 +170,18 @@ def infer_states(
     >>> bool(np.all(found.standard_error["coef"] < 0.3))
     True
     """
+    check_model(model, "infer_states")
     X, y = model._with_features(X, y)
     spec = model.resolve()
-    model.fitted()
+    model.fitted().first.features(X)
     reference = _reference(model, relative_to)
     data = model._check(spec, X, y, sample_weight, offset)
     sessions = model._sessions(data, y, session_starts)
+    model._covariates(spec, X_transition, len(data.y))
+    weight = session_weights(session_weight, sessions)
     user = tuple(getattr(model, f"{name}_") for name in NAMES)
     with jax.enable_x64(True):
         covariates = spec.covariates(X_transition, len(data.y))
-        weight = None if session_weight is None else np.asarray(session_weight, float)
         of = spec.prepare(data, sessions, covariates, weight)
         if not of.problem.emission.objective.penalty.smooth:
             raise TypeError(
@@ -185,6 +189,7 @@ def infer_states(
                 "coefficients are held at zero there is no curvature. Use bootstrap_states."
             )
         params = spec.to_problem(user, of)
+        _check_constraints(spec, user, jax.device_get(params), of)
         if covariates is not None:
             slopes = np.concatenate([model.transition_coef_, model.initial_coef_[None]])
             slopes = jnp.asarray(slopes * covariates.scale[:, None])
@@ -216,6 +221,18 @@ def infer_states(
         at_bound = (estimate[name] < 1e-6) | (estimate[name] > 1 - 1e-6)
         errors[name] = np.where(at_bound, np.nan, errors[name])
     return StatesInference(estimate, errors)
+
+
+def _check_constraints(spec: StatesSpec, user: tuple, params: Parameters, of: Prepared) -> None:
+    """Refuse parameters, set by hand, that masks of the constructor do not allow."""
+    for name, given, kept in zip(NAMES, user, spec.to_user(params, of), strict=True):
+        for one, other in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
+            if not np.allclose(one, other, rtol=1e-4, atol=1e-6 * (1 + np.abs(one).max())):
+                raise ValueError(
+                    f"{name}_ of the model is not what its feature_mask, shared_features, "
+                    "n_lapse_states or transition_mask allow: standard errors would be those of "
+                    "other parameters."
+                )
 
 
 def _reference(model: StatesShell, label: Any) -> int | None:
@@ -297,6 +314,9 @@ def bootstrap_states(
     session_starts: Any = None,
     X_transition: Any = None,
     offset: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    session_weight: Any = None,
     verbose: bool = False,
 ) -> StatesBootstrap:
     """Fit data that a model draws, to see how far its parameters can be trusted.
@@ -307,8 +327,11 @@ def bootstrap_states(
         A fitted GLM-HMM, or an `HMM`, of which X is the number of samples.
     random_key
         Random key, from `jax.random.key`.
-    X, session_starts, X_transition, offset
+    X, session_starts, X_transition, offset, sample_weight, session_weight
         What it was fitted to.
+    y
+        The observations, of which those that are missing are missing in the draws too; none are
+        if it is None (default).
     n_draws
         Number of data sets (default 100). Each fit starts at the parameters of the model.
     verbose
@@ -345,9 +368,11 @@ def bootstrap_states(
     """
     if n_draws < 2:
         raise ValueError(f"n_draws must be at least 2, got {n_draws!r}.")
+    check_model(model, "bootstrap_states")
     model.fitted()
     more = {"session_starts": session_starts, "X_transition": X_transition, "offset": offset}
     more = {k: v for k, v in more.items() if v is not None}
+    weights = {"sample_weight": sample_weight, "session_weight": session_weight}
     start = tuple(getattr(model, f"{name}_") for name in NAMES)
     names = NAMES if X_transition is None else (*NAMES, *SLOPES)
     again: Any = clone(model)
@@ -355,12 +380,14 @@ def bootstrap_states(
     if "classes_" in vars(model):
         again.set_classes(model.classes_)
     for key in tqdm(jax.random.split(random_key, n_draws), "draws", disable=not verbose):
-        y, _, _ = model.simulate(key, X, **more)
+        drawn, _, _ = model.simulate(key, X, **more)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            features, observed = again._with_features(X, y)
-            StatesShell.fit(again, features, observed, start, **more)
-        again.reorder(match_states(again, model))
+            features, observed = again._with_features(X, missing_as(drawn, y))
+            StatesShell.fit(again, features, observed, start, **more, **weights)
+        order = match_states(again, model)
+        if again.resolve().keeps(order):
+            again.reorder(order)
         fits.append({name: getattr(again, f"{name}_") for name in names})
     draws = jax.tree.map(lambda *leaves: np.stack(leaves), *fits)
     return StatesBootstrap({name: getattr(model, f"{name}_") for name in names}, draws)

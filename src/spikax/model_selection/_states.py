@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 from tqdm import tqdm
 
-from spikax.hmm._shell import StatesShell
+from spikax.hmm._shell import StatesShell, check_model
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def select_states(
     model
         A GLM-HMM, or an `HMM`, of which X is None. It is not changed.
     X, y, session_starts, X_transition, sample_weight, offset
-        As its `fit` takes them.
+        As its `fit` takes them. Weights are those of fits: what is held out is not weighted.
     param_grid
         For names of constructor's arguments the values to try, all with all, as of scikit-learn's
         `ParameterGrid`, or a list of such dicts; None (default) is ``{"n_states": range(1, 6)}``.
@@ -162,12 +162,13 @@ def select_states(
     >>> found.best
     {'n_states': 2}
     """
+    check_model(model, "select_states")
     X, y = model._with_features(X, y)
     grid = list(ParameterGrid({"n_states": range(1, 6)} if param_grid is None else param_grid))
     more = {"X_transition": X_transition, "sample_weight": sample_weight, "offset": offset}
-    first: Any = clone(model)
-    spec = first.set_params(**grid[0]).resolve()
-    data = model._check(spec, X, y, sample_weight, offset)
+    specs = [clone(model).set_params(**params).resolve() for params in grid]
+    model._check(specs[0], X, y, sample_weight, offset)
+    data = model._check(specs[0], X, y, None, offset)
     sessions = model._sessions(data, y, session_starts)
     fold = _folds(cv, sessions.n_sessions)
     counted = np.any(np.broadcast_to(data.weight, data.y.shape) > 0, axis=1)

@@ -13,6 +13,7 @@ from spikax.observation_models._dispersion import second_order
 _MANY = 10.0
 
 
+@jax.jit
 def draw_counts(key: jax.Array, mean: jax.Array) -> jax.Array:
     """Draw Poisson counts: by inversion where means are small, which is many times faster.
 

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from spikax._time_series import is_series, raw
+from spikax.hmm._sessions import find_sessions
 from spikax.inference import StatesInference
 from spikax.model_selection import StatesSelection
 from spikax.plotting._style import BAND, COLORS, DATA, axes, tidy
@@ -154,6 +155,8 @@ def state_weights(
     ------
     ValueError
         If there is no such neuron, or names do not fit.
+    TypeError
+        If the model has classes, or several predictors.
 
     Examples
     --------
@@ -164,6 +167,12 @@ def state_weights(
     >>> nmo.plotting.state_weights(model, features=["stimulus"]).get_ylabel()
     'weight'
     """
+    n_axes = np.ndim(model.intercept_)
+    if n_axes > 2 - model._single:
+        raise TypeError(
+            f"state_weights takes models with one predictor, but the intercepts of {model!r:.60} "
+            f"have shape {np.shape(model.intercept_)}: draw its coef_ class by class."
+        )
     weights = _rows(model.coef_, model.intercept_, neuron)
     labels = [*_names(features, len(weights) - 1), "intercept"]
     n_states = weights.shape[1]
@@ -190,7 +199,7 @@ def dwell_times(
     path: Any,
     model: Any = None,
     *,
-    starts: Any = None,
+    session_starts: Any = None,
     names: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -202,9 +211,9 @@ def dwell_times(
         The states, (n_samples,), as `decode_state` gives them by index.
     model
         A fitted model with states, whose geometric distributions are drawn as lines; none if None.
-    starts
-        Which samples are the first of a session, (n_samples,) booleans or their indices: states
-        do not last from one to the next.
+    session_starts
+        Which samples are the first of a session, as `fit` takes them: states do not last from one
+        to the next. None (default) is one session.
     names
         Names of the states, (n_states,); numbers if None.
     ax
@@ -234,8 +243,7 @@ def dwell_times(
             "state_format='index') gives it."
         )
     edges = np.append(True, array[1:] != array[:-1])
-    if starts is not None:
-        edges[np.asarray(starts)] = True
+    edges |= find_sessions(session_starts, path, ~np.isnan(array)).starts
     first = np.flatnonzero(edges)
     lengths, of_run = np.diff(np.append(first, len(array))), array[first]
     n_states = int(np.nanmax(array)) + 1
