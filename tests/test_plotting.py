@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from spikax import diagnostics, plotting
 from spikax.basis import CyclicBSplineEval
 from spikax.glm import GLM, PopulationGLM
-from spikax.glm_hmm import GLMHMM
+from spikax.glm_hmm import GLMHMM, ClassifierGLMHMM
 from spikax.hmm import Restarts
 from spikax.inference import infer, infer_states, tuning_curve
 from spikax.model_selection import PopulationGLMCV, StatesSelection
@@ -263,7 +263,7 @@ def test_figures_are_drawn_on_the_axes_given():
 
 
 def test_weights_of_classes_are_not_taken_for_those_of_states():
-    labels = nmo.glm_hmm.ClassifierGLMHMM(2, n_classes=3)
+    labels = ClassifierGLMHMM(2, n_classes=3)
     labels.coef_, labels.intercept_ = np.zeros((1, 2, 3)), np.zeros((2, 3))
     with pytest.raises(TypeError, match=r"one predictor.*\(2, 3\)"):
         plotting.state_weights(labels)
