@@ -16,7 +16,8 @@ from sklearn.base import clone
 import spikax as nmo
 from compilations import counted
 from spikax.glm_hmm import GLMHMM, ClassifierGLMHMM, PopulationGLMHMM
-from spikax.hmm._search import evaluate
+from spikax.hmm._search import evaluate, search
+from spikax.hmm._starts import start_at
 from spikax.solvers import Status
 
 N, K, P = 400, 2, 2
@@ -548,6 +549,24 @@ def test_a_second_fit_compiles_nothing(rng):
     with counted() as compilations:
         quiet(other, rng.normal(size=(N, P)), y, session_starts=[0, 17, 300])
     assert not compilations
+
+
+@pytest.mark.parametrize("kind", [GLMHMM, PopulationGLMHMM])
+def test_a_search_needs_few_numbers_a_sample(kind):
+    """(8 K + 8) for each sample, and two blocks."""
+    n = 20_000
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    y = np.random.default_rng(1).poisson(1.0, size=(n, 8) if kind is PopulationGLMHMM else n)
+    own = kind(3, "Poisson")
+    spec = own.resolve()
+    with jax.enable_x64(True):
+        data = own._check(spec, x, y, None, None, afresh=True)
+        prepared = spec.prepare(data, own._sessions(data, y, None), None, None)
+        start = start_at(prepared, prepared.center, spec.allowed)
+        program = search.lower(prepared.problem, start, jnp.asarray(1e-3), jnp.asarray(10))
+        used = program.compile().memory_analysis().temp_size_in_bytes / 8
+    block = prepared.problem.emission.samples.y[0].size
+    assert used < (8 * 3 + 8) * n + 2 * block
 
 
 @pytest.mark.parametrize("kind", [GLMHMM, PopulationGLMHMM, ClassifierGLMHMM])
