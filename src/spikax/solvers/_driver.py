@@ -33,7 +33,8 @@ from spikax.solvers._method import Context, Method, Preconditioner, Restarting
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
-# What a Hessian of its own costs a neuron, in iterations of its bucket, and what it takes to pay.
+# What a Hessian of its own costs a neuron at least, in iterations of its bucket, and what it takes
+# to pay.
 _HESSIAN_ITERATIONS = 1.5
 _SETTLING_ITERATIONS = 8
 # More neurons at once share little more of the time that reading X takes, and wait for each other.
@@ -186,6 +187,7 @@ def run(
     # As many neurons go together as their factors take no more room than X.
     most = max(4, min(_BUCKET, samples.n_samples // n_parameters))
     size = math.ceil(n_neurons / math.ceil(n_neurons / most))
+    rows = _rows_of_hessians(samples, n_parameters)
 
     def visit(carry):
         found, n_iterations = carry
@@ -200,11 +202,13 @@ def run(
             wanted, index = chosen < n_neurons, jnp.minimum(chosen, n_neurons - 1)
             part, some_null = jax.tree.map(lambda a: a[..., index], (found, null))
             of_bucket = objective.neurons(index), samples.neurons(index), some_null
-        again = _restarts(method, *of_bucket[:2], part.theta, wanted)
+        again = _restarts(method, *of_bucket[:2], part.theta, wanted, rows)
         stages = (lambda: method.precondition(shared, of_bucket[0], index), *again)
         stage = jnp.minimum(least, len(stages) - 1)
         context = Context(*of_bucket, samples.control.switch(stage, stages))
-        part, more = _visit(method, context, part, wanted)
+        prices = [_hessian_iterations(of_bucket[1], n, n_parameters) for n in rows]
+        price = jnp.asarray(prices)[jnp.minimum(least, len(rows) - 1)]
+        part, more = _visit(method, context, part, wanted, price)
         if size < n_neurons:
             part = jax.tree.map(
                 lambda old, new: old.at[..., chosen].set(new, mode="drop"), found, part
@@ -238,18 +242,34 @@ def _nothing(theta: jax.Array, hessians: jax.Array | None) -> _Found:
     )
 
 
-def _restarts(method: Method, objective, samples, theta, wanted) -> tuple:
-    """Preconditioners of visits after the first: of Hessians from some rows, then from all."""
+def _rows_of_hessians(samples: Samples, n_parameters: int) -> tuple[int, ...]:
+    """From how many rows the Hessians of visits after the first are: of some, then of all."""
+    some, every = max(4096, 16 * n_parameters), samples.n_samples
+    return (some, every) if some < every else (every,)
+
+
+def _restarts(method: Method, objective, samples, theta, wanted, rows: tuple[int, ...]) -> tuple:
+    """Preconditioners of the visits after the first."""
     if not isinstance(method, Restarting):
         return ()
-    again, some, every = method.precondition_again, max(4096, 16 * len(theta)), samples.n_samples
-    return tuple(
-        lambda n_rows=n_rows: again(objective, samples, theta, n_rows, wanted)
-        for n_rows in ((some, every) if some < every else (every,))
+    again = method.precondition_again
+    return tuple(lambda n=n: again(objective, samples, theta, n, wanted) for n in rows)
+
+
+def _hessian_iterations(samples: Samples, n_rows: int, n_parameters: int) -> float:
+    """Price a neuron's own Hessian, 2 n q^2 operations, and its inverse factor, 4/3 q^3.
+
+    In iterations of its bucket, of 4 T q operations a neuron.
+    """
+    n, q = min(n_rows, samples.n_samples), n_parameters
+    return max(
+        _HESSIAN_ITERATIONS, (n * q / 2 + q**2 / 3) / (samples.n_samples * samples.n_neurons)
     )
 
 
-def _visit(method: Method, context: Context, found: _Found, wanted) -> tuple[_Found, jax.Array]:
+def _visit(
+    method: Method, context: Context, found: _Found, wanted: jax.Array, price: Any
+) -> tuple[_Found, jax.Array]:
     """Go on with the wanted neurons with one preconditioner, while that is worth its time."""
     restarts = isinstance(method, Restarting)
 
@@ -258,7 +278,7 @@ def _visit(method: Method, context: Context, found: _Found, wanted) -> tuple[_Fo
         if not restarts:
             return jnp.any(left)
         expected = jnp.mean(_iterations_left(point.gains, method.tol), where=left)
-        next_costs = _SETTLING_ITERATIONS + _HESSIAN_ITERATIONS * jnp.sum(left)
+        next_costs = _SETTLING_ITERATIONS + price * jnp.sum(left)
         settling = n_iterations < _SETTLING_ITERATIONS
         return jnp.any(left) & (settling | (expected < next_costs))
 
