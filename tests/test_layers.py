@@ -32,6 +32,7 @@ LAYERS = (
     {"links"},
     {"identifiability_constraints"},
     {"basis"},
+    {"stores"},
     {"convolve", "design"},
     {"_errors", "_params", "_pytrees", "_threads", "_time_series"},
     {"_arrays"},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         regularizer,
         simulation,
         solvers,
+        stores,
         styles,
     )
     from spikax.io import inspect_npz, load_model
@@ -54,6 +55,7 @@ __all__ = (
     "regularizer",
     "simulation",
     "solvers",
+    "stores",
     "styles",
 )
 

@@ -20,6 +20,7 @@ from spikax.core.standardise import (
     held_design,
     to_blocks,
 )
+from spikax.core.streamed import Streamed
 from spikax.design import blocks, without_copy
 from spikax.observation_models import Likelihood
 
@@ -137,7 +138,8 @@ def lay_out(
         "total_weight": np.full(data.y.shape[1], np.where(total > 0, total, 1), dtype),
         "n_observations": data.n_observations.astype(dtype),
     }
-    return Samples(X=design, **samples), standardisation
+    kind = Samples if hasattr(design, "pieces") else Streamed
+    return kind(X=design, **samples), standardisation
 
 
 def free_parameters(

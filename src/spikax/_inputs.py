@@ -25,6 +25,7 @@ from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
 from spikax.design import FeatureSource, is_source
 from spikax.observation_models import SEVERAL_PREDICTORS, Dispersion, Observations
+from spikax.stores import is_large_store, stored
 
 # What a weight of two says: that the sample varies half as much, or that it occurred twice.
 WEIGHT_TYPES = ("precision", "frequency")
@@ -163,6 +164,8 @@ def features(
     X: Any, family: Observations, n_classes: int | None
 ) -> tuple[np.ndarray | FeatureSource, Layout]:
     """Flatten features to a matrix, unless they are a source, which is left to be evaluated."""
+    if is_large_store(X):
+        X = stored(X)
     if is_source(X):
         structure = jax.tree_util.tree_structure(0)
         matrix, layout = X, Layout(structure, *_ARRAY, (X.shape[1],), (None,), X.series)

@@ -29,6 +29,7 @@ from spikax.core.objective import (
     value_and_grad,
 )
 from spikax.core.samples import Samples
+from spikax.core.streamed import compiled
 from spikax.observation_models._dispersion import likeliest_scale
 from spikax.solvers import Outcome, Solver, Status
 from spikax.solvers._convergence import NEGLIGIBLE
@@ -55,7 +56,7 @@ class FitResult:
     scale: Float[Array, " neuron"] | None  # for families whose loss has one
 
 
-@jax.jit
+@compiled
 def fit_population(
     objective: Objective,
     samples: Samples,
@@ -191,13 +192,13 @@ def _block_log_likelihood(objective, theta, X, y, weights, offset) -> Float[Arra
     return jnp.sum(weights * objective.likelihood.log_prob(eta, y), axis=1)
 
 
-@jax.jit
+@compiled
 def null_theta(objective: Objective, samples: Samples) -> Float[Array, "parameter neuron"]:
     """Parameters of the model without features, shaped as `Objective` says."""
     return null_parameters(objective, null_model(objective, samples))
 
 
-@jax.jit
+@compiled
 def null_theta_and_scale(objective: Objective, samples: Samples) -> tuple[jax.Array, jax.Array]:
     """Parameters of the model without features, and the scale that is likeliest with them."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -20,6 +21,7 @@ from spikax.core.objective import (
     penalty_value,
 )
 from spikax.core.samples import Samples
+from spikax.core.streamed import compiled
 
 # Samples times pairs of parameters times neurons that a fit spends where nothing depends on it.
 MOST = 1e8
@@ -155,16 +157,16 @@ def _null_space(samples: Samples, rows: np.ndarray) -> np.ndarray:
     return null @ axes[:, share < noise]
 
 
-@jax.jit
+@compiled
 def _products(samples: Samples, rows: jax.Array, combinations: jax.Array) -> jax.Array:
     """Second moments of combinations of the features and the intercept in some samples."""
+    return samples.sum(Partial(_block_products, combinations), more=(rows,))
 
-    def block(X, y, weights, offset, rows):
-        one = combinations[:-1].T @ X.astype(combinations.dtype) + combinations[-1][:, None]
-        one = one * rows[None]
-        return one @ one.T
 
-    return samples.sum(block, more=(rows,))
+def _block_products(combinations, X, y, weights, offset, rows) -> jax.Array:
+    one = combinations[:-1].T @ X.astype(combinations.dtype) + combinations[-1][:, None]
+    one = one * rows[None]
+    return one @ one.T
 
 
 # --- With one.
@@ -204,31 +206,31 @@ def _traces(
     return np.array(found)
 
 
-@jax.jit
+@compiled
 def _same_curvature(objective: Objective, samples: Samples, theta: jax.Array) -> jax.Array:
     """Tell whether all neurons' samples have the same curvature."""
-
-    def block(X, y, weights, offset):
-        v = _curvature(objective, theta, X, y, weights, offset)
-        return jnp.all(v == v[:1])
-
-    return samples.sum(block, jnp.logical_and)
+    return samples.sum(Partial(_block_is_alike, objective, theta), jnp.logical_and)
 
 
-@jax.jit
+def _block_is_alike(objective, theta, X, y, weights, offset) -> jax.Array:
+    v = _curvature(objective, theta, X, y, weights, offset)
+    return jnp.all(v == v[:1])
+
+
+@compiled
 def _information(
     objective: Objective, samples: Samples, theta: jax.Array, neuron: jax.Array
 ) -> jax.Array:
     """Compute the expected information of a neuron's mean loss, (n_parameters, n_parameters)."""
     one, at = objective.neurons(neuron), theta[:, neuron]
-
-    def block(X, y, weights, offset):
-        v = _curvature(one, at, X, y, weights, offset)
-        v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
-        return block_moments(X.astype(v.dtype), v)
-
-    total = samples.neurons(neuron).sum(block)
+    total = samples.neurons(neuron).sum(Partial(_block_information, one, at))
     return interleaved(bordered(*total)) / one.normaliser[:, None]
+
+
+def _block_information(objective, theta, X, y, weights, offset) -> tuple:
+    v = _curvature(objective, theta, X, y, weights, offset)
+    v = v if v.ndim == 2 else v.reshape(-1, *v.shape[-2:])
+    return block_moments(X.astype(v.dtype), v)
 
 
 def _curvature(objective: Objective, theta: jax.Array, X, y, weights, offset) -> jax.Array:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from spikax.core.null_model import Null, null_model
@@ -204,7 +205,7 @@ def own_hessians(
     wanted: Bool[Array, " neuron"],
 ) -> Float[Array, "neuron parameter parameter"]:
     """Hessian of each wanted neuron's loss at `theta`, from so many rows."""
-    hessian = hessian_of_neuron(objective, samples, theta, n_rows)
+    hessian = hessian_of_neuron(objective, samples, theta, n_rows, wanted)
 
     def one(item):
         neuron, wanted = item
@@ -216,11 +217,18 @@ def own_hessians(
 
 
 def hessian_of_neuron(
-    objective: Objective, samples: Samples, theta: jax.Array, n_rows: int
+    objective: Objective,
+    samples: Samples,
+    theta: jax.Array,
+    n_rows: int,
+    wanted: Bool[Array, " neuron"],
 ) -> Callable:
-    """Make a function of a neuron's index to the Hessian of its loss, from so many rows."""
-    kind = _subsampled if n_rows < samples.n_samples else _exact
-    hessian = kind(objective, samples, theta, n_rows)
+    """Make a function of a wanted neuron's index to the Hessian of its loss, from so many rows."""
+    if not samples.at_hand:
+        hessian = _together(objective, samples, theta, wanted)
+    else:
+        kind = _subsampled if n_rows < samples.n_samples else _exact
+        hessian = kind(objective, samples, theta, n_rows)
     return lambda neuron: interleaved(hessian(neuron)) / objective.normaliser[neuron]
 
 
@@ -230,6 +238,28 @@ def _curvature(objective, theta, X, y, weights, offset) -> Float[Array, "*pair 1
     if objective.n_predictors == 1:
         return weights * sample_curvature(objective, eta, y)
     return weights[None] * convex_hessian(objective, eta, y).reshape(-1, *y.shape)
+
+
+def _together(objective: Objective, samples: Samples, theta: jax.Array, wanted: Any) -> Callable:
+    """Sum the Hessians of all wanted neurons in as few passes as there is room for."""
+    chosen = np.flatnonzero(wanted)
+    at_once = max(1, samples.n_factors(len(theta)))
+    found: dict[int, jax.Array] = {}
+    for start in range(0, len(chosen), at_once):
+        index = jnp.asarray(chosen[start : start + at_once])
+        of_these = Partial(_curvature_of_each, objective.neurons(index), theta[:, index])
+        moments = second_moments(samples.neurons(index), of_these)
+        moments = moments.reshape(len(index), -1, *moments.shape[-2:])
+        pairs = moments[:, 0] if objective.n_predictors == 1 else moments
+        found |= dict(zip(index.tolist(), pairs, strict=True))
+    return lambda neuron: found[int(neuron)]
+
+
+def _curvature_of_each(objective, theta, X, y, weights, offset) -> Float[Array, "item 1 sample"]:
+    """Weights of the samples in each neuron's Hessian, for each pair of its predictors."""
+    found = _curvature(objective, theta, X, y, weights, offset)
+    by_neuron = found if found.ndim == 2 else jnp.moveaxis(found, 1, 0)
+    return by_neuron.reshape(-1, 1, y.shape[1])
 
 
 def _exact(objective: Objective, samples: Samples, theta: jax.Array, n_rows: int) -> Callable:

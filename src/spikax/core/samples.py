@@ -57,6 +57,7 @@ class Samples:
     """
 
     control: ClassVar[Any] = jax.lax  # loops and branches around sums; see `core.host`
+    at_hand: ClassVar[bool] = True  # whether a program holds the samples
 
     X: Design
     y: Float[Array, "block neuron sample"]
@@ -79,6 +80,21 @@ class Samples:
     def n_samples(self) -> int:
         """Number of samples, the padding included."""
         return len(self.y) * self.y.shape[2]
+
+    def n_factors(self, n_parameters: int) -> int:
+        """How many factors of matrices of so many parameters take no more room than features.
+
+        Parameters
+        ----------
+        n_parameters
+            Number of rows of a factor.
+
+        Returns
+        -------
+        int
+            Their number.
+        """
+        return self.n_samples // n_parameters
 
     def sum(self, of_block: Callable, combine: Callable = jnp.add, more: tuple = ()) -> Any:
         """Sum a function of a block over all blocks, with temporaries of the size of one.

@@ -149,7 +149,7 @@ def own_whitening(
 ) -> OwnWhitening:
     """Whiten each wanted neuron with its own Hessian at `theta`, from so many of its rows."""
     penalty = ridge(objective)
-    hessian = hessian_of_neuron(objective, samples, theta, n_rows)
+    hessian = hessian_of_neuron(objective, samples, theta, n_rows, wanted)
 
     def factor(neuron):
         mask = objective.mask[:, neuron]

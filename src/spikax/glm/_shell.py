@@ -604,8 +604,10 @@ class Shell(RegressorMixin, Arguments):
                 )
         objective, samples, precomputed, known = spec.assemble(data, normaliser=normaliser)
         # A fit takes them as they are; outside of a compiled function tracing needs JAX's.
-        objective, samples = jax.tree.map(jnp.asarray, (objective, samples))
-        return Problem(objective, samples, jax.tree.map(jnp.asarray, precomputed), known)
+        objective, precomputed = jax.tree.map(jnp.asarray, (objective, precomputed))
+        if samples.at_hand:
+            samples = jax.tree.map(jnp.asarray, samples)
+        return Problem(objective, samples, precomputed, known)
 
     def initialize_params(self, X, y):
         """Find where a fit starts: the model without features.

@@ -35,8 +35,8 @@ class Restarts:
     --------
     >>> import numpy as np
     >>> import spikax as nmo
-    >>> y = np.repeat([0.0, 1.0, 0.0, 1.0], 30)
-    >>> model = nmo.hmm.HMM(2, "Bernoulli", n_restarts=3).fit(y)
+    >>> y = np.random.default_rng(0).poisson(np.repeat([1.0, 6.0, 1.0, 6.0], 30))
+    >>> model = nmo.hmm.HMM(2, n_restarts=3).fit(y)
     >>> model.restarts_.log_posterior.shape
     (3,)
     """
@@ -73,8 +73,8 @@ class SearchState:
     --------
     >>> import numpy as np
     >>> import spikax as nmo
-    >>> y = np.repeat([0.0, 1.0, 0.0, 1.0], 30)
-    >>> state = nmo.hmm.HMM(2, "Bernoulli", n_restarts=3).fit(y).solver_state_
+    >>> y = np.random.default_rng(0).poisson(np.repeat([1.0, 6.0, 1.0, 6.0], 30))
+    >>> state = nmo.hmm.HMM(2, n_restarts=3).fit(y).solver_state_
     >>> bool(state.converged), bool((np.diff(state.log_likelihood_history) > -1e-6).all())
     (True, True)
     """

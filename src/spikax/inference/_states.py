@@ -227,7 +227,9 @@ def _check_constraints(spec: StatesSpec, user: tuple, params: Parameters, of: Pr
     """Refuse parameters, set by hand, that masks of the constructor do not allow."""
     for name, given, kept in zip(NAMES, user, spec.to_user(params, of), strict=True):
         for one, other in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
-            if not np.allclose(one, other, rtol=1e-4, atol=1e-6 * (1 + np.abs(one).max())):
+            if not np.allclose(
+                one, other, rtol=1e-4, atol=1e-6 * (1 + np.abs(one).max(initial=0))
+            ):
                 raise ValueError(
                     f"{name}_ of the model is not what its feature_mask, shared_features, "
                     "n_lapse_states or transition_mask allow: standard errors would be those of "

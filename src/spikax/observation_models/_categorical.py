@@ -38,7 +38,8 @@ class CategoricalObservations(Observations):
 
     Examples
     --------
-    >>>     >>> from spikax.observation_models import CategoricalObservations
+    >>> import numpy as np
+    >>> from spikax.observation_models import CategoricalObservations
     >>> log_probability = np.log([[0.5, 0.25, 0.25]])
     >>> round(float(CategoricalObservations(3).log_likelihood(np.array([1]), log_probability)), 4)
     -1.3863

@@ -84,12 +84,31 @@ def _start(method: Method, context: Context, theta: jax.Array, n_steps: jax.Arra
 
 def _iterate(method: Method, context: Context, point: Iterate) -> Iterate:
     """Try a point for every neuron, and propose where to go from those accepted."""
-    coordinates = context.preconditioner.coordinates
-    step = point.step[None] * point.direction
-    trial = point.theta + coordinates.to_parameters(step)
+    known, try_point, go_on = context, _try_point, _go_on
+    if not context.samples.at_hand and method.n_passes == 1:  # all but the pass in two programs
+        known, try_point, go_on = context._replace(samples=None), *_PROGRAMS
+    step, trial = try_point(known, point)
     value, gradient = _evaluate(method, context, trial)
-    gradient = coordinates.pull_back(gradient)
+    return go_on(method, known, point, step, trial, value, gradient)
 
+
+def _try_point(context: Context, point: Iterate) -> tuple[jax.Array, jax.Array]:
+    """Step in the solver's coordinates, and trial point, of each neuron."""
+    step = point.step[None] * point.direction
+    return step, point.theta + context.preconditioner.coordinates.to_parameters(step)
+
+
+def _go_on(
+    method: Method,
+    context: Context,
+    point: Iterate,
+    step: jax.Array,
+    trial: jax.Array,
+    value: jax.Array,
+    gradient: jax.Array,
+) -> Iterate:
+    """Judge the trial points, learn from them, and propose directions."""
+    gradient = context.preconditioner.coordinates.pull_back(gradient)
     before, after = (
         jnp.sum(g * point.direction, axis=0) + point.penalty_change
         for g in (point.gradient, gradient)
@@ -119,6 +138,9 @@ def _iterate(method: Method, context: Context, point: Iterate) -> Iterate:
         stalled=point.stalled | (rejected & (point.n_rejected >= _MOST_REJECTED)),
         memory=memory,
     )
+
+
+_PROGRAMS = jax.jit(_try_point), jax.jit(_go_on)
 
 
 def _evaluate(method: Method, context: Context, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -185,7 +207,8 @@ def run(
     shared = method.prepare(objective, samples, null, precomputed)
     n_neurons, n_parameters = objective.n_neurons, len(theta)
     # As many neurons go together as their factors take no more room than X.
-    most = max(4, min(_BUCKET, samples.n_samples // n_parameters))
+    at_once = _BUCKET if samples.at_hand else n_neurons  # one read serves all neurons
+    most = max(4, min(at_once, samples.n_factors(n_parameters)))
     size = math.ceil(n_neurons / math.ceil(n_neurons / most))
     rows = _rows_of_hessians(samples, n_parameters)
 
@@ -245,7 +268,7 @@ def _nothing(theta: jax.Array, hessians: jax.Array | None) -> _Found:
 def _rows_of_hessians(samples: Samples, n_parameters: int) -> tuple[int, ...]:
     """From how many rows the Hessians of visits after the first are: of some, then of all."""
     some, every = max(4096, 16 * n_parameters), samples.n_samples
-    return (some, every) if some < every else (every,)
+    return (some, every) if samples.at_hand and some < every else (every,)
 
 
 def _restarts(method: Method, objective, samples, theta, wanted, rows: tuple[int, ...]) -> tuple:

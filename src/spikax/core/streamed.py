@@ -1,0 +1,114 @@
+"""Samples whose features are read block by block, with sums made from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax.core import host
+from spikax.core.samples import Samples
+
+_NOT_AT_HAND = (
+    "X is read block by block, which this solver or function cannot do: fit with the default "
+    "solver, 'WhitenedLBFGS', 'ProximalQuasiNewton' or 'Newton', or load X, X[:]."
+)
+
+
+@dataclass(frozen=True)
+class Streamed(Samples):
+    """Samples whose features a program cannot hold; the rest lies in memory.
+
+    `X` has `read_blocks()`, which gives the features of one block after another. It is read once
+    for each sum, however many neurons there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spikax as nmo
+    >>> X, y = nmo.stores.stored(np.ones((50, 2))), np.ones((50, 1))
+    >>> samples = nmo.glm.PopulationGLM().assemble(X, y).samples
+    >>> type(samples).__name__, samples.sum(lambda X, y, weights, offset: y.sum()).item()
+    ('Streamed', 50.0)
+    """
+
+    control: ClassVar[Any] = host
+    at_hand: ClassVar[bool] = False
+
+    def sum(self, of_block: Callable, combine: Callable = jnp.add, more: tuple = ()) -> Any:
+        """Sum a function of a block over all blocks, one of them after another."""
+        bound = isinstance(of_block, jax.tree_util.Partial)
+        function = of_block if bound else jax.tree_util.Partial(of_block)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((function, more))):
+            raise TypeError(_NOT_AT_HAND)
+        total = None
+        for index, X in enumerate(self.X.read_blocks()):  # pyright: ignore
+            rest = jax.tree.map(
+                lambda a, i=index: a[i], (self.y, self.weights, self.offset, *more)
+            )
+            if total is None:
+                total = _first(function, X, rest)
+            else:
+                total = _add(combine, total, function, X, rest)
+            # The block's memory is free again, and the next one has been read meanwhile.
+            jax.block_until_ready(total)
+        return total
+
+    def map(self, of_block: Callable) -> jax.Array:
+        """Compute a function of a block for all samples."""
+        found = []
+        for index, X in enumerate(self.X.read_blocks()):  # pyright: ignore
+            rest = jax.tree.map(lambda a, i=index: a[i], (self.y, self.weights, self.offset))
+            found.append(_first(of_block, X, rest))
+        return jnp.concatenate(found, axis=1)
+
+    def n_factors(self, n_parameters: int) -> int:
+        """How many factors of matrices of so many parameters take a quarter of the limit."""
+        limit = self.X.source.memory_limit  # pyright: ignore[reportAttributeAccessIssue]
+        return limit // (4 * self.y.dtype.itemsize * n_parameters**2)
+
+    def take(self, rows: Any) -> Samples:
+        """Refuse: each choice of samples would cost a pass over the data."""
+        raise TypeError(_NOT_AT_HAND)
+
+
+def _on_device(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+
+
+@jax.jit
+def _first(of_block: Callable, X: jax.Array, rest: tuple) -> Any:
+    return of_block(X, *rest)
+
+
+@partial(jax.jit, static_argnums=0)
+def _add(combine: Callable, total: Any, of_block: Callable, X: jax.Array, rest: tuple) -> Any:
+    return jax.tree.map(combine, total, of_block(X, *rest))
+
+
+def _refuse(samples: Streamed) -> Any:
+    raise TypeError(_NOT_AT_HAND)
+
+
+# JAX asks for the parts of what a program is given.
+jax.tree_util.register_pytree_node(Streamed, _refuse, lambda *_: None)  # pyright: ignore
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile a function of samples, but where these are streamed: then it runs from Python."""
+    program = jax.jit(function)
+
+    @wraps(function)
+    def run(*args: Any) -> Any:
+        if not any(isinstance(a, Streamed) for a in args):
+            return program(*args)
+        some = (a if isinstance(a, Streamed) else jax.tree.map(_on_device, a) for a in args)
+        return function(*some)
+
+    run.lower = program.lower  # pyright: ignore[reportAttributeAccessIssue]
+    return run
