@@ -20,7 +20,7 @@ from spikax.core.standardise import (
     held_design,
     to_blocks,
 )
-from spikax.core.streamed import Streamed
+from spikax.core.streamed import Observed, Streamed
 from spikax.design import blocks, without_copy
 from spikax.observation_models import Likelihood
 
@@ -131,14 +131,20 @@ def lay_out(
         if n_predictors > 1:
             offset = offset.reshape(len(offset), n_predictors, -1, offset.shape[2])
     total = weight.sum(axis=0)
+    at_hand = hasattr(design, "pieces")
+    if at_hand:
+        y = laid(data.y, observed)
+    else:
+        counted = None if data.valid is None else weight > 0
+        y = Observed(data.y, counted, grid, np.dtype(dtype), np.arange(data.y.shape[1]))
     samples: dict[str, Any] = {
-        "y": laid(data.y, observed),
+        "y": y,
         "weights": laid(weight),
         "offset": offset,
         "total_weight": np.full(data.y.shape[1], np.where(total > 0, total, 1), dtype),
         "n_observations": data.n_observations.astype(dtype),
     }
-    kind = Samples if hasattr(design, "pieces") else Streamed
+    kind = Samples if at_hand else Streamed
     return kind(X=design, **samples), standardisation
 
 

@@ -5,6 +5,7 @@ ignore get weight zero; everything wrong is said here, before anything is compil
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -25,8 +26,9 @@ from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
 from spikax.design import FeatureSource, is_source
 from spikax.observation_models import SEVERAL_PREDICTORS, Dispersion, Observations
-from spikax.stores import is_large_store, stored
+from spikax.stores import StoredFeatures, is_large_store, stored
 
+_ROWS = 1 << 18
 # What a weight of two says: that the sample varies half as much, or that it occurred twice.
 WEIGHT_TYPES = ("precision", "frequency")
 
@@ -86,10 +88,13 @@ def samples(
     single: bool,
     n_classes: int | None,
     weight_type: str = "precision",
+    afresh: bool = False,
 ) -> Data:
-    """Check all that comes one by one with the samples."""
+    """Check all that comes one by one with the samples, for a fit if `afresh`."""
     matrix, layout = features(X, family, n_classes)
-    observed = observations(y, single, len(matrix), layout)
+    # Counts next to features that do not fit in memory stay in the type that they came in.
+    as_array = as_real_array if afresh and isinstance(matrix, StoredFeatures) else as_float_array
+    observed = observations(y, single, len(matrix), layout, as_array)
     check_times({"X": layout.series, "y": y, "sample_weight": sample_weight, "offset": offset})
     n_samples, n_neurons = observed.shape
     weights = sample_weights(sample_weight, n_samples, y, n_neurons)
@@ -158,6 +163,16 @@ def as_float_array(value: Any, name: str) -> np.ndarray:
             "imaginary parts as separate features."
         )
     raise TypeError(f"{name} holds dates or durations: pass numbers, such as seconds.")
+
+
+def as_real_array(value: Any, name: str) -> np.ndarray:
+    """Make an array of one leaf, of floats unless it holds whole numbers."""
+    array = value if isinstance(value, np.ndarray) else raw(value, name)
+    if hasattr(array, "dtype") and hasattr(array, "__array__"):
+        array = np.asarray(array)
+        if array.dtype.kind in "bui":
+            return array
+    return as_float_array(value, name)
 
 
 def features(
@@ -356,9 +371,11 @@ def _column_names(x: Any) -> tuple[str, ...] | None:
     return tuple(columns) if named else None
 
 
-def observations(y: Any, single: bool, n_samples: int, layout: Layout) -> np.ndarray:
+def observations(
+    y: Any, single: bool, n_samples: int, layout: Layout, as_array: Callable = as_float_array
+) -> np.ndarray:
     """Make the (n_samples, n_neurons) array of what was observed."""
-    array = as_float_array(y, "y")
+    array = as_array(y, "y")
     _check_not_trials(y, array.shape, n_samples, 1 if single else 2, layout)
     wanted = "(n_samples,)" if single else "(n_samples, n_neurons)"
     if single and array.ndim == 2 and array.shape[1] == 1:
@@ -425,13 +442,19 @@ def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:
 
 def check_support(y: np.ndarray, family: Observations, single: bool) -> None:
     """Refuse observations that the family gives no probability."""
-    wrong = ~(family.allows(y) | np.isnan(y))
-    if np.any(wrong):
-        row, neuron = np.argwhere(wrong)[0]
+    n_wrong, first = 0, None
+    for start in range(0, len(y), _ROWS):  # so that what tells them needs little room
+        some = y[start : start + _ROWS]
+        wrong = ~(family.allows(some) | np.isnan(some))
+        if np.any(wrong):
+            n_wrong += int(np.sum(wrong))
+            first = np.argwhere(wrong)[0] + [start, 0] if first is None else first
+    if first is not None:
+        row, neuron = first
         where = f"row {row}" + ("" if single else f" of neuron {neuron}")
         raise ValueError(
             f"y holds {y[row, neuron]:g} in {where}, but {family.name} observations "
-            f"must be {family.support} ({np.sum(wrong)} wrong in all). Clean y, or choose another "
+            f"must be {family.support} ({n_wrong} wrong in all). Clean y, or choose another "
             "observation_model."
         )
 

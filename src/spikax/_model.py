@@ -102,6 +102,7 @@ class ModelSpec:
             self.single,
             self.n_classes,
             self.weight_type,
+            afresh,
         )
         return data if classes is None else data._replace(classes=classes)
 

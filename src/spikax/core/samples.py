@@ -193,12 +193,15 @@ class Samples:
 
         return replace(
             self,
-            y=jnp.take(self.y, index, axis=1),
+            y=self._observed(index),
             weights=pick(self.weights),
             offset=pick(self.offset),
             total_weight=jnp.take(self.total_weight, index),
             n_observations=jnp.take(self.n_observations, index),
         )
+
+    def _observed(self, index: Int[Array, " chosen"]) -> Any:
+        return jnp.take(self.y, index, axis=1)
 
     def _pieces(self) -> tuple:
         return self.X.pieces, self.y, self.weights, self.offset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, ClassVar
 
@@ -13,11 +13,48 @@ import numpy as np
 
 from spikax.core import host
 from spikax.core.samples import Samples
+from spikax.core.standardise import to_blocks
 
 _NOT_AT_HAND = (
     "X is read block by block, which this solver or function cannot do: fit with the default "
     "solver, 'WhitenedLBFGS', 'ProximalQuasiNewton' or 'Newton', or load X, X[:]."
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Observations in the type that they came in, laid out when their block is asked for."""
+
+    array: np.ndarray  # (n_samples, n_neurons)
+    counted: np.ndarray | None  # which of them count, (n_samples, 1 or n_neurons); None is all
+    grid: tuple[int, int]  # number and length of the blocks
+    dtype: np.dtype  # of a block
+    neurons: np.ndarray  # which columns, (n_chosen,)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the blocks together."""
+        return self.grid[0], self.neurons.size, self.grid[1]
+
+    def __len__(self) -> int:
+        return self.grid[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        n_samples, block = len(self.array), self.grid[1]
+        start, stop = index * block, min((index + 1) * block, n_samples)
+        every = self.neurons.size == self.array.shape[1]
+        columns = slice(None) if every else self.neurons
+
+        def rows(piece: slice) -> np.ndarray:
+            own = slice(start + piece.start, start + piece.stop)
+            some = self.array[own][:, columns]
+            if self.counted is None:
+                return some
+            counted = self.counted[own]
+            return np.where(counted if counted.shape[1] == 1 else counted[:, columns], some, 0)
+
+        shape = (stop - start, self.neurons.size)
+        return to_blocks(rows, shape, (1, block), self.dtype)[0]
 
 
 @dataclass(frozen=True)
@@ -71,6 +108,11 @@ class Streamed(Samples):
         """How many factors of matrices of so many parameters take a quarter of the limit."""
         limit = self.X.source.memory_limit  # pyright: ignore[reportAttributeAccessIssue]
         return limit // (4 * self.y.dtype.itemsize * n_parameters**2)
+
+    def _observed(self, index: Any) -> Any:
+        if isinstance(index, jax.core.Tracer):
+            raise TypeError(_NOT_AT_HAND)
+        return replace(self.y, neurons=self.y.neurons[np.asarray(index)])  # pyright: ignore
 
     def take(self, rows: Any) -> Samples:
         """Refuse: each choice of samples would cost a pass over the data."""
