@@ -108,7 +108,7 @@ def _encode_object(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any
 
 
 def _encode_array(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.asarray(value) if hasattr(value, "__array__") else np.array(None)
     kind = "scalar" if isinstance(value, np.generic) else "array"

@@ -197,11 +197,11 @@ class Evaluated:
 class Spread(NamedTuple):
     """What each block holds: samples that count, and moments and range of its columns."""
 
-    n: jax.Array  # (n_blocks,)
-    mean: jax.Array  # (n_blocks, n_features)
-    squares: jax.Array  # sums of squared deviations from the mean, (n_blocks, n_features)
-    low: jax.Array  # (n_blocks, n_features)
-    high: jax.Array  # (n_blocks, n_features)
+    n: Any  # (n_blocks,)
+    mean: Any  # (n_blocks, n_features)
+    squares: Any  # sums of squared deviations from the mean, (n_blocks, n_features)
+    low: Any  # (n_blocks, n_features)
+    high: Any  # (n_blocks, n_features)
 
 
 @jax.jit

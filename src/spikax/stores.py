@@ -21,6 +21,8 @@ from jax.dtypes import canonicalize_dtype
 from spikax.design import Spread, aligned_zeros
 from spikax.design import blocks as blocks_of
 
+__all__ = ["stored"]
+
 _PIECE = 512  # rows that stay in a processor's cache while they are turned
 _IN_FLIGHT = 6  # blocks and temporaries of their size that there are at once
 _OUR_OWN = ("numpy", "jax", "jaxlib", "pandas", "pynapple", "scipy", "polars")
@@ -248,12 +250,13 @@ class StoredFeatures:
         """Measure the columns of each block over the samples that count."""
         survey = self._survey
         known = np.ones(len(self), bool) if survey.known is None else survey.known
-        if rows is None or (rows == known).all():
+        counted = known if rows is None else np.asarray(rows)
+        if (counted == known).all():
             return survey.spread
 
         def look(index: int) -> Spread:
             start, stop = self.rows_of(index)
-            return _spread_of(self.read(start, stop)[rows[start:stop]])
+            return _spread_of(self.read(start, stop)[counted[start:stop]])
 
         return Spread(*(np.stack(p) for p in zip(*self.read_blocks(look), strict=True)))
 
@@ -284,7 +287,7 @@ class StoredFeatures:
 
         def product(index: int) -> np.ndarray:
             some = self.read(*self.rows_of(index))
-            lacks = np.isnan(some).any(axis=1)
+            lacks: Any = np.isnan(some).any(axis=1)
             found = (np.where(lacks[:, None], 0, some) if lacks.any() else some) @ coef
             found[lacks] = missing
             return found
@@ -312,14 +315,14 @@ def _spread_of(rows: np.ndarray) -> Spread:
     n, width = rows.shape
     if n == 0:
         zero = np.zeros(width)
-        return Spread(np.asarray(0.0), zero, zero, zero + np.inf, zero - np.inf)  # pyright: ignore
+        return Spread(np.asarray(0.0), zero, zero, zero + np.inf, zero - np.inf)
     mean = rows.mean(axis=0, dtype=float)
     squares = np.zeros(width)
     for start in range(0, n, _PIECE):
         away = rows[start : start + _PIECE] - mean
         squares += np.einsum("tp,tp->p", away, away)
     low, high = rows.min(axis=0).astype(float), rows.max(axis=0).astype(float)
-    return Spread(np.asarray(float(n)), mean, squares, low, high)  # pyright: ignore
+    return Spread(np.asarray(float(n)), mean, squares, low, high)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from spikax.core import host
 from spikax.core.samples import Samples
@@ -67,6 +68,7 @@ class Streamed(Samples):
     Examples
     --------
     >>> import numpy as np
+    from jax.core import Tracer
     >>> import spikax as nmo
     >>> X, y = nmo.stores.stored(np.ones((50, 2))), np.ones((50, 1))
     >>> samples = nmo.glm.PopulationGLM().assemble(X, y).samples
@@ -81,7 +83,7 @@ class Streamed(Samples):
         """Sum a function of a block over all blocks, one of them after another."""
         bound = isinstance(of_block, jax.tree_util.Partial)
         function = of_block if bound else jax.tree_util.Partial(of_block)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((function, more))):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((function, more))):
             raise TypeError(_NOT_AT_HAND)
         total = None
         for index, X in enumerate(self.X.read_blocks()):  # pyright: ignore
@@ -110,7 +112,7 @@ class Streamed(Samples):
         return limit // (4 * self.y.dtype.itemsize * n_parameters**2)
 
     def _observed(self, index: Any) -> Any:
-        if isinstance(index, jax.core.Tracer):
+        if isinstance(index, Tracer):
             raise TypeError(_NOT_AT_HAND)
         return replace(self.y, neurons=self.y.neurons[np.asarray(index)])  # pyright: ignore
 

@@ -366,9 +366,7 @@ class HMM(StatesShell):
 def _without_features(y):
     """Give observations features without columns, and an axis of neurons."""
     if is_series(y) and np.ndim(y) == 1:
-        import pynapple as nap
-
-        y = nap.TsdFrame(t=y.t, d=y.values[:, None], time_support=y.time_support)
+        y = like(np.asarray(raw(y, "y"))[:, None], y)
     array = y if is_series(y) else raw(y, "y")
     array = array.reshape(-1, 1) if np.ndim(array) == 1 else array
     return {"none": np.zeros((len(array), 0))}, array

@@ -207,7 +207,7 @@ def infer_states(
 
     def shown(params: Parameters) -> dict[str, Any]:
         """Give what users see of parameters."""
-        found = dict(zip(NAMES, spec.to_user(params, of), strict=True))
+        found: dict[str, Any] = dict(zip(NAMES, spec.to_user(params, of), strict=True))
         if covariates is not None:
             slopes = params.transitions.slopes / covariates.scale[:, None]
             found |= dict(zip(SLOPES, (slopes[-1], slopes[:-1]), strict=True))

@@ -166,7 +166,8 @@ def select_states(
     X, y = model._with_features(X, y)
     grid = list(ParameterGrid({"n_states": range(1, 6)} if param_grid is None else param_grid))
     more = {"X_transition": X_transition, "sample_weight": sample_weight, "offset": offset}
-    specs = [clone(model).set_params(**params).resolve() for params in grid]
+    copies: list[Any] = [clone(model) for _ in grid]
+    specs = [copy.set_params(**of).resolve() for copy, of in zip(copies, grid, strict=True)]
     model._check(specs[0], X, y, sample_weight, offset)
     data = model._check(specs[0], X, y, None, offset)
     sessions = model._sessions(data, y, session_starts)
