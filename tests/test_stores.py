@@ -185,6 +185,15 @@ def test_memory_does_not_grow_with_the_samples():
     assert more < 120_000 * 20 * 4
 
 
+def test_passes_are_shown_and_counted(capsys):
+    GLM().fit(stored(X, LIMIT, verbose=True), Y[:, 0])
+    shown = capsys.readouterr().err
+    assert "pass 1:" in shown
+    assert "pass 9:" in shown
+    GLM().fit(stored(X, LIMIT), Y[:, 0])
+    assert not capsys.readouterr().err
+
+
 def test_a_second_fit_compiles_nothing():
     model = PopulationGLM()
     model.fit(stored(X, LIMIT), Y)

@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
+from tqdm import tqdm
 
 from spikax.design import Spread, aligned_zeros
 from spikax.design import blocks as blocks_of
@@ -28,7 +30,7 @@ _IN_FLIGHT = 6  # blocks and temporaries of their size that there are at once
 _OUR_OWN = ("numpy", "jax", "jaxlib", "pandas", "pynapple", "scipy", "polars")
 
 
-def stored(X: Any, memory_limit: int | None = None) -> StoredFeatures:
+def stored(X: Any, memory_limit: int | None = None, verbose: bool = False) -> StoredFeatures:
     """Let models read features block by block from where they are stored.
 
     Models do so by themselves with a NumPy memory map and with what has a `shape`, a `dtype` and
@@ -42,6 +44,8 @@ def stored(X: Any, memory_limit: int | None = None) -> StoredFeatures:
         with NaN is ignored.
     memory_limit
         Bytes that blocks may take (default a quarter of the memory that is free).
+    verbose
+        Whether to show progress over the blocks of each pass, with its number (default not).
 
     Returns
     -------
@@ -76,7 +80,7 @@ def stored(X: Any, memory_limit: int | None = None) -> StoredFeatures:
     limit = free_memory() // 4 if memory_limit is None else memory_limit
     if not isinstance(limit, int | np.integer) or limit <= 0:
         raise ValueError(f"memory_limit must be a number of bytes, got {memory_limit!r}.")
-    return StoredFeatures(X, int(limit))
+    return StoredFeatures(X, int(limit), verbose)
 
 
 def is_large_store(X: Any) -> bool:
@@ -124,6 +128,8 @@ class StoredFeatures:
         The store.
     memory_limit
         Bytes that blocks may take.
+    verbose
+        Whether to show progress.
 
     Examples
     --------
@@ -136,6 +142,8 @@ class StoredFeatures:
 
     array: Any = field(repr=False)
     memory_limit: int
+    verbose: bool = False
+    _passes: Iterator[int] = field(default_factory=partial(count, 1), init=False, repr=False)
 
     ndim: ClassVar[int] = 2
     series: ClassVar[Any] = None
@@ -201,9 +209,10 @@ class StoredFeatures:
     def read_blocks(self, make: Callable[[int], Any], which: Any = None) -> Iterator[Any]:
         """Make something of each block, or of some, the next one while the last is used."""
         index = range(self.blocks[0]) if which is None else which
+        name = f"pass {next(self._passes)}"
         with ThreadPoolExecutor(1) as thread:
             ahead = None
-            for i in index:
+            for i in tqdm(index, name, unit="block", disable=not self.verbose, leave=False):
                 found, ahead = ahead, thread.submit(make, int(i))
                 if found is not None:
                     yield found.result()

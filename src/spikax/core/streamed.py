@@ -18,7 +18,7 @@ from spikax.core.standardise import to_blocks
 
 _NOT_AT_HAND = (
     "X is read block by block, which this solver or function cannot do: fit with the default "
-    "solver, 'WhitenedLBFGS', 'ProximalQuasiNewton' or 'Newton', or load X, X[:]."
+    "solver, 'WhitenedLBFGS', 'ProximalQuasiNewton' or 'Newton', or load X, np.array(X)."
 )
 
 
