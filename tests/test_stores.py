@@ -185,6 +185,43 @@ def test_memory_does_not_grow_with_the_samples():
     assert more < 120_000 * 20 * 4
 
 
+@pytest.mark.parametrize("family", ["Poisson", "NegativeBinomial"])
+def test_a_fit_that_was_interrupted_goes_on(family, tmp_path):
+    path = tmp_path / "checkpoint.npz"
+
+    class Stops(Rows):
+        """The disk is lost in a pass, and comes back."""
+
+        until = 9 * T
+
+        def __getitem__(self, rows):
+            if self.n_read >= self.until:
+                raise OSError("lost")
+            return super().__getitem__(rows)
+
+    rows = Stops(X)
+    model = PopulationGLM(family)
+    with pytest.raises(OSError, match="lost"):
+        model.fit(stored(rows, LIMIT, checkpoint=path), Y)
+    assert path.exists()
+    # Another problem does not go on from there, and leaves it alone.
+    for other, y in (
+        (PopulationGLM(family), Y[:, :2]),
+        (PopulationGLM(family, regularizer="Ridge"), Y),
+    ):
+        with pytest.raises(ValueError, match="is of another problem"):
+            other.fit(stored(X, LIMIT, checkpoint=path), y)
+    again = Rows(X)
+    found = model.fit(stored(again, LIMIT, checkpoint=path), Y)
+    assert not path.exists()
+    whole = Rows(X)
+    expected = PopulationGLM(family).fit(stored(whole, LIMIT), Y)
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=5e-4)
+    assert again.n_read < whole.n_read
+    with pytest.raises(ValueError, match="there is no folder"):
+        stored(X, checkpoint=tmp_path / "nowhere" / "file")
+
+
 def test_passes_are_shown_and_counted(capsys):
     GLM().fit(stored(X, LIMIT, verbose=True), Y[:, 0])
     shown = capsys.readouterr().err

@@ -100,6 +100,8 @@ def minimise(
     That is at a scale of zero where it is found: one found in too few digits may be too large, and
     hide that they are. Not compiled.
     """
+    if theta is None and not samples.at_hand:
+        theta = samples.resume(objective)  # pyright: ignore[reportAttributeAccessIssue]
     theta = None if theta is None else project(objective, theta)
 
     def run(objective, theta, null):
@@ -113,6 +115,8 @@ def minimise(
     else:
         null = precomputed.null_model(objective, samples)
         outcome = run(objective, theta, null)
+    if not samples.at_hand:
+        samples.finish()  # pyright: ignore[reportAttributeAccessIssue]
     return outcome._replace(theta=project(objective, outcome.theta)), objective, null
 
 

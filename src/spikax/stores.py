@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -30,7 +31,12 @@ _IN_FLIGHT = 6  # blocks and temporaries of their size that there are at once
 _OUR_OWN = ("numpy", "jax", "jaxlib", "pandas", "pynapple", "scipy", "polars")
 
 
-def stored(X: Any, memory_limit: int | None = None, verbose: bool = False) -> StoredFeatures:
+def stored(
+    X: Any,
+    memory_limit: int | None = None,
+    verbose: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+) -> StoredFeatures:
     """Let models read features block by block from where they are stored.
 
     Models do so by themselves with a NumPy memory map and with what has a `shape`, a `dtype` and
@@ -46,6 +52,10 @@ def stored(X: Any, memory_limit: int | None = None, verbose: bool = False) -> St
         Bytes that blocks may take (default a quarter of the memory that is free).
     verbose
         Whether to show progress over the blocks of each pass, with its number (default not).
+    checkpoint
+        Path of a file that keeps the point which a fit has reached, after each pass. The same fit
+        goes on from it, if it was interrupted, and removes it at its end; None (default) keeps
+        nothing.
 
     Returns
     -------
@@ -57,7 +67,8 @@ def stored(X: Any, memory_limit: int | None = None, verbose: bool = False) -> St
     TypeError
         If `X` is no store of numbers.
     ValueError
-        If it has not two axes, or no block fits the limit.
+        If it has not two axes, no block fits the limit, or the folder of `checkpoint` is not
+        there; from a fit, if `checkpoint` is that of another problem.
 
     Examples
     --------
@@ -80,7 +91,10 @@ def stored(X: Any, memory_limit: int | None = None, verbose: bool = False) -> St
     limit = free_memory() // 4 if memory_limit is None else memory_limit
     if not isinstance(limit, int | np.integer) or limit <= 0:
         raise ValueError(f"memory_limit must be a number of bytes, got {memory_limit!r}.")
-    return StoredFeatures(X, int(limit), verbose)
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ValueError(f"checkpoint is {path}, but there is no folder {path.parent}.")
+    return StoredFeatures(X, int(limit), verbose, path)
 
 
 def is_large_store(X: Any) -> bool:
@@ -130,6 +144,8 @@ class StoredFeatures:
         Bytes that blocks may take.
     verbose
         Whether to show progress.
+    checkpoint
+        Where fits keep the point that they have reached.
 
     Examples
     --------
@@ -143,6 +159,7 @@ class StoredFeatures:
     array: Any = field(repr=False)
     memory_limit: int
     verbose: bool = False
+    checkpoint: Path | None = None
     _passes: Iterator[int] = field(default_factory=partial(count, 1), init=False, repr=False)
 
     ndim: ClassVar[int] = 2

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -68,7 +71,6 @@ class Streamed(Samples):
     Examples
     --------
     >>> import numpy as np
-    from jax.core import Tracer
     >>> import spikax as nmo
     >>> X, y = nmo.stores.stored(np.ones((50, 2))), np.ones((50, 1))
     >>> samples = nmo.glm.PopulationGLM().assemble(X, y).samples
@@ -110,6 +112,56 @@ class Streamed(Samples):
         """How many factors of matrices of so many parameters take a quarter of the limit."""
         limit = self.X.source.memory_limit  # pyright: ignore[reportAttributeAccessIssue]
         return limit // (4 * self.y.dtype.itemsize * n_parameters**2)
+
+    # --- Where a fit that was interrupted goes on.
+
+    @property
+    def _checkpoint(self) -> Path | None:
+        """Where points are kept, of fits of all neurons."""
+        path = self.X.source.checkpoint  # pyright: ignore[reportAttributeAccessIssue]
+        return path if self.y.shape[1] == self.y.array.shape[1] else None  # pyright: ignore
+
+    def keep(self, objective: Any, theta: jax.Array) -> None:
+        """Keep a point that was reached, in place of the last one."""
+        path = self._checkpoint
+        if path is None:
+            return
+        partly = path.with_name(f"{path.name}.partly")
+        with open(partly, "wb") as file:
+            np.savez(file, theta=np.asarray(theta), problem=self._digest(objective))
+        os.replace(partly, path)
+
+    def resume(self, objective: Any) -> jax.Array | None:
+        """Give the point that was kept, if there is one, and if it is of this problem."""
+        path = self._checkpoint
+        if path is None or not path.exists():
+            return None
+        with np.load(path) as kept:
+            theta, problem = kept["theta"], str(kept["problem"])
+        if theta.shape != objective.mask.shape or problem != self._digest(objective):
+            raise ValueError(
+                f"checkpoint {path} is of another problem (parameters {theta.shape}, here "
+                f"{objective.mask.shape}; other data, weights, penalty or observation model): "
+                "remove it, or use another path."
+            )
+        return jnp.asarray(theta)
+
+    def finish(self) -> None:
+        """Remove what was kept of a fit that has ended."""
+        path = self._checkpoint
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    def _digest(self, objective: Any) -> str:
+        """Tell problems apart, by their features' units, observations' number, and penalty."""
+        likelihood = replace(objective.likelihood, dispersion=None)
+        objective = replace(objective, likelihood=likelihood, constant=None)
+        leaves, structure = jax.tree.flatten(objective)
+        parts = [*leaves, self.X.center, self.X.factor, self.total_weight]  # pyright: ignore
+        found = sha256(repr((self.y.shape, structure)).encode())
+        for part in parts:
+            found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
 
     def _observed(self, index: Any) -> Any:
         if isinstance(index, Tracer):

@@ -89,7 +89,12 @@ def _iterate(method: Method, context: Context, point: Iterate) -> Iterate:
         known, try_point, go_on = context._replace(samples=None), *_PROGRAMS
     step, trial = try_point(known, point)
     value, gradient = _evaluate(method, context, trial)
-    return go_on(method, known, point, step, trial, value, gradient)
+    reached = go_on(method, known, point, step, trial, value, gradient)
+    if not context.samples.at_hand:
+        context.samples.keep(  # pyright: ignore[reportAttributeAccessIssue]
+            context.objective, reached.theta
+        )
+    return reached
 
 
 def _try_point(context: Context, point: Iterate) -> tuple[jax.Array, jax.Array]:
