@@ -205,10 +205,8 @@ def test_a_fit_that_was_interrupted_goes_on(family, tmp_path):
         model.fit(stored(rows, LIMIT, checkpoint=path), Y)
     assert path.exists()
     # Another problem does not go on from there, and leaves it alone.
-    for other, y in (
-        (PopulationGLM(family), Y[:, :2]),
-        (PopulationGLM(family, regularizer="Ridge"), Y),
-    ):
+    ridge = PopulationGLM(family, regularizer="Ridge")
+    for other, y in ((PopulationGLM(family), Y[:, :2]), (ridge, Y)):
         with pytest.raises(ValueError, match="is of another problem"):
             other.fit(stored(X, LIMIT, checkpoint=path), y)
     again = Rows(X)
