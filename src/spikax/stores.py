@@ -368,11 +368,7 @@ class StoredDesign:
         """Number of columns."""
         return self.center.size
 
-    def read_blocks(self, which: Any = None) -> Iterator[np.ndarray]:
-        """Read the features of each block, or of some, (n_features, block)."""
-        return self.source.read_blocks(self._laid_out, which)
-
-    def _laid_out(self, index: int) -> np.ndarray:
+    def laid_out(self, index: int) -> np.ndarray:
         """Read, center, scale and turn a block: in the input's precision, few rows at a time."""
         start, stop = self.source.rows_of(index)
         rows, counted = self.source.read(start, stop), self.counted[start:stop]
@@ -380,7 +376,8 @@ class StoredDesign:
         center, factor = self.center.astype(rows.dtype), self.factor.astype(self.dtype)
         for at in range(0, len(rows), _PIECE):
             piece = slice(at, min(at + _PIECE, len(rows)))
-            some = (rows[piece] - center).astype(self.dtype, copy=False) * factor
+            some = (rows[piece] - center).astype(self.dtype, copy=False)
+            some *= factor
             if not counted[piece].all():
                 some[~counted[piece]] = 0
             laid[:, piece] = some.T
@@ -392,7 +389,8 @@ class StoredDesign:
         found = np.zeros((index.size, self.n_features), self.dtype)
         of_block = index // self.source.blocks[1]
         which = np.unique(of_block)
-        for block, features in zip(which, self.read_blocks(which), strict=True):
+        read = self.source.read_blocks(self.laid_out, which)
+        for block, features in zip(which, read, strict=True):
             own = of_block == block
             found[own] = features[:, index[own] % self.source.blocks[1]].T
         return jnp.asarray(found)

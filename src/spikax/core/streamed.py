@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from hashlib import sha256
@@ -65,8 +65,7 @@ class Observed:
 class Streamed(Samples):
     """Samples whose features a program cannot hold; the rest lies in memory.
 
-    `X` has `read_blocks()`, which gives the features of one block after another. It is read once
-    for each sum, however many neurons there are.
+    `X` is a `StoredDesign`. It is read once for each sum, however many neurons there are.
 
     Examples
     --------
@@ -88,10 +87,9 @@ class Streamed(Samples):
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((function, more))):
             raise TypeError(_NOT_AT_HAND)
         total = None
-        for index, X in enumerate(self.X.read_blocks()):  # pyright: ignore
-            rest = jax.tree.map(
-                lambda a, i=index: a[i], (self.y, self.weights, self.offset, *more)
-            )
+        for index, (X, y) in enumerate(self._blocks()):
+            beside = (self.weights, self.offset, *more)
+            rest = y, *jax.tree.map(lambda a, i=index: a[i], beside)
             if total is None:
                 total = _first(function, X, rest)
             else:
@@ -103,10 +101,15 @@ class Streamed(Samples):
     def map(self, of_block: Callable) -> jax.Array:
         """Compute a function of a block for all samples."""
         found = []
-        for index, X in enumerate(self.X.read_blocks()):  # pyright: ignore
-            rest = jax.tree.map(lambda a, i=index: a[i], (self.y, self.weights, self.offset))
+        for index, (X, y) in enumerate(self._blocks()):
+            rest = y, *jax.tree.map(lambda a, i=index: a[i], (self.weights, self.offset))
             found.append(_first(of_block, X, rest))
         return jnp.concatenate(found, axis=1)
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features and observations of each block; the next ones are laid out meanwhile."""
+        X: Any = self.X
+        return X.source.read_blocks(lambda index: (X.laid_out(index), self.y[index]))
 
     def n_factors(self, n_parameters: int) -> int:
         """How many factors of matrices of so many parameters take a quarter of the limit."""
