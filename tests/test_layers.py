@@ -23,7 +23,7 @@ LAYERS = (
     {"_assemble", "regularizer"},
     {"_coefficients"},
     {"_inputs", "_labels"},
-    {"_missing"},
+    {"_missing", "_values"},
     {"_layout"},
     {"fit"},
     {"solvers"},

@@ -24,11 +24,11 @@ from spikax._errors import unknown_name
 from spikax._layout import NO_FEATURES, Layout, Outputs
 from spikax._missing import warn_about_ignored
 from spikax._time_series import check_times, holds_times, is_series, raw
+from spikax._values import check_support, column_of, finite_rows
 from spikax.design import FeatureSource, is_source
 from spikax.observation_models import SEVERAL_PREDICTORS, Dispersion, Observations
 from spikax.stores import StoredFeatures, is_large_store, stored
 
-_ROWS = 1 << 18
 # What a weight of two says: that the sample varies half as much, or that it occurred twice.
 WEIGHT_TYPES = ("precision", "frequency")
 
@@ -125,11 +125,6 @@ def samples(
         )
     warn_about_ignored(data, y if layout.series is None else layout.series)
     return data
-
-
-def column_of(name: str, n_columns: int, column: int) -> str:
-    """Name a column of an argument that has names for its neurons."""
-    return name if n_columns == 1 else f"column {column} of {name}"
 
 
 def as_float_array(value: Any, name: str) -> np.ndarray:
@@ -419,43 +414,6 @@ def _check_not_trials(
         raise ValueError(
             f"X holds {n_parts} arrays of {n_samples} samples, which are features side by side, "
             f"but y has shape {shape}, as if they were trials: {_WAY_OF_TRIALS}"
-        )
-
-
-def finite_rows(array: np.ndarray, describe) -> np.ndarray | None:
-    """Mark the entries that are not NaN, None where all are; refuse infinity, saying where."""
-    # A sum meets every entry, and is finite only if all are.
-    with np.errstate(invalid="ignore", over="ignore"):
-        if np.isfinite(array.sum()):
-            return None
-    infinite = np.argwhere(np.isinf(array))
-    if infinite.size:
-        row, column = infinite[0]
-        raise ValueError(
-            f"{describe(column)} is {array[row, column]} in row {row}"
-            f" ({len(infinite)} infinite in all). Replace infinity, or set it to NaN to have the "
-            "row ignored."
-        )
-    missing = np.isnan(array)
-    return ~missing if missing.any() else None
-
-
-def check_support(y: np.ndarray, family: Observations, single: bool) -> None:
-    """Refuse observations that the family gives no probability."""
-    n_wrong, first = 0, None
-    for start in range(0, len(y), _ROWS):  # so that what tells them needs little room
-        some = y[start : start + _ROWS]
-        wrong = ~(family.allows(some) | np.isnan(some))
-        if np.any(wrong):
-            n_wrong += int(np.sum(wrong))
-            first = np.argwhere(wrong)[0] + [start, 0] if first is None else first
-    if first is not None:
-        row, neuron = first
-        where = f"row {row}" + ("" if single else f" of neuron {neuron}")
-        raise ValueError(
-            f"y holds {y[row, neuron]:g} in {where}, but {family.name} observations "
-            f"must be {family.support} ({n_wrong} wrong in all). Clean y, or choose another "
-            "observation_model."
         )
 
 

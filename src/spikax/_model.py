@@ -17,6 +17,7 @@ from spikax._coefficients import CoefficientShape
 from spikax._inputs import Data
 from spikax._layout import Layout, Outputs
 from spikax._time_series import TimeSeries, check_times
+from spikax._values import column_of, finite_rows
 from spikax.core.penalties import Penalty
 from spikax.core.standardise import Standardisation
 from spikax.design import FeatureSource
@@ -256,7 +257,7 @@ class FittedModel:
         added = _inputs.offsets(offset, len(eta), self.outputs)
         if added is None:
             return eta
-        _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
+        finite_rows(added, partial(column_of, "offset", added.shape[1]))
         return eta + added
 
     def like_features(self, array: np.ndarray, layout: Layout) -> Any:

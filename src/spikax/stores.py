@@ -114,15 +114,16 @@ def is_large_store(X: Any) -> bool:
 
 
 def free_memory() -> int:
-    """Bytes of memory that are available to this process."""
+    """Bytes of memory that are available, or half of all where the system does not say."""
     try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(li.split()[1]) for li in lines if li.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
         pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):  # Windows
+        return 8 * 2**30
 
 
 class _Survey(NamedTuple):

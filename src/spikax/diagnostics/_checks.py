@@ -7,6 +7,7 @@ import numpy as np
 
 from spikax import _inputs
 from spikax._time_series import check_times
+from spikax._values import check_support, column_of, finite_rows
 from spikax.observation_models import Dispersion, Observations
 
 
@@ -24,7 +25,7 @@ def aligned(y: Any, predicted_rate: Any, model: Observations | None = None):
         )
     observed, rate = (a.reshape(len(a), -1) for a in (observed, rate))
     for array, name in ((observed, "y"), (rate, "predicted_rate")):
-        _inputs.finite_rows(array, partial(_inputs.column_of, name, array.shape[1]))
+        finite_rows(array, partial(column_of, name, array.shape[1]))
     if model is not None:
         if model.n_predictors > 1:
             raise ValueError(
@@ -32,7 +33,7 @@ def aligned(y: Any, predicted_rate: Any, model: Observations | None = None):
                 "observations have one for each class: look at the indicators of single classes, "
                 "which are Bernoulli, or use the model's score."
             )
-        _inputs.check_support(observed, model, single=False)
+        check_support(observed, model, single=False)
         check_means(rate, model, "predicted_rate", "pass what predict returns")
     return observed, rate
 

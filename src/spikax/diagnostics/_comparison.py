@@ -9,6 +9,7 @@ import numpy as np
 from spikax import _inputs, observation_models
 from spikax._errors import IMPOSSIBLE, NOTHING_TO_EXPLAIN, warn_about_scores
 from spikax._layout import Outputs
+from spikax._values import column_of, finite_rows
 from spikax.core.standardise import pad
 from spikax.design import padded_length
 from spikax.diagnostics._checks import aligned, check_means, check_scale, neuron_names
@@ -220,7 +221,7 @@ def _compared(
     added = _inputs.offsets(null.offset, len(y), outputs)
     known = ~(np.isnan(y) | np.isnan(rate))
     if added is not None:
-        _inputs.finite_rows(added, partial(_inputs.column_of, "offset", added.shape[1]))
+        finite_rows(added, partial(column_of, "offset", added.shape[1]))
         known = known & ~np.isnan(added)
     y, rate = (np.where(known, a, np.nan) for a in (y, rate))
     of_model = rate_scores(model, y, rate, scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -179,21 +180,14 @@ def infer_states(
     sessions = model._sessions(data, y, session_starts)
     model._covariates(spec, X_transition, len(data.y))
     weight = session_weights(session_weight, sessions)
-    user = tuple(getattr(model, f"{name}_") for name in NAMES)
     with jax.enable_x64(True):
-        covariates = spec.covariates(X_transition, len(data.y))
-        of = spec.prepare(data, sessions, covariates, weight)
+        of = spec.prepare(data, sessions, spec.covariates(X_transition, len(data.y)), weight)
         if not of.problem.emission.objective.penalty.smooth:
             raise TypeError(
                 f"infer_states takes smooth penalties, not {spec.model.regularizer!r}: where "
                 "coefficients are held at zero there is no curvature. Use bootstrap_states."
             )
-        params = spec.to_problem(user, of)
-        _check_constraints(spec, user, jax.device_get(params), of)
-        if covariates is not None:
-            slopes = np.concatenate([model.transition_coef_, model.initial_coef_[None]])
-            slopes = jnp.asarray(slopes * covariates.scale[:, None])
-            params = params._replace(transitions=params.transitions._replace(slopes=slopes))
+        params = _parameters(model, spec, of)
         moves, proper = spread(of.problem, params)
         params = jax.device_get(params)
     if not proper:
@@ -205,17 +199,7 @@ def infer_states(
             stacklevel=2,
         )
 
-    def shown(params: Parameters) -> dict[str, Any]:
-        """Give what users see of parameters."""
-        found: dict[str, Any] = dict(zip(NAMES, spec.to_user(params, of), strict=True))
-        if covariates is not None:
-            slopes = params.transitions.slopes / covariates.scale[:, None]
-            found |= dict(zip(SLOPES, (slopes[-1], slopes[:-1]), strict=True))
-        if reference is not None:
-            relative = {name: _relative(found[name], reference) for name in ("coef", "intercept")}
-            found |= relative
-        return found
-
+    shown = partial(_shown, spec, of, reference)
     estimate, errors = shown(params), _standard_errors(shown, params, moves)
     for name in ("initial_prob", "transition_prob"):
         at_bound = (estimate[name] < 1e-6) | (estimate[name] > 1 - 1e-6)
@@ -223,10 +207,13 @@ def infer_states(
     return StatesInference(estimate, errors)
 
 
-def _check_constraints(spec: StatesSpec, user: tuple, params: Parameters, of: Prepared) -> None:
-    """Refuse parameters, set by hand, that masks of the constructor do not allow."""
-    for name, given, kept in zip(NAMES, user, spec.to_user(params, of), strict=True):
-        for one, other in zip(jax.tree.leaves(given), jax.tree.leaves(kept), strict=True):
+def _parameters(model: StatesShell, spec: StatesSpec, of: Prepared) -> Parameters:
+    """Bring what a model's attributes are to parameters, if its masks allow it."""
+    user = tuple(getattr(model, f"{name}_") for name in NAMES)
+    params = spec.to_problem(user, of)
+    kept = spec.to_user(jax.device_get(params), of)
+    for name, given, own in zip(NAMES, user, kept, strict=True):
+        for one, other in zip(jax.tree.leaves(given), jax.tree.leaves(own), strict=True):
             if not np.allclose(
                 one, other, rtol=1e-4, atol=1e-6 * (1 + np.abs(one).max(initial=0))
             ):
@@ -235,6 +222,24 @@ def _check_constraints(spec: StatesSpec, user: tuple, params: Parameters, of: Pr
                     "n_lapse_states or transition_mask allow: standard errors would be those of "
                     "other parameters."
                 )
+    if of.covariates is None:
+        return params
+    slopes = np.concatenate([model.transition_coef_, model.initial_coef_[None]])
+    slopes = jnp.asarray(slopes * of.covariates.scale[:, None])
+    return params._replace(transitions=params.transitions._replace(slopes=slopes))
+
+
+def _shown(
+    spec: StatesSpec, of: Prepared, reference: int | None, params: Parameters
+) -> dict[str, Any]:
+    """Give what users see of parameters."""
+    found: dict[str, Any] = dict(zip(NAMES, spec.to_user(params, of), strict=True))
+    if of.covariates is not None:
+        slopes = params.transitions.slopes / of.covariates.scale[:, None]
+        found |= dict(zip(SLOPES, (slopes[-1], slopes[:-1]), strict=True))
+    if reference is not None:
+        found |= {name: _relative(found[name], reference) for name in ("coef", "intercept")}
+    return found
 
 
 def _reference(model: StatesShell, label: Any) -> int | None:
