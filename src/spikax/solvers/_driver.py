@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # What a Hessian of its own costs a neuron at least, in iterations of its bucket, and what it takes
 # to pay.
 _HESSIAN_ITERATIONS = 1.5
+_OVERHEAD = 5e7  # operations that take as long as what an iteration costs whatever the size
 _SETTLING_ITERATIONS = 8
 # More neurons at once share little more of the time that reading X takes, and wait for each other.
 _BUCKET = 24
@@ -287,12 +288,11 @@ def _restarts(method: Method, objective, samples, theta, wanted, rows: tuple[int
 def _hessian_iterations(samples: Samples, n_rows: int, n_parameters: int) -> float:
     """Price a neuron's own Hessian, 2 n q^2 operations, and its inverse factor, 4/3 q^3.
 
-    In iterations of its bucket, of 4 T q operations a neuron.
+    In iterations of its bucket, of 4 T q operations a neuron and some overhead.
     """
     n, q = min(n_rows, samples.n_samples), n_parameters
-    return max(
-        _HESSIAN_ITERATIONS, (n * q / 2 + q**2 / 3) / (samples.n_samples * samples.n_neurons)
-    )
+    iteration = 4 * samples.n_samples * q * samples.n_neurons + _OVERHEAD
+    return max(_HESSIAN_ITERATIONS, (2 * n * q**2 + 4 / 3 * q**3) / iteration)
 
 
 def _visit(
