@@ -206,7 +206,7 @@ def test_a_fit_that_was_interrupted_goes_on(family, tmp_path):
     assert path.exists()
     # Another problem does not go on from there, and leaves it alone.
     ridge = PopulationGLM(family, regularizer="Ridge")
-    for other, y in ((PopulationGLM(family), Y[:, :2]), (ridge, Y)):
+    for other, y in ((model, Y[:, :2]), (ridge, Y), (model, Y[::-1].copy())):
         with pytest.raises(ValueError, match="is of another problem"):
             other.fit(stored(X, LIMIT, checkpoint=path), y)
     again = Rows(X)
@@ -297,6 +297,16 @@ def test_what_needs_features_in_memory_says_so(ask):
         ask(stored(X, LIMIT))
 
 
+def test_a_store_that_ends_in_mid_fit_is_told():
+    class Shrinks(Rows):
+        def __getitem__(self, rows):
+            found = super().__getitem__(rows)
+            return found[:10] if self.n_read > 3 * T else found
+
+    with pytest.raises(OSError, match=r"were read with shape \(10, 5\): the store ends early"):
+        PopulationGLM().fit(stored(Shrinks(X), LIMIT), Y)
+
+
 def test_samples_of_a_store_are_summed_from_python():
     problem = PopulationGLM().assemble(stored(X, LIMIT), Y)
     at_hand = PopulationGLM().assemble(X, Y)
@@ -307,3 +317,9 @@ def test_samples_of_a_store_are_summed_from_python():
         strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)
+    total = [each.samples.map(_total).T[: len(X)] for each in (problem, at_hand)]
+    np.testing.assert_allclose(*total, atol=1e-4)
+
+
+def _total(X, y, weights, offset):
+    return X.sum(axis=0, keepdims=True) + weights * y.sum(axis=0, keepdims=True)

@@ -23,6 +23,7 @@ from spikax.core.standardise import (
 from spikax.core.streamed import Observed, Streamed
 from spikax.design import blocks, without_copy
 from spikax.observation_models import Likelihood
+from spikax.stores import StoredFeatures
 
 
 class Problem(NamedTuple):
@@ -131,7 +132,7 @@ def lay_out(
         if n_predictors > 1:
             offset = offset.reshape(len(offset), n_predictors, -1, offset.shape[2])
     total = weight.sum(axis=0)
-    at_hand = hasattr(design, "pieces")
+    at_hand = not isinstance(data.X, StoredFeatures)
     if at_hand:
         y = laid(data.y, observed)
     else:

@@ -213,13 +213,20 @@ class StoredFeatures:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read some rows, as floats."""
         try:
-            return np.asarray(self.array[start:stop]).astype(self.dtype, copy=False)
+            rows = np.asarray(self.array[start:stop]).astype(self.dtype, copy=False)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             path = next((v for v in map(self._named, ("filename", "store", "file")) if v), "")
             raise OSError(
                 f"Rows {start} to {stop - 1} of X{f' in {path}' if path else ''} could not be "
                 f"read: {error}"
             ) from error
+        if rows.shape != (stop - start, self.shape[1]):
+            raise OSError(
+                f"X has shape {self.shape}, but rows {start} to {stop - 1} (block "
+                f"{start // self.blocks[1]}) were read with shape {rows.shape}: the store ends "
+                "early."
+            )
+        return rows
 
     def _named(self, name: str) -> Any:
         return getattr(self.array, name, None)
@@ -250,11 +257,6 @@ class StoredFeatures:
         def look(index: int) -> tuple:
             start, stop = self.rows_of(index)
             some = self.read(start, stop)
-            if len(some) != stop - start or some.ndim != 2:
-                raise OSError(
-                    f"X has shape {self.shape}, but rows {start} to {stop - 1} (block {index}) "
-                    f"were read with shape {some.shape}: the store ends early."
-                )
             infinite = np.isinf(some)
             if infinite.any():
                 row, column = np.argwhere(infinite)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +42,11 @@ class Observed:
 
     def __len__(self) -> int:
         return self.grid[0]
+
+    @cached_property
+    def digest(self) -> tuple[np.ndarray, np.ndarray]:
+        """What tells them from others: their sums, and some of them."""
+        return self.array.sum(axis=0), self.array[:: max(1, len(self.array) // 4096)]
 
     def __getitem__(self, index: int) -> np.ndarray:
         n_samples, block = len(self.array), self.grid[1]
@@ -82,8 +87,7 @@ class Streamed(Samples):
 
     def sum(self, of_block: Callable, combine: Callable = jnp.add, more: tuple = ()) -> Any:
         """Sum a function of a block over all blocks, one of them after another."""
-        bound = isinstance(of_block, jax.tree_util.Partial)
-        function = of_block if bound else jax.tree_util.Partial(of_block)
+        function = _as_tree(of_block)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((function, more))):
             raise TypeError(_NOT_AT_HAND)
         total = None
@@ -103,7 +107,7 @@ class Streamed(Samples):
         found = []
         for index, (X, y) in enumerate(self._blocks()):
             rest = y, *jax.tree.map(lambda a, i=index: a[i], (self.weights, self.offset))
-            found.append(_first(of_block, X, rest))
+            found.append(_first(_as_tree(of_block), X, rest))
         return jnp.concatenate(found, axis=1)
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -156,11 +160,12 @@ class Streamed(Samples):
             path.unlink(missing_ok=True)
 
     def _digest(self, objective: Any) -> str:
-        """Tell problems apart, by their features' units, observations' number, and penalty."""
+        """Tell problems apart, by what their features, observations and penalty are."""
         likelihood = replace(objective.likelihood, dispersion=None)
         objective = replace(objective, likelihood=likelihood, constant=None)
         leaves, structure = jax.tree.flatten(objective)
-        parts = [*leaves, self.X.center, self.X.factor, self.total_weight]  # pyright: ignore
+        X, y = self.X, self.y
+        parts = [*leaves, X.center, X.factor, self.total_weight, *y.digest]  # pyright: ignore
         found = sha256(repr((self.y.shape, structure)).encode())
         for part in parts:
             found.update(np.ascontiguousarray(part).tobytes())
@@ -174,6 +179,12 @@ class Streamed(Samples):
     def take(self, rows: Any) -> Samples:
         """Refuse: each choice of samples would cost a pass over the data."""
         raise TypeError(_NOT_AT_HAND)
+
+
+def _as_tree(function: Callable) -> Callable:
+    """Let JAX take a function for an argument of a program."""
+    bound = isinstance(function, jax.tree_util.Partial)
+    return function if bound else jax.tree_util.Partial(function)
 
 
 def _on_device(leaf: Any) -> Any:
